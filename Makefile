@@ -1,0 +1,46 @@
+# Every target sets up what it needs in .venv; start with `make help`.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint validate benchmark clean
+
+help: ## Show what each target does
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "separable needs Python 3.10 or newer; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) 'torch'
+	$(PIP) --editable '.[demo,dev]'
+	touch $@
+
+$(VENV)/peers: $(VENV)/installed
+	$(PIP) --editable '.[peers]'
+	touch $@
+
+install: $(VENV)/installed ## Set up .venv with the library, its tools and its tests (the other targets do this themselves)
+
+demo: install ## Fit, compare, draw and invert real tables; leaves runs/demo/report.html (under 2 minutes)
+	$(BIN)/python -m domains.demo
+
+lint: install ## Style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install lint ## Everything that must hold at every commit (under 15 minutes on 2 cores)
+	$(BIN)/pytest -n 2
+
+validate: install ## Slow evidence: tests/validation
+	$(BIN)/pytest tests/validation
+
+benchmark: $(VENV)/peers ## Side by side with peers; writes benchmarks/results and RESULTS.md
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove .venv and caches, keep runs
+	rm -rf $(VENV) build dist *.egg-info .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,106 @@
+"""An interaction: how the factor functions of D coordinates combine into O outputs.
+
+Words and shapes. Coordinate j has ``Q_j`` *factor functions* ``p_j = B(x_j) C_j``, linear in the coefficients
+``C_j (K_j, Q_j)`` of its atoms. The interaction is a map
+
+    f(x) = M(p_1(x_1), .., p_D(x_D); core)                       p_j (..., Q_j), core (.., O), f (..., O)
+
+that is affine in every ``p_j`` while the others are held, and linear in the core. Everything the library does rests on
+that: the *environment* of coordinate j is the pair (weight, offset) with
+
+    f_o = offset_o + sum_q p_(j,q) weight_(q,o)                  weight (..., Q_j, O), offset (..., O)
+
+so least squares, Galerkin projections and Newton steps in one coordinate are linear problems.
+
+A sum over subsets of coordinates leaves some coordinates out, which multiplies by one. When a coordinate is
+differentiated that one becomes 0, and when it is integrated it becomes the length of the domain: these numbers are the
+*units* ``u_j``. Interactions in which every coordinate takes part (product, Tucker, tensor train) do not use them.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Factors = Sequence[Tensor]
+
+
+class Interaction(abc.ABC):
+    """The interface that every interaction fills in; a frozen dataclass without parameters of its own."""
+
+    @abc.abstractmethod
+    def widths(self, coordinates: int, outputs: int) -> tuple[int, ...]:
+        """Numbers Q_j of factor functions of each coordinate.
+
+        Raises:
+            ValueError: If the interaction does not fit that many coordinates.
+        """
+
+    @abc.abstractmethod
+    def core_shape(self, coordinates: int, outputs: int) -> tuple[int, ...]:
+        """Shape of the core; the last axis is O."""
+
+    @abc.abstractmethod
+    def initial_factor(self, j: int, coordinates: int, outputs: int) -> tuple[Tensor, float]:
+        """Start of coordinate j's factor functions: their mean value ``(Q_j,)`` and the spread about it."""
+
+    @abc.abstractmethod
+    def features(self, factors: Factors, units: Sequence[float] | None = None) -> Tensor:
+        """The numbers ``(..., F)`` of which the outputs are a linear image, ``f = features @ core.reshape(F, O)``."""
+
+    @abc.abstractmethod
+    def environment(
+        self, factors: Factors, core: Tensor, j: int, units: Sequence[float] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Weight ``(..., Q_j, O)`` and offset ``(..., O)`` of coordinate j; ``factors[j]`` is not read."""
+
+    @abc.abstractmethod
+    def on_grid(self, factors: Factors, core: Tensor) -> Tensor:
+        """Values ``(n_1, .., n_D, O)`` on the grid of axes whose factor values are ``factors[j] (n_j, Q_j)``."""
+
+    def initial_core(self, coordinates: int, outputs: int, generator: torch.Generator | None = None) -> Tensor:
+        """Start values of the core, float64, such that the outputs have variance of order one."""
+        shape = self.core_shape(coordinates, outputs)
+        inputs = max(1, torch.Size(shape[:-1]).numel())
+        return torch.randn(shape, dtype=torch.float64, generator=generator).div(inputs**0.5)
+
+    def contract(self, factors: Factors, core: Tensor, units: Sequence[float] | None = None) -> Tensor:
+        """Outputs ``(..., O)`` from the factor values ``(..., Q_j)`` of every coordinate."""
+        outputs: Tensor = self.features(factors, units) @ core.reshape(-1, core.shape[-1])
+        return outputs
+
+    def sweep(self, factors: Factors, core: Tensor) -> "Sweep":
+        """Environments of the coordinates one after the other, while their factors are being replaced."""
+        return Sweep(self, factors, core)
+
+    def config(self) -> dict[str, Any]:
+        """The interaction as plain data; `separable.interactions.from_config` reads it back."""
+        return {"family": type(self).__name__, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+
+class Sweep:
+    """One pass over the coordinates 0 .. D - 1: ask for each environment in turn, then replace that factor.
+
+    This is the obvious version, which computes every environment afresh at the cost of D factors; interactions whose
+    algebra allows it keep running products and inherit its contract.
+    """
+
+    def __init__(self, interaction: Interaction, factors: Factors, core: Tensor) -> None:
+        self.interaction, self.factors, self.core = interaction, list(factors), core
+
+    def environment(self, j: int) -> tuple[Tensor, Tensor]:
+        """Weight and offset of coordinate j, given the factors as they stand now."""
+        return self.interaction.environment(self.factors, self.core, j)
+
+    def replace(self, j: int, factor: Tensor) -> None:
+        """Put new factor values ``(..., Q_j)`` in place; the pass moves on to coordinate j + 1."""
+        self.factors[j] = factor
+
+
+def check_rank(family: str, field: str, value: int) -> None:
+    """Refuse a rank that is not a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{family}: {field} is a positive integer, got {value!r}")
