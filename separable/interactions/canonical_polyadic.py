@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from separable.interactions.interaction import Factors, Interaction, Sweep, check_rank
+from separable.interactions.interaction import Factors, Interaction, Sweep, check_rank, stages
 
 # A polynomial in t: coefficients of t^0, t^1, ..; the first may be a plain number (a product of units).
 Polynomial = list["Tensor | float"]
@@ -134,6 +134,31 @@ class CanonicalPolyadic(Interaction):
         readout = (last[:, None, :] * core.T[None, :, :]).reshape(-1, self.rank)
         values = (weight @ readout.T).reshape(len(one), len(last), outputs) + (offset @ core)[:, None, :]
         return values.reshape(*shape, outputs)
+
+    def ranks(self) -> list[Interaction]:
+        """One term, two terms, .."""
+        return [dataclasses.replace(self, rank=rank) for rank in stages(self.rank)]
+
+    def grown(
+        self, coefficients: Sequence[Tensor], core: Tensor, to: Interaction, noise: float, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor]:
+        """Terms are appended: random functions of the present size, with a small readout."""
+        assert isinstance(to, CanonicalPolyadic)
+        extra = to.rank - self.rank
+
+        def random(like: Tensor, *shape: int) -> Tensor:
+            size = like.square().mean().sqrt()
+            return size * torch.randn(*shape, dtype=torch.float64, generator=generator).to(like)
+
+        wider = [torch.cat([c, random(c, len(c), extra)], dim=1) for c in coefficients]
+        return wider, torch.cat([core, noise * random(core, extra, core.shape[-1])])
+
+    def rescale(self, norms: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
+        """Term by term for the full product; not possible for sums over subsets, whose terms differ in degree."""
+        if self.order is not None:
+            return torch.ones_like(norms), core
+        norms = torch.where(norms > 0, norms, torch.ones_like(norms))
+        return norms, core * norms[:, None]
 
     def sweep(self, factors: Factors, core: Tensor) -> Sweep:
         """A pass that keeps the product of what lies before and after the current coordinate."""

@@ -72,6 +72,39 @@ class Interaction(abc.ABC):
         outputs: Tensor = self.features(factors, units) @ core.reshape(-1, core.shape[-1])
         return outputs
 
+    @abc.abstractmethod
+    def ranks(self) -> "list[Interaction]":
+        """The same interaction at increasing ranks, from one to its own: the stages of a fit that grows the rank."""
+
+    @abc.abstractmethod
+    def grown(
+        self, coefficients: Sequence[Tensor], core: Tensor, to: "Interaction", noise: float, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor]:
+        """Coefficients ``(K_j, Q_j)`` and core of the same function at the higher rank of ``to``.
+
+        Args:
+            coefficients: Coefficients of every coordinate.
+            core: The core.
+            to: The same interaction with a higher rank.
+            noise: Size, relative to what is there, of the new entries through which the new terms can be found; at
+                zero the function is exactly the same.
+            generator: Source of random numbers.
+        """
+
+    def rescale(self, norms: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
+        """Divide one coordinate's factor functions by numbers that the core takes up; the function stays the same.
+
+        Args:
+            norms: Sizes ``(Q_j,)`` of the factor functions.
+            core: The core.
+
+        Returns:
+            Divisors ``(Q_j,)`` that bring the sizes near one, and the new core.
+        """
+        size = norms.square().mean().sqrt()
+        size = torch.where(size > 0, size, torch.ones_like(size))
+        return size.expand_as(norms), core * size
+
     def sweep(self, factors: Factors, core: Tensor) -> "Sweep":
         """Environments of the coordinates one after the other, while their factors are being replaced."""
         return Sweep(self, factors, core)
@@ -79,6 +112,14 @@ class Interaction(abc.ABC):
     def config(self) -> dict[str, Any]:
         """The interaction as plain data; `separable.interactions.from_config` reads it back."""
         return {"family": type(self).__name__, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+
+def stages(rank: int) -> list[int]:
+    """Ranks 1, 2, 3, .. up to ``rank``, in steps of about a third once they are large."""
+    ranks = [1]
+    while ranks[-1] < rank:
+        ranks.append(min(rank, ranks[-1] + max(1, ranks[-1] // 3)))
+    return ranks
 
 
 class Sweep:

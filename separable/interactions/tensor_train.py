@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from separable.interactions.interaction import Factors, Interaction, Sweep, check_rank
+from separable.interactions.interaction import Factors, Interaction, Sweep, check_rank, stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +92,28 @@ class TensorTrain(Interaction):
             matrix = p.reshape(len(p), rows, -1)
             grid = torch.einsum("gi,nij->gnj", grid, matrix).reshape(-1, matrix.shape[-1])
         return (grid @ core).reshape(*(len(p) for p in factors), core.shape[-1])
+
+    def ranks(self) -> list[Interaction]:
+        """Matrices of increasing size."""
+        return [TensorTrain(rank) for rank in stages(self.rank)]
+
+    def grown(
+        self, coefficients: Sequence[Tensor], core: Tensor, to: Interaction, noise: float, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor]:
+        """Every matrix keeps its upper left corner; the new entries are noise."""
+        assert isinstance(to, TensorTrain)
+        coordinates, outputs = len(coefficients), core.shape[-1]
+        old, new = self.shapes(coordinates, outputs), to.shapes(coordinates, outputs)
+        wider = []
+        for c, (rows, columns), (more_rows, more_columns) in zip(coefficients, old, new, strict=True):
+            size = noise * c.square().mean().sqrt()
+            matrix = torch.randn(len(c), more_rows, more_columns, dtype=torch.float64, generator=generator)
+            matrix = size * matrix.to(c)
+            matrix[:, :rows, :columns] = c.reshape(len(c), rows, columns)
+            wider.append(matrix.flatten(1))
+        extra = to.core_shape(coordinates, outputs)[0] - len(core)
+        readout = torch.randn(extra, outputs, dtype=torch.float64, generator=generator).to(core)
+        return wider, torch.cat([core, noise * core.square().mean().sqrt() * readout])
 
     def sweep(self, factors: Factors, core: Tensor) -> Sweep:
         """A pass that keeps the row vector before and the columns after the current coordinate."""

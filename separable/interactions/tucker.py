@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from separable.interactions.interaction import Factors, Interaction, check_rank
+from separable.interactions.interaction import Factors, Interaction, check_rank, stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Tucker(Interaction):
         if isinstance(self.rank, int):
             check_rank("Tucker", "rank", self.rank)
         else:
-            object.__setattr__(self, "rank", tuple(self.rank))
+            try:
+                object.__setattr__(self, "rank", tuple(self.rank))
+            except TypeError:
+                raise ValueError(f"Tucker: rank is an integer or one for each coordinate, got {self.rank!r}") from None
             for rank in self.rank:
                 check_rank("Tucker", "every rank", rank)
 
@@ -77,9 +80,8 @@ class Tucker(Interaction):
         *ranks, final, outputs = core.shape
         part = (last @ core.movedim(-2, 0).reshape(final, -1)).reshape(*last.shape[:-1], *ranks, outputs)
         for p in reversed(before):
-            rank = p.shape[-1]
             lead = part.shape[len(p.shape) - 1 : -2]
-            part = part.reshape(*p.shape[:-1], -1, rank, outputs)
+            part = part.reshape(*p.shape[:-1], lead.numel(), p.shape[-1], outputs)
             part = (part * p[..., None, :, None]).sum(-2).reshape(*p.shape[:-1], *lead, outputs)
         return part
 
@@ -97,6 +99,29 @@ class Tucker(Interaction):
             weight = self.features(others) @ moved.reshape(-1, rank * outputs)
             weight = weight.reshape(*others[0].shape[:-1], rank, outputs)
         return weight, weight.new_zeros(*weight.shape[:-2], outputs)
+
+    def ranks(self) -> list[Interaction]:
+        """Every coordinate's rank from one to its own."""
+        own = [self.rank] if isinstance(self.rank, int) else self.rank
+        steps = stages(max(own))
+        if isinstance(self.rank, int):
+            return [Tucker(rank) for rank in steps]
+        return [Tucker(tuple(min(rank, step) for rank in self.rank)) for step in steps]
+
+    def grown(
+        self, coefficients: Sequence[Tensor], core: Tensor, to: Interaction, noise: float, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor]:
+        """Random functions are appended to each coordinate; the core's new entries are noise."""
+        assert isinstance(to, Tucker)
+        shape = to.core_shape(len(coefficients), core.shape[-1])
+        wider = []
+        for c, rank in zip(coefficients, shape, strict=False):
+            new = torch.randn(len(c), rank - c.shape[1], dtype=torch.float64, generator=generator).to(c)
+            wider.append(torch.cat([c, c.square().mean().sqrt() * new], dim=1))
+        larger = torch.randn(shape, dtype=torch.float64, generator=generator).to(core)
+        larger *= noise * core.square().mean().sqrt()
+        larger[tuple(slice(size) for size in core.shape)] = core
+        return wider, larger
 
     def on_grid(self, factors: Factors, core: Tensor) -> Tensor:
         """One mode product per axis."""

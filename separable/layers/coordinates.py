@@ -62,6 +62,12 @@ class LearnedCoordinates(nn.Module):
             return torch.sigmoid(z)
         return torch.tanh(z) if self.squash == "tanh" else z
 
+    def slope(self, z: Tensor) -> Tensor:
+        """Derivative of the squash, ``(..., D)``, at the coordinates ``z (..., D)`` that it gave."""
+        if self.squash == "sigmoid":
+            return z * (1 - z)
+        return 1 - z * z if self.squash == "tanh" else torch.ones_like(z)
+
     def config(self) -> dict[str, int | str]:
         """The map as plain data."""
         return {"in_features": self.in_features, "out_features": self.out_features, "squash": self.squash}

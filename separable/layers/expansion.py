@@ -33,6 +33,8 @@ class Group:
         """Atom values ``(..., D_g, K)`` at the members' coordinates ``x (..., D_g)``."""
         if self.domains is None:
             return self.atom(x, derivative, parameters)
+        if x.dtype in (torch.float16, torch.bfloat16):  # domains may not be representable
+            return self.values(x.float(), derivative, parameters).to(x.dtype)
         lower, upper = x.new_tensor(self.domains).unbind(-1)
         values = self.atom((x - lower) / (upper - lower), derivative, parameters)
         return values / ((upper - lower) ** derivative)[:, None] if derivative else values
@@ -42,9 +44,10 @@ def group_coordinates(atoms: Sequence[Atom], widths: Sequence[int]) -> list[Grou
     """Gather the coordinates into groups, in the order in which each group's first member appears."""
     gathered: dict[tuple[Atom, int, int | None], list[int]] = {}
     for j, (atom, width) in enumerate(zip(atoms, widths, strict=True)):
-        learned = bool(atom.initial_parameters())
-        shared = atom if learned or atom.discrete else atom.rescaled((0.0, 1.0))
-        alone = j if learned else None  # functions with weights of their own are not shared
+        # An atom that refuses coordinates must see them in their own unit, to name the offender.
+        own = atom.learned or atom.discrete or atom.outside == "error"
+        shared = atom if own else atom.rescaled((0.0, 1.0))
+        alone = j if atom.learned else None  # functions with weights of their own are not shared
         gathered.setdefault((shared, width, alone), []).append(j)
     groups = []
     for (shared, width, _), members in gathered.items():
@@ -83,7 +86,7 @@ class Expansion(nn.Module):
 
         Args:
             means: Mean values ``(Q_j,)``, float64.
-            spreads: Standard deviation of each coefficient about the constant function.
+            spreads: Standard deviation of the factor functions about their means, on average over the domain.
             generator: Source of random numbers.
         """
         for parameters, group in zip(self.atom_parameters, self.groups, strict=True):
@@ -91,9 +94,15 @@ class Expansion(nn.Module):
             for value in group.atom.initial_parameters(generator):
                 parameters.append(nn.Parameter(value.to(self.coefficients[0])))
         with torch.no_grad():
+            # Coefficients of variance one give a function of variance sum_k B_k(x)^2, which depends on the family.
+            powers = [
+                float(g.atom.gram(parameters=self.parameters_of(g.members[0])).trace()) / g.atom.measure()
+                for g in self.groups
+            ]
             for j, atom in enumerate(self.atoms):
                 noise = torch.randn(atom.size, self.widths[j], dtype=torch.float64, generator=generator)
-                self.coefficient(j).copy_(atom.ones()[:, None] * means[j] + spreads[j] * noise)
+                spread = spreads[j] / powers[self._place[j][0]] ** 0.5
+                self.coefficient(j).copy_(atom.ones()[:, None] * means[j] + spread * noise)
 
     def coefficient(self, j: int) -> Tensor:
         """Coefficients ``C_j (K_j, Q_j)`` of coordinate j, a view of the parameters."""
@@ -101,13 +110,21 @@ class Expansion(nn.Module):
         coefficients: Tensor = self.coefficients[g][i]
         return coefficients
 
-    def parameters_of(self, g: int) -> tuple[Tensor, ...]:
-        """Parameters of the atoms of group g; empty for fixed families."""
-        return tuple(self.atom_parameters[g])  # type: ignore[arg-type]
+    def parameters_of(self, j: int) -> tuple[Tensor, ...]:
+        """Parameters of the atom of coordinate j; empty for fixed families."""
+        return tuple(self.atom_parameters[self._place[j][0]])  # type: ignore[arg-type]
+
+    def place_of(self, parameter: Tensor) -> tuple[int, int]:
+        """The coordinate whose atom owns a parameter, and the parameter's position among that atom's own."""
+        for j in range(len(self.atoms)):
+            for position, own in enumerate(self.parameters_of(j)):
+                if own is parameter:
+                    return j, position
+        raise ValueError("Expansion.place_of: no atom owns this parameter")
 
     def basis(self, z: Tensor, j: int, derivative: int = 0) -> Tensor:
         """Atom values ``(..., K_j)`` of coordinate j at ``z (...)``."""
-        return self.atoms[j](z, derivative, self.parameters_of(self._place[j][0]))
+        return self.atoms[j](z, derivative, self.parameters_of(j))
 
     def factor(self, z: Tensor, j: int, derivative: int = 0) -> Tensor:
         """Factor values ``(..., Q_j)`` of coordinate j at ``z (...)``."""
@@ -126,14 +143,15 @@ class Expansion(nn.Module):
         return z if len(members) == len(self.atoms) else z[..., list(members)]
 
     def _group_factors(self, g: int, x: Tensor) -> Tensor:
-        values = self.groups[g].values(x, 0, self.parameters_of(g))
+        group = self.groups[g]
+        values = group.values(x, 0, self.parameters_of(group.members[0]))
         return torch.einsum("...dk,dkq->...dq", values, self.coefficients[g])
 
     def sums(self, z: Tensor) -> Tensor:
         """Sum over coordinates of the factor values, ``(..., Q)``, without forming them: one matrix product a group."""
         total: Tensor | None = None
         for g, group in enumerate(self.groups):
-            values = group.values(self._members(z, g), 0, self.parameters_of(g))
+            values = group.values(self._members(z, g), 0, self.parameters_of(group.members[0]))
             part = values.flatten(-2) @ self.coefficients[g].flatten(0, 1)
             total = part if total is None else total + part
         assert total is not None

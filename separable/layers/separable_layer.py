@@ -7,8 +7,10 @@ layer is linear in each ``C_j`` and in the core while the rest is held, which is
 derivatives, integrals, grids and refinement rest on.
 """
 
+import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,9 @@ from separable.atoms import Atom
 from separable.interactions import CanonicalPolyadic, Interaction
 from separable.layers.coordinates import LearnedCoordinates
 from separable.layers.expansion import Expansion
+
+_VERSION = 1  # of the files that `SeparableLayer.save` writes
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
 class SeparableLayer(nn.Module):
@@ -68,6 +73,8 @@ class SeparableLayer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(interaction, Interaction):
+            raise ValueError(f"SeparableLayer: interaction is one of separable.interactions, got {interaction!r}")
         if in_features < 1 or out_features < 1:
             raise ValueError(f"SeparableLayer: sizes are positive, got {in_features} -> {out_features}")
         if coordinates is not None and coordinates.in_features != in_features:
@@ -78,6 +85,8 @@ class SeparableLayer(nn.Module):
         atoms = [atoms] * n_coordinates if isinstance(atoms, Atom) else list(atoms)
         if len(atoms) != n_coordinates:
             raise ValueError(f"SeparableLayer: {len(atoms)} atoms for {n_coordinates} coordinates")
+        if strangers := [atom for atom in atoms if not isinstance(atom, Atom)]:
+            raise ValueError(f"SeparableLayer: atoms are from separable.atoms, got {strangers[0]!r}")
         self.in_features, self.out_features, self.n_coordinates = in_features, out_features, n_coordinates
         self.interaction, self.coordinates = interaction, coordinates
         self.expansion = Expansion(atoms, interaction.widths(n_coordinates, out_features))
@@ -114,15 +123,21 @@ class SeparableLayer(nn.Module):
         if isinstance(self.interaction, CanonicalPolyadic) and self.interaction.order == 1:
             outputs = self.expansion.sums(z) @ self.core
         else:
-            outputs = self.interaction.contract(self.expansion.factors(z), self.core)  # type: ignore[arg-type]
+            factors = self.expansion.factors(z)
+            if isinstance(factors, Tensor) and not isinstance(self.interaction, CanonicalPolyadic):
+                factors = list(factors.unbind(-2))
+            outputs = self.interaction.contract(factors, self.core)  # type: ignore[arg-type]
         return outputs if self.bias is None else outputs + self.bias
 
     def _coordinates_of(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"SeparableLayer: expected inputs (..., {self.in_features}), got {tuple(x.shape)}")
+        self._check_dtype(x)
+        return x if self.coordinates is None else self.coordinates(x)
+
+    def _check_dtype(self, x: Tensor) -> None:
         if x.dtype != self.core.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(f"SeparableLayer: inputs are {x.dtype}, parameters {self.core.dtype}; convert one of them")
-        return x if self.coordinates is None else self.coordinates(x)
 
     def on_grid(self, axes: Sequence[Tensor]) -> Tensor:
         """Values on the grid of D axes, every factor evaluated once per axis.
@@ -136,6 +151,7 @@ class SeparableLayer(nn.Module):
         Raises:
             ValueError: If the number of axes is not D, or the coordinates are learned (the grid's points are then not a
                 grid of coordinates).
+            TypeError: If an axis's dtype is not the parameters' dtype.
         """
         self._require_own_coordinates("on_grid")
         if len(axes) != self.n_coordinates or any(axis.ndim != 1 for axis in axes):
@@ -143,6 +159,8 @@ class SeparableLayer(nn.Module):
                 f"SeparableLayer.on_grid: expected {self.n_coordinates} axes of shape (n,), "
                 f"got {[tuple(a.shape) for a in axes]}"
             )
+        for axis in axes:
+            self._check_dtype(axis)
         values = self.interaction.on_grid([self.expansion.factor(a, j) for j, a in enumerate(axes)], self.core)
         return values if self.bias is None else values + self.bias
 
@@ -173,22 +191,49 @@ class SeparableLayer(nn.Module):
         values = self.interaction.contract(factors, self.core, units)
         return values if self.bias is None or any(orders) else values + self.bias
 
+    def jacobian(self, x: Tensor) -> Tensor:
+        """The exact Jacobian ``(..., O, D_in)`` at inputs ``(..., D_in)``, through learned coordinates as well.
+
+        The slope along a discrete coordinate is zero.
+        """
+        z = self._coordinates_of(x)
+        factors = [self.expansion.factor(z[..., j], j) for j in range(self.n_coordinates)]
+        running, columns = self.interaction.sweep(factors, self.core), []
+        for j, atom in enumerate(self.atoms):
+            weight, _ = running.environment(j)
+            if atom.discrete:
+                columns.append(weight.new_zeros(*z.shape[:-1], self.out_features))
+            else:
+                slope = self.expansion.factor(z[..., j], j, 1)
+                columns.append((slope[..., None, :] @ weight)[..., 0, :])
+            running.replace(j, factors[j])
+        jacobian = torch.stack(columns, dim=-1)
+        if self.coordinates is None:
+            return jacobian
+        return (jacobian * self.coordinates.slope(z)[..., None, :]) @ self.coordinates.weight
+
     def integral(self, lower: Sequence[float] | None = None, upper: Sequence[float] | None = None) -> Tensor:
         """The integral ``(O,)`` over a box, by default the whole domain, from the integrals of the atoms.
 
         A discrete coordinate is summed over its categories.
 
         Raises:
-            ValueError: If a limit lies outside the domain, or the coordinates are learned.
+            ValueError: If there are not D limits, one lies outside the domain, a lower one exceeds its upper one, or
+                the coordinates are learned.
         """
         self._require_own_coordinates("integral")
+        for name, ends in (("lower", lower), ("upper", upper)):
+            if ends is not None and len(ends) != self.n_coordinates:
+                raise ValueError(
+                    f"SeparableLayer.integral: expected {self.n_coordinates} {name} limits, got {len(ends)}"
+                )
         factors, units = [], []
         for j, atom in enumerate(self.atoms):
             a, b = (None if ends is None else ends[j] for ends in (lower, upper))
             factors.append(self._integrals(j, a, b) @ self.expansion.coefficient(j))
-            units.append(float(atom.integral(a, b, self._own(j)) @ self._ones(j)))
+            units.append(atom.measure(a, b))
         values = self.interaction.contract(factors, self.core, units)
-        return values if self.bias is None else values + self.bias * float(torch.tensor(units).prod())
+        return values if self.bias is None else values + self.bias * math.prod(units)
 
     def averaged(self, x: Tensor, over: Sequence[int]) -> Tensor:
         """Values with some coordinates averaged uniformly over their domain: marginal effects, exactly.
@@ -199,28 +244,28 @@ class SeparableLayer(nn.Module):
 
         Returns:
             Values of shape ``(..., O)``.
+
+        Raises:
+            ValueError: If an index is not one of 0 .. D - 1, or the coordinates are learned.
         """
         self._require_own_coordinates("averaged")
+        if unknown := sorted(set(over) - set(range(self.n_coordinates))):
+            raise ValueError(
+                f"SeparableLayer.averaged: coordinates are 0 .. {self.n_coordinates - 1}, got {unknown} in over"
+            )
         z, averaged = self._coordinates_of(x), set(over)
         factors = []
         for j in range(self.n_coordinates):
             if j in averaged:
-                length = float(self.atoms[j].integral(parameters=self._own(j)) @ self._ones(j))
-                mean = self._integrals(j) @ self.expansion.coefficient(j) / length
+                mean = self._integrals(j) @ self.expansion.coefficient(j) / self.atoms[j].measure()
                 factors.append(mean.expand(*z.shape[:-1], -1))
             else:
                 factors.append(self.expansion.factor(z[..., j], j))
         values = self.interaction.contract(factors, self.core)
         return values if self.bias is None else values + self.bias
 
-    def _own(self, j: int) -> tuple[Tensor, ...]:
-        return self.expansion.parameters_of(self.expansion._place[j][0])
-
-    def _ones(self, j: int) -> Tensor:
-        return self.atoms[j].ones()
-
     def _integrals(self, j: int, lower: float | None = None, upper: float | None = None) -> Tensor:
-        return self.atoms[j].integral(lower, upper, self._own(j)).to(self.core)
+        return self.atoms[j].integral(lower, upper, self.expansion.parameters_of(j)).to(self.core)
 
     def _require_own_coordinates(self, method: str) -> None:
         if self.coordinates is not None:
@@ -234,28 +279,32 @@ class SeparableLayer(nn.Module):
         """The same function on finer atoms, to rounding.
 
         Args:
-            **changes: Fields of the atoms to change, such as ``intervals=32``; atoms that have none of these fields
-                are left as they are.
+            **changes: Fields of the atoms to change, such as ``intervals=32``; every atom takes those that its family
+                has. Discrete and learned atoms are left as they are.
 
         Raises:
-            ValueError: If no atom has the fields, or finer atoms do not contain the present ones.
+            ValueError: If no atom has one of the fields, or finer atoms do not contain the present ones.
         """
-        pairs = []
-        for atom in self.atoms:
-            takes = all(hasattr(atom, name) for name in changes) and not atom.initial_parameters()
-            pairs.append(atom.refined(**changes) if takes and not atom.discrete else (atom, None))
-        if all(matrix is None for _, matrix in pairs):
-            raise ValueError(f"SeparableLayer.refined: no atom of this layer has the fields {sorted(changes)}")
-        finer = self._empty_like([atom for atom, _ in pairs])
-        state = self.state_dict()
+        pairs: dict[Atom, tuple[Atom, Tensor | None]] = {}
+        taken: set[str] = set()
+        for atom in set(self.atoms):
+            own = {} if atom.discrete or atom.learned else {k: v for k, v in changes.items() if k in atom.fields()}
+            taken.update(own)
+            pairs[atom] = atom.refined(**own) if own else (atom, None)
+        if missing := sorted(changes.keys() - taken):
+            raise ValueError(f"SeparableLayer.refined: no atom of this layer has the fields {missing} to refine")
+        finer = self._empty_like([pairs[atom][0] for atom in self.atoms])
+        # Coordinates whose atoms have become equal share a group in the new layer: copy one coordinate at a time.
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith("expansion.")}
+        finer.load_state_dict(state, strict=False)
         with torch.no_grad():
-            for name, value in finer.state_dict().items():
-                if not name.startswith("expansion.coefficients"):
-                    value.copy_(state[name])
-            for j, (_, matrix) in enumerate(pairs):
-                old = self.expansion.coefficient(j)
+            for j, atom in enumerate(self.atoms):
+                matrix, old = pairs[atom][1], self.expansion.coefficient(j)
                 new = old if matrix is None else (matrix.to(old.device) @ old.double()).to(old.dtype)
                 finer.expansion.coefficient(j).copy_(new)
+                own_parameters = zip(finer.expansion.parameters_of(j), self.expansion.parameters_of(j), strict=True)
+                for target, source in own_parameters:
+                    target.copy_(source)
         return finer
 
     def _empty_like(self, atoms: Sequence[Atom]) -> "SeparableLayer":
@@ -296,17 +345,22 @@ class SeparableLayer(nn.Module):
             interaction=interaction_families.from_config(config["interaction"]),
             coordinates=None if coordinates is None else LearnedCoordinates(**coordinates),
             bias=config["bias"],
-            dtype=getattr(torch, config["dtype"]),
+            dtype=_DTYPES[config["dtype"]],
         )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors``; an existing copy is replaced only by a complete one."""
+        """Write ``config.json`` and ``model.safetensors``; an existing copy is replaced only by a complete one.
+
+        ``config.json`` holds the format's version, the layer's `config` and a SHA-256 over both files' content.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        model, config = safetensors.torch.save(tensors), self.config()
+        description = {"version": _VERSION, "sha256": _digest(config, model), "layer": config}
         for name, content in (
-            ("model.safetensors", safetensors.torch.save(tensors)),
-            ("config.json", json.dumps(self.config(), indent=2).encode()),
+            ("model.safetensors", model),
+            ("config.json", json.dumps(description, indent=2).encode()),
         ):
             temporary = folder / f".{name}.{os.getpid()}"
             temporary.write_bytes(content)
@@ -318,13 +372,18 @@ class SeparableLayer(nn.Module):
 
         Raises:
             FileNotFoundError: If a file is missing.
-            ValueError: If a file is damaged or the two do not belong together.
+            ValueError: If a file is damaged, the two do not belong together, or another version wrote them.
         """
         folder = Path(folder)
         try:
-            layer = cls.from_config(json.loads((folder / "config.json").read_text()))
-            tensors = safetensors.torch.load((folder / "model.safetensors").read_bytes())
-            layer.load_state_dict(tensors)
+            description = json.loads((folder / "config.json").read_text())
+            model = (folder / "model.safetensors").read_bytes()
+            if description["version"] != _VERSION:
+                raise ValueError(f"it has format version {description['version']}, this library reads {_VERSION}")
+            if description["sha256"] != _digest(description["layer"], model):
+                raise ValueError("its checksum does not agree with its content")
+            layer = cls.from_config(description["layer"])
+            layer.load_state_dict(safetensors.torch.load(model))
         except FileNotFoundError:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, safetensors.SafetensorError) as error:
@@ -337,7 +396,7 @@ class SeparableLayer(nn.Module):
         """The full tensor ``T (K_1, .., K_D, O)`` of coefficients over all products of atoms (slow; for small layers).
 
         ``f(x) - bias = sum_a T_(a_1 .. a_D) prod_j B_(j,a_j)(x_j)``, where a coordinate that a subset leaves out
-        enters through its constant function. The definition that tests compare with.
+        enters through its constant function (`Atom.ones`; for `Gaussian`, which holds none, only approximately). The definition that tests compare with.
         """
         coefficients = [self.expansion.coefficient(j) for j in range(self.n_coordinates)]
         shape = [len(c) for c in coefficients]
@@ -348,7 +407,12 @@ class SeparableLayer(nn.Module):
             for subset in itertools.combinations(range(self.n_coordinates), size):
                 product = self.core.new_ones(1, self.interaction.rank)
                 for j, c in enumerate(coefficients):
-                    entering = c if j in subset else self._ones(j).to(c)[:, None].expand_as(c)
+                    entering = c if j in subset else self.atoms[j].ones().to(c)[:, None].expand_as(c)
                     product = (product[:, None] * entering[None]).flatten(0, 1)
                 total = total + (product @ self.core).reshape(total.shape)
         return total
+
+
+def _digest(config: dict[str, Any], model: bytes) -> str:
+    """SHA-256 of a layer's configuration, independent of how its JSON is laid out, and of its stored tensors."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode() + model).hexdigest()

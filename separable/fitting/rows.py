@@ -1,0 +1,132 @@
+"""Rows of data for closed-form fitting: checked once, delivered in batches of float64, as often as needed.
+
+N rows of D inputs, O outputs and a weight. Sources are arrays (torch, numpy, a memory map or an HDF5 data set: anything
+with ``shape`` and slices) or any iterable of batches that can be iterated more than once. Only one batch is in memory
+at a time.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class Rows:
+    """Batches ``(x (n, D), y (n, O), w (n,))`` in float64.
+
+    Args:
+        x: Inputs ``(N, D)``, or an iterable of tuples ``(x, y)`` or ``(x, y, w)``.
+        y: Targets ``(N,)`` or ``(N, O)``; None when ``x`` is an iterable of batches.
+        weights: Non-negative weights ``(N,)`` of the squared errors; None for ones.
+        inputs: The D that is expected.
+        outputs: The O that is expected.
+        batch_size: Rows in a batch taken from arrays.
+        device: Where the batches go.
+
+    Raises:
+        ValueError: On a wrong shape, no rows, a NaN or infinite value (its row and column are named), a negative
+            weight or a sum of weights of zero.
+        TypeError: If the batches can be iterated only once.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        weights: Any = None,
+        *,
+        inputs: int,
+        outputs: int,
+        batch_size: int = 65536,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"fit: batch_size is at least 1, got {batch_size}")
+        self.inputs, self.outputs, self.batch_size, self.device = inputs, outputs, batch_size, torch.device(device)
+        if y is None:
+            if not isinstance(x, Iterable) or hasattr(x, "shape"):
+                raise ValueError("fit: targets are missing; give x and y, or an iterable of batches (x, y)")
+            if isinstance(x, Iterator):
+                raise TypeError(
+                    "fit: the batches can be iterated only once, and fitting passes over them many times; "
+                    "give a list, a DataLoader or an object whose __iter__ starts afresh"
+                )
+            if weights is not None:
+                raise ValueError("fit: weights of batches travel with them, as (x, y, weights)")
+        else:
+            x, y = _array(x), _array(y)
+            if len(x.shape) != 2 or x.shape[1] != inputs:
+                raise ValueError(f"fit: expected x of shape (N, {inputs}), got {tuple(x.shape)}")
+            if len(y.shape) not in (1, 2) or (y.shape[1] if len(y.shape) == 2 else 1) != outputs:
+                expected = "(N,) or (N, 1)" if outputs == 1 else f"(N, {outputs})"
+                raise ValueError(f"fit: expected y of shape {expected}, got {tuple(y.shape)}")
+            if x.shape[0] != y.shape[0]:
+                raise ValueError(f"fit: x has {x.shape[0]} rows, y has {y.shape[0]}")
+            if weights is not None:
+                weights = _array(weights)
+                if tuple(weights.shape) != (x.shape[0],):
+                    raise ValueError(f"fit: expected weights of shape ({x.shape[0]},), got {tuple(weights.shape)}")
+        self._source, self._targets, self._weights = x, y, weights
+        self.count, self.total_weight, mean = 0, 0.0, torch.zeros(outputs, dtype=torch.float64, device=self.device)
+        for bx, by, bw in self._checked():
+            self.count += len(bx)
+            self.total_weight += float(bw.sum())
+            mean += bw @ by
+        if self.count == 0:
+            raise ValueError("fit: there are no rows")
+        if not self.total_weight > 0:
+            raise ValueError("fit: the weights sum to zero")
+        self.mean = mean / self.total_weight
+        self.single: Batch | None = None
+        if y is not None and self.count <= batch_size:
+            self.single = next(iter(self._batches()))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """All rows once, in batches."""
+        return iter([self.single]) if self.single is not None else self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
+        if self._targets is None:
+            for batch in self._source:
+                x, y, *rest = (self._tensor(part) for part in batch)
+                y = y[:, None] if y.ndim == 1 else y
+                yield x, y, rest[0] if rest else torch.ones(len(x), dtype=torch.float64, device=self.device)
+            return
+        for start in range(0, self._source.shape[0], self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            x, y = self._tensor(self._source[rows]), self._tensor(self._targets[rows])
+            w = x.new_ones(len(x)) if self._weights is None else self._tensor(self._weights[rows])
+            yield x, (y[:, None] if y.ndim == 1 else y), w
+
+    def _tensor(self, part: Any) -> Tensor:
+        tensor = part.detach() if isinstance(part, Tensor) else torch.from_numpy(np.asarray(part, dtype=np.float64))
+        return tensor.to(device=self.device, dtype=torch.float64)
+
+    def _checked(self) -> Iterator[Batch]:
+        start = 0
+        for x, y, w in self._batches():
+            if x.ndim != 2 or x.shape[1] != self.inputs or y.shape != (len(x), self.outputs) or w.shape != (len(x),):
+                raise ValueError(
+                    f"fit: expected a batch of shapes (n, {self.inputs}), (n, {self.outputs}), (n,); "
+                    f"got {tuple(x.shape)}, {tuple(y.shape)}, {tuple(w.shape)}"
+                )
+            for name, values in (("x", x), ("y", y), ("weights", w[:, None])):
+                wrong = ~torch.isfinite(values)
+                if bool(wrong.any()):
+                    row, column = (int(i) for i in wrong.nonzero()[0])
+                    raise ValueError(
+                        f"fit: {name} is {float(values[row, column])} at row {start + row}, column {column}; "
+                        f"{int(wrong.sum())} such values in this batch"
+                    )
+            if bool((w < 0).any()):
+                raise ValueError(f"fit: weight {float(w.min()):g} is negative (row {start + int(w.argmin())})")
+            start += len(x)
+            yield x, y, w
+
+
+def _array(values: Any) -> Any:
+    return values if hasattr(values, "shape") else np.asarray(values, dtype=np.float64)
