@@ -1,0 +1,119 @@
+"""A run folder: what was asked for, on which machine, what was measured, and the pictures.
+
+::
+
+    config.json        the settings
+    environment.json   versions, platform, git state, seed, command
+    metrics.jsonl      one line for each measurement, as it is made
+    figures/           pictures (.png)
+    report.html        the report, pictures included
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+class RunFolder:
+    """The record of one run; files are complete or absent, never half-written.
+
+    Args:
+        path: The folder; made if it is not there.
+        config: The settings: a dataclass or a dictionary of plain data.
+        seed: The seed of the run.
+
+    Raises:
+        FileExistsError: If the folder holds the record of a run with other settings (which would be lost).
+
+    Example:
+        >>> import tempfile
+        >>> from separable.training import RunFolder
+        >>> run = RunFolder(tempfile.mkdtemp(), {"rank": 4}, seed=0)
+        >>> run.log(stage="fit", rmse=0.1)
+        >>> run.metrics()[0]["rmse"]
+        0.1
+    """
+
+    def __init__(self, path: str | os.PathLike[str], config: Any, seed: int) -> None:
+        self.path = Path(path)
+        settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config  # type: ignore[arg-type]
+        kept = self.path / "config.json"
+        if kept.exists() and json.loads(kept.read_text()) != json.loads(json.dumps(settings)):
+            raise FileExistsError(f"RunFolder: {self.path} holds a run with other settings; choose another folder")
+        (self.path / "figures").mkdir(parents=True, exist_ok=True)
+        self.write("config.json", json.dumps(settings, indent=2))
+        self.write("environment.json", json.dumps(environment(seed), indent=2))
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a text file; it replaces an older one only when it is complete."""
+        target = self.path / name
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+        return target
+
+    def log(self, **measurements: Any) -> None:
+        """Append one line to ``metrics.jsonl``, with the time."""
+        line = json.dumps({"time": round(time.time(), 3), **measurements})
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of ``metrics.jsonl``; a last line that was cut off by a crash is left out."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return found
+
+    def figure(self, name: str, figure: Any) -> Path:
+        """Save a matplotlib figure as ``figures/<name>.png`` and close it."""
+        import matplotlib.pyplot as plt
+
+        target = self.path / "figures" / f"{name}.png"
+        temporary = target.with_name(f".{name}.{os.getpid()}.png")
+        figure.savefig(temporary, dpi=110, bbox_inches="tight")
+        temporary.replace(target)
+        plt.close(figure)
+        return target
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """What a run depends on beside its settings: versions, platform, git state, command."""
+    versions = {}
+    for package in ("separable", "torch", "numpy", "scipy", "scikit-learn"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "seed": seed,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "versions": versions,
+        "git": _git("rev-parse", "HEAD"),
+        "git_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
