@@ -1,0 +1,223 @@
+"""`separable.fit` against independent least squares, on degenerate data, and streaming."""
+
+import copy
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+
+import separable
+from separable.atoms import BSpline, Chebyshev, Perceptron, Table
+from separable.interactions import CanonicalPolyadic, TensorTrain, Tucker
+from separable.layers import LearnedCoordinates, SeparableLayer
+
+
+def data(rows: int, coordinates: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(rows, coordinates, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def layer(inputs: int, outputs: int = 1, interaction=None, atoms=None, **options) -> SeparableLayer:
+    return SeparableLayer(
+        inputs,
+        outputs,
+        atoms=atoms or BSpline(intervals=3, degree=3),
+        interaction=interaction or CanonicalPolyadic(rank=2),
+        dtype=torch.float64,
+        **options,
+    )
+
+
+def test_an_additive_fit_is_the_least_squares_solution() -> None:
+    x = data(300, 2)
+    y = torch.sin(5 * x[:, 0]) + x[:, 1] ** 2 + 0.3 * torch.randn(300, dtype=torch.float64)
+    model = layer(2, interaction=CanonicalPolyadic(rank=1, order=1))
+    separable.fit(model, x, y, tolerance=1e-9)
+    design = np.concatenate([BSpline(3, 3)(x[:, j]).numpy() for j in range(2)], axis=1)
+    expected = design @ np.linalg.lstsq(design, y.numpy(), rcond=None)[0]
+    assert np.allclose(model(x).detach().numpy()[:, 0], expected, atol=1e-6)
+
+
+def test_weights_equal_repeated_rows() -> None:
+    x, y = data(60, 1), torch.randn(60, dtype=torch.float64)
+    weights = torch.randint(0, 4, (60,)).double()
+    weighted, repeated = layer(1), layer(1)
+    separable.fit(weighted, x, y, weights=weights)
+    separable.fit(repeated, x.repeat_interleave(weights.long(), 0), y.repeat_interleave(weights.long()))
+    assert torch.allclose(weighted(x), repeated(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("interaction", "atoms"),
+    [
+        (CanonicalPolyadic(rank=2), None),
+        (CanonicalPolyadic(rank=3, order=2), None),
+        (TensorTrain(rank=2), None),
+        (Tucker(rank=2), None),
+        (CanonicalPolyadic(rank=2), Chebyshev(degree=3)),
+    ],
+)
+def test_every_interaction_recovers_a_function_it_contains(interaction, atoms) -> None:
+    x = data(800, 3)
+    y = (1 + x[:, 0]) * (2 - x[:, 1]) + (x[:, 0] ** 2 - 0.3) * x[:, 1] ** 3
+    y = torch.stack([y, 2 * y - 1], dim=1)
+    model = layer(3, 2, interaction=interaction, atoms=atoms)
+    report = separable.fit(model, x, y, tolerance=1e-5, max_steps=300)
+    new = data(200, 3, seed=1)
+    truth = (1 + new[:, 0]) * (2 - new[:, 1]) + (new[:, 0] ** 2 - 0.3) * new[:, 1] ** 3
+    assert report.training < 1e-3
+    assert float((model(new).detach()[:, 0] - truth).abs().max()) < 2e-2
+
+
+def test_learned_coordinates_are_found_by_gauss_newton() -> None:
+    x = 2 * data(600, 2) - 1
+    y = torch.exp(-2 * (x[:, 0] - x[:, 1]) ** 2)
+    without = layer(2, atoms=BSpline(4, 3, domain=(-1.0, 1.0)), interaction=CanonicalPolyadic(rank=1))
+    generator = torch.Generator().manual_seed(3)
+    coordinates = LearnedCoordinates(2, 1, generator=generator)
+    model = layer(2, atoms=BSpline(6, 3), interaction=CanonicalPolyadic(rank=1), coordinates=coordinates.double())
+    plain = separable.fit(without, x, y)
+    learned = separable.fit(model, x, y)
+    assert learned.training < 0.005 < 0.1 < plain.training
+    assert learned.path[-1].method == "gauss_newton"
+
+
+def test_gauss_newton_moves_learned_atoms() -> None:
+    x = data(300, 1)
+    y = torch.tanh(8 * (x[:, 0] - 0.4))
+    model = layer(1, atoms=Perceptron(functions=4, width=6, depth=1), interaction=CanonicalPolyadic(rank=1))
+    before = copy.deepcopy(model.state_dict())
+    linear = separable.fit(copy.deepcopy(model), x, y, method="alternating_least_squares")
+    joint = separable.fit(model, x, y)
+    assert joint.training < 0.5 * linear.training
+    moved = [k for k, v in model.state_dict().items() if "atom_parameters" in k and not torch.equal(v, before[k])]
+    assert moved
+
+
+def test_validation_stops_rank_growth_on_noise() -> None:
+    x = data(400, 4)
+    y = x[:, 0] + torch.randn(400, dtype=torch.float64)
+    model = layer(4, interaction=CanonicalPolyadic(rank=12))
+    report = separable.fit(model, x, y, validation=0.3, ridge=1e-3)
+    assert max(step.rank for step in report.path) < 12
+    assert report.validation < 1.3
+
+
+def test_streaming_gives_the_same_fit_as_arrays() -> None:
+    x = data(500, 2)
+    y = x[:, 0] * torch.cos(3 * x[:, 1])
+    whole, streamed = layer(2), layer(2)
+
+    class Batches:
+        def __iter__(self):
+            for start in range(0, 500, 90):
+                yield x[start : start + 90].numpy(), y[start : start + 90].numpy()
+
+    options = {"method": "alternating_least_squares", "max_steps": 5}
+    first = separable.fit(whole, x, y, **options)
+    second = separable.fit(streamed, Batches(), **options)
+    assert first.rows == second.rows == 500
+    assert torch.allclose(whole(x), streamed(x), atol=1e-8)
+
+
+def test_single_precision_layers_are_fitted_in_double() -> None:
+    x = data(300, 2)
+    model = SeparableLayer(2, 1, atoms=BSpline(4, 3), interaction=CanonicalPolyadic(rank=2))
+    report = separable.fit(model, x.float(), (x[:, 0] * x[:, 1]).float())
+    assert model.core.dtype == torch.float32
+    assert report.training < 1e-5
+
+
+def test_roughness_leads_to_straight_lines() -> None:
+    x = data(200, 1)
+    y = 1 + 2 * x[:, 0] + torch.sin(20 * x[:, 0])
+    model = layer(1, atoms=BSpline(10, 3), interaction=CanonicalPolyadic(rank=1, order=1))
+    separable.fit(model, x, y, roughness=1e7, ridge=0.0)
+    line = np.polyval(np.polyfit(x[:, 0].numpy(), y.numpy(), 1), x[:, 0].numpy())
+    assert np.allclose(model(x).detach().numpy()[:, 0], line, atol=1e-3)
+
+
+def test_category_means_are_found() -> None:
+    x = torch.randint(0, 3, (300, 1)).double()
+    y = torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64)[x[:, 0].long()]
+    model = layer(1, atoms=Table(3), interaction=CanonicalPolyadic(rank=1, order=1))
+    assert separable.fit(model, x, y).training < 1e-6
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    rows=st.integers(1, 12),
+    coordinates=st.integers(1, 4),
+    rank=st.integers(1, 3),
+    order=st.sampled_from([None, 1]),
+    constant=st.booleans(),
+    repeated=st.booleans(),
+    scale=st.sampled_from([1e-8, 1.0, 1e8]),
+)
+def test_degenerate_data_gets_a_finite_regularised_answer(
+    rows: int, coordinates: int, rank: int, order: int | None, constant: bool, repeated: bool, scale: float
+) -> None:
+    x = data(rows, coordinates, seed=rows)
+    if constant:
+        x[:, 0] = 0.5
+    if repeated:
+        x = x[:1].expand(rows, -1).clone()
+    y = scale * torch.randn(rows, dtype=torch.float64, generator=torch.Generator().manual_seed(rank))
+    model = layer(coordinates, interaction=CanonicalPolyadic(rank=rank, order=order))
+    report = separable.fit(model, x, y, max_steps=10)
+    inside = model(data(50, coordinates, seed=9)).detach()
+    assert bool(torch.isfinite(inside).all())
+    # Never worse than the mean: the bias alone reaches that.
+    assert report.training <= float(y.std(correction=0)) * (1 + 1e-6) + 1e-12
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x, y: (x[:, :1], y),
+        lambda x, y: (x, y[:-1]),
+        lambda x, y: (x[:0], y[:0]),
+        lambda x, y: (x.index_fill(0, torch.tensor([3]), float("nan")), y),
+        lambda x, y: (x, y.index_fill(0, torch.tensor([3]), float("inf"))),
+        lambda x, y: (x, torch.stack([y, y], 1)),
+        lambda x, y: (x[0], y[0]),
+    ],
+)
+def test_bad_data_is_refused_and_the_layer_left_alone(spoil) -> None:
+    x, y = data(10, 2), torch.ones(10, dtype=torch.float64)
+    model = layer(2)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError):
+        separable.fit(model, *spoil(x, y))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_bad_settings_are_refused() -> None:
+    x, y = data(10, 2), torch.ones(10, dtype=torch.float64)
+    for options in (
+        {"ridge": -1.0},
+        {"validation": 1.5},
+        {"validation": 0.001},
+        {"method": "adam"},
+        {"weights": torch.zeros(10)},
+        {"weights": -torch.ones(10)},
+        {"weights": torch.ones(9)},
+        {"max_steps": 0},
+        {"batch_size": 0},
+    ):
+        with pytest.raises(ValueError):
+            separable.fit(layer(2), x, y, **options)
+    with pytest.raises(TypeError):
+        separable.fit(layer(2), iter([(x, y)]))
+    with pytest.raises(ValueError):
+        separable.fit(layer(2), x)
+
+
+def test_the_same_seed_gives_the_same_fit() -> None:
+    x = data(200, 3)
+    y = torch.randn(200, dtype=torch.float64)
+    first, second = layer(3), layer(3)
+    separable.fit(first, x, y, validation=0.2, seed=4)
+    separable.fit(second, x, y, validation=0.2, seed=4)
+    assert torch.equal(first(x), second(x))

@@ -1,0 +1,121 @@
+"""`separable.invert` against functions whose preimages are known."""
+
+import pytest
+import torch
+
+import separable
+from separable.atoms import BSpline, Chebyshev, Table
+from separable.interactions import CanonicalPolyadic
+from separable.layers import LearnedCoordinates, SeparableLayer
+
+
+@pytest.fixture(scope="module")
+def circle() -> SeparableLayer:
+    """x^2 + y^2 and x on [-1, 1]^2, exactly."""
+    model = SeparableLayer(
+        2,
+        2,
+        atoms=Chebyshev(degree=2, domain=(-1.0, 1.0)),
+        interaction=CanonicalPolyadic(rank=3),
+        dtype=torch.float64,
+    )
+    x = 2 * torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 1
+    report = separable.fit(model, x, torch.stack([x.square().sum(1), x[:, 0]], 1), tolerance=1e-9, max_steps=300)
+    assert report.training < 1e-6
+    return model
+
+
+def test_solutions_of_one_equation_lie_on_the_circle_and_apart(circle: SeparableLayer) -> None:
+    found = separable.invert(circle, 0.49, outputs=[0], n_solutions=6)
+    assert len(found) == 6
+    assert bool(found.converged.all())
+    assert torch.allclose(found.inputs.norm(dim=1), torch.full((6,), 0.7, dtype=torch.float64), atol=1e-4)
+    assert float(torch.pdist(found.inputs).min()) > 0.3
+    assert torch.allclose(found.outputs, circle(found.inputs))
+
+
+def test_a_determined_system_has_all_its_solutions_and_no_more(circle: SeparableLayer) -> None:
+    found = separable.invert(circle, [0.5, 0.5])
+    assert len(found) == 2
+    expected = torch.tensor([[0.5, -0.5], [0.5, 0.5]], dtype=torch.float64)
+    assert torch.allclose(found.inputs[found.inputs[:, 1].argsort()], expected, atol=1e-4)
+
+
+def test_fixed_inputs_and_bounds_are_kept(circle: SeparableLayer) -> None:
+    found = separable.invert(circle, 0.5, outputs=[0], fixed={1: 0.1}, bounds=[(0.0, 1.0), (-1.0, 1.0)])
+    assert len(found) == 1
+    assert torch.allclose(found.inputs, torch.tensor([[0.7, 0.1]], dtype=torch.float64), atol=1e-4)
+
+
+def test_an_unreachable_target_says_so_and_gives_the_nearest(circle: SeparableLayer) -> None:
+    found = separable.invert(circle, 3.0, outputs=[0])
+    assert not found.reachable
+    assert not bool(found.converged.any())
+    assert torch.allclose(found.inputs[0].abs(), torch.ones(2, dtype=torch.float64), atol=1e-6)
+    assert abs(float(found.residuals[0, 0]) + 1.0) < 1e-4
+    assert float(found.seen[1, 0]) <= 2.0001
+
+
+def test_a_band_accepts_what_lies_in_it(circle: SeparableLayer) -> None:
+    found = separable.invert(circle, 0.5, outputs=[0], band=0.1, n_solutions=20)
+    squares = found.inputs.square().sum(1)
+    assert bool(((squares > 0.399) & (squares < 0.601)).all())
+    assert float(squares.max() - squares.min()) > 0.05
+    assert bool((found.residuals.abs() < 1e-5).all())
+
+
+def test_a_prior_picks_the_most_probable_point(circle: SeparableLayer) -> None:
+    mean = torch.tensor([0.6, 0.6], dtype=torch.float64)
+    found = separable.invert(circle, 0.5, outputs=[0], prior=(mean, 0.2), n_solutions=1)
+    assert torch.allclose(found.inputs[0], torch.tensor([0.5, 0.5], dtype=torch.float64), atol=2e-3)
+
+
+def test_categories_are_tried_as_whole_numbers() -> None:
+    model = SeparableLayer(
+        2, 1, atoms=[Table(3), BSpline(4, 3)], interaction=CanonicalPolyadic(rank=2), dtype=torch.float64
+    )
+    generator = torch.Generator().manual_seed(0)
+    category = torch.randint(0, 3, (400,), generator=generator).double()
+    x = torch.rand(400, dtype=torch.float64, generator=generator)
+    separable.fit(model, torch.stack([category, x], 1), category + x, tolerance=1e-9)
+    found = separable.invert(model, 1.5)
+    assert len(found) == 1
+    assert torch.allclose(found.inputs, torch.tensor([[1.0, 0.5]], dtype=torch.float64), atol=1e-4)
+
+
+def test_learned_coordinates_are_inverted_within_given_bounds() -> None:
+    model = SeparableLayer(
+        3,
+        1,
+        atoms=BSpline(4, 3),
+        interaction=CanonicalPolyadic(rank=2),
+        coordinates=LearnedCoordinates(3, 2, generator=torch.Generator().manual_seed(0)),
+        generator=torch.Generator().manual_seed(0),
+    )
+    box = [(-1.0, 1.0)] * 3
+    inside = model(torch.zeros(1, 3)).item()
+    found = separable.invert(model, inside, bounds=box)
+    assert found.reachable
+    assert bool((found.inputs.abs() <= 1.0).all())
+    assert torch.allclose(
+        model.double()(found.inputs), torch.full((len(found), 1), inside, dtype=torch.float64), atol=1e-5
+    )
+    with pytest.raises(ValueError):
+        separable.invert(model, inside)
+
+
+def test_contradictions_are_refused(circle: SeparableLayer) -> None:
+    for arguments in (
+        {"target": [1.0, 2.0, 3.0]},
+        {"target": float("nan")},
+        {"target": 0.5, "outputs": [2]},
+        {"target": 0.5, "bounds": [(1.0, 0.0), (0.0, 1.0)]},
+        {"target": 0.5, "bounds": [(0.0, 1.0)]},
+        {"target": 0.5, "fixed": {5: 0.0}},
+        {"target": 0.5, "fixed": {0: 7.0}},
+        {"target": 0.5, "band": -1.0},
+        {"target": 0.5, "prior": (0.0, 0.0)},
+        {"target": 0.5, "n_solutions": 0},
+    ):
+        with pytest.raises(ValueError):
+            separable.invert(circle, **arguments)

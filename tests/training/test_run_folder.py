@@ -1,0 +1,58 @@
+"""Run folders keep what was measured, and reports stand alone."""
+
+import json
+import re
+
+import matplotlib
+import pytest
+
+from separable.training import Report, RunFolder
+
+matplotlib.use("Agg")
+
+
+def test_a_run_folder_keeps_settings_environment_and_measurements(tmp_path) -> None:
+    run = RunFolder(tmp_path / "run", {"rank": 3}, seed=7)
+    run.log(step=1, loss=0.5)
+    run.log(step=2, loss=0.25)
+    assert json.loads((run.path / "config.json").read_text()) == {"rank": 3}
+    recorded = json.loads((run.path / "environment.json").read_text())
+    assert recorded["seed"] == 7
+    assert "torch" in recorded["versions"]
+    assert [line["loss"] for line in run.metrics()] == [0.5, 0.25]
+
+
+def test_a_folder_of_another_run_is_not_overwritten(tmp_path) -> None:
+    RunFolder(tmp_path, {"rank": 3}, seed=0)
+    RunFolder(tmp_path, {"rank": 3}, seed=0)
+    with pytest.raises(FileExistsError):
+        RunFolder(tmp_path, {"rank": 4}, seed=0)
+    assert json.loads((tmp_path / "config.json").read_text()) == {"rank": 3}
+
+
+def test_a_line_cut_off_by_a_crash_does_not_lose_the_others(tmp_path) -> None:
+    run = RunFolder(tmp_path, {}, seed=0)
+    run.log(step=1)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_a_report_is_one_file_that_fetches_nothing_and_escapes_text(tmp_path) -> None:
+    import matplotlib.pyplot as plt
+
+    run = RunFolder(tmp_path, {}, seed=0)
+    figure, axes = plt.subplots()
+    axes.plot([0, 1])
+    picture = run.figure("line", figure)
+    page = Report("A <b>title</b>", "Summary & more")
+    page.section("One")
+    page.table([{"model": "<ours>", "error": 0.123456}, {"model": "theirs", "error": 2.0}], best=0)
+    page.picture(picture, "A line")
+    page.code("x < y")
+    text = page.html()
+    assert "<b>" not in text
+    assert "&lt;ours&gt;" in text
+    assert "0.123<" in text
+    assert all(source.startswith("data:image/png") for source in re.findall(r'src="([^"]*)"', text))
+    assert "http" not in text
