@@ -13,7 +13,7 @@ from separable.fitting.gauss_newton import LevenbergMarquardt, learned_parameter
 from separable.fitting.report import FitReport, Step
 from separable.fitting.rows import Rows
 from separable.fitting.state import Seen, State
-from separable.layers import SeparableLayer
+from separable.layers import LearnedCoordinates, SeparableLayer
 
 Method = Literal["auto", "alternating_least_squares", "gauss_newton"]
 
@@ -36,6 +36,7 @@ def fit(
     tolerance: float = 1e-3,
     patience: int = 3,
     batch_size: int = 65536,
+    starts: int = 1,
     seed: int = 0,
     progress: bool = False,
 ) -> FitReport:
@@ -62,7 +63,9 @@ def fit(
         tolerance: A stage ends when an iteration lowers the error by less than this share.
         patience: Iterations without a better validation error after which a stage ends.
         batch_size: Rows handled at once.
-        seed: Of the held-out rows and of new terms.
+        starts: With learned coordinates, how many starting points of them to try (the layer's own first); the best fit
+            is kept. A direction at right angles to the right one is a dead end for a single start.
+        seed: Of the held-out rows, new terms and starting points.
         progress: Whether to show a progress bar with the error.
 
     Returns:
@@ -83,7 +86,7 @@ def fit(
         >>> separable.fit(layer, x, y).training < 1e-3
         True
     """
-    _check(ridge, roughness, max_steps, tolerance, patience, method)
+    _check(ridge, roughness, max_steps, tolerance, patience, starts, method)
     learns = bool(layer.coordinates is not None or list(layer.expansion.atom_parameters.parameters()))
     sizes = {"inputs": layer.in_features, "outputs": layer.out_features}
     held_out = None
@@ -92,33 +95,43 @@ def fit(
     elif validation is not None:
         x, y, weights, held_out = _split(x, y, weights, validation, seed, batch_size, layer)
     rows = Rows(x, y, weights, **sizes, batch_size=batch_size, device=layer.core.device)
-    run = _Run(
-        layer,
-        rows,
-        held_out,
-        ridge=ridge,
-        roughness=roughness,
-        max_steps=max_steps,
-        tolerance=tolerance,
-        patience=patience,
-        seed=seed,
-        progress=progress,
-    )
-    if method != "gauss_newton":
-        run.alternate(rank_growth)
-    small = run.state.parameters <= _JOINT_PARAMETERS and run.state.parameters * rows.count <= _JOINT_WORK
-    if method == "gauss_newton" or (method == "auto" and roughness == 0 and (learns or small)):
-        run.join()
-    return run.finish()
+    best: _Run | None = None
+    for start in range(starts if layer.coordinates is not None else 1):
+        run = _Run(
+            layer,
+            rows,
+            held_out,
+            ridge=ridge,
+            roughness=roughness,
+            max_steps=max_steps,
+            tolerance=tolerance,
+            patience=patience,
+            seed=seed + start,
+            progress=progress,
+        )
+        if start:
+            run.redraw_coordinates()
+        if method != "gauss_newton":
+            run.alternate(rank_growth)
+        small = run.state.parameters <= _JOINT_PARAMETERS and run.state.parameters * rows.count <= _JOINT_WORK
+        if method == "gauss_newton" or (method == "auto" and roughness == 0 and (learns or small)):
+            run.join()
+        run.bar.close()
+        if best is None or run.best_error < best.best_error:
+            best = run
+    assert best is not None
+    return best.finish()
 
 
-def _check(ridge: float, roughness: float, max_steps: int, tolerance: float, patience: int, method: str) -> None:
+def _check(
+    ridge: float, roughness: float, max_steps: int, tolerance: float, patience: int, starts: int, method: str
+) -> None:
     if not ridge >= 0 or not roughness >= 0:
         raise ValueError(f"fit: ridge and roughness are at least 0, got {ridge} and {roughness}")
-    if max_steps < 1 or patience < 1 or not 0 < tolerance < 1:
+    if min(max_steps, patience, starts) < 1 or not 0 < tolerance < 1:
         raise ValueError(
-            f"fit: max_steps and patience are at least 1 and tolerance is between 0 and 1, "
-            f"got {max_steps}, {patience}, {tolerance}"
+            f"fit: max_steps, patience and starts are at least 1 and tolerance is between 0 and 1, "
+            f"got {max_steps}, {patience}, {starts} and {tolerance}"
         )
     if method not in ("auto", "alternating_least_squares", "gauss_newton"):
         raise ValueError(f"fit: method is auto, alternating_least_squares or gauss_newton; got {method!r}")
@@ -169,6 +182,14 @@ class _Run:
         self.bar = tqdm(desc="fit", unit="step", disable=not progress)
         self.best_error, self.best = float("inf"), self._snapshot()
         self.seen_held_out: Seen | None = None
+
+    def redraw_coordinates(self) -> None:
+        """Other start values for the learned coordinates."""
+        coordinates = self.state.layer.coordinates
+        assert coordinates is not None
+        fresh = LearnedCoordinates(**coordinates.config(), generator=self.generator, dtype=torch.float64)  # type: ignore[arg-type]
+        coordinates.load_state_dict(fresh.state_dict())
+        self.best = self._snapshot()
 
     def alternate(self, rank_growth: bool) -> None:
         """Sweeps at each rank on the way to the layer's."""
@@ -250,7 +271,6 @@ class _Run:
         if self.state.interaction != self.layer.interaction:
             self.state.grow(self.layer.interaction, 0.0, self.generator)
         self.state.write(self.layer)
-        self.bar.close()
         return FitReport(
             path=tuple(self.path),
             stopped=self.stopped,
