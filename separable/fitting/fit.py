@@ -111,11 +111,9 @@ def fit(
         )
         if start:
             run.redraw_coordinates()
-        if method != "gauss_newton":
-            run.alternate(rank_growth)
         small = run.state.parameters <= _JOINT_PARAMETERS and run.state.parameters * rows.count <= _JOINT_WORK
-        if method == "gauss_newton" or (method == "auto" and roughness == 0 and (learns or small)):
-            run.join()
+        joint = method == "gauss_newton" or (method == "auto" and roughness == 0 and (learns or small))
+        run.train(sweeps=method != "gauss_newton", joint=joint, rank_growth=rank_growth)
         run.bar.close()
         if best is None or run.best_error < best.best_error:
             best = run
@@ -191,23 +189,28 @@ class _Run:
         coordinates.load_state_dict(fresh.state_dict())
         self.best = self._snapshot()
 
-    def alternate(self, rank_growth: bool) -> None:
-        """Sweeps at each rank on the way to the layer's."""
+    def train(self, sweeps: bool, joint: bool, rank_growth: bool) -> None:
+        """Alternating sweeps, joint steps or one after the other, at each rank on the way to the layer's.
+
+        Joint steps at every rank matter: a term that sweeps alone place badly can hold up all later ones.
+        """
         stages = self.layer.interaction.ranks() if rank_growth else [self.layer.interaction]
         in_vain = 0
         for number, interaction in enumerate(stages):
             if rank_growth and number == 0:
                 self.state.restart(interaction, self.generator)
             elif rank_growth:
+                self._restore()
                 self.state.grow(interaction, 0.1, self.generator)
-            seen, last = Seen(self.rows, self.state), number == len(stages) - 1
-            before = self.best_error
-            self._iterate(
-                "alternating_least_squares",
-                functools.partial(self._sweep, seen),
-                functools.partial(seen.root_mean_square, self.state),
-                last,
-            )
+            before, last = self.best_error, number == len(stages) - 1
+            if sweeps:
+                seen = Seen(self.rows, self.state)
+                step = functools.partial(self._sweep, seen)
+                error = functools.partial(seen.root_mean_square, self.state)
+                self._iterate("alternating_least_squares", step, error, last and not joint)
+            if joint:
+                solver = LevenbergMarquardt(self.state, self.rows, self.ridge)
+                self._iterate("gauss_newton", solver.step, solver.root_mean_square, last)
             in_vain = 0 if self.best_error < before else in_vain + 1
             if self.held_out is not None and in_vain >= 2:
                 break  # a higher rank only fits noise
@@ -216,15 +219,9 @@ class _Run:
         alternating_least_squares.sweep(self.state, seen, self.ridge, self.roughness)
         return True
 
-    def join(self) -> None:
-        """Joint damped steps on everything, from the best state so far."""
-        self._restore()
-        solver = LevenbergMarquardt(self.state, self.rows, self.ridge)
-        self._iterate("gauss_newton", solver.step, solver.root_mean_square, last=True)
-
     def _iterate(self, method: str, step: Callable[[], bool], error: Callable[[], float], last: bool) -> None:
         """Repeat a step until it no longer pays; stages before the last one are cut short."""
-        limit, tolerance = (self.max_steps, self.tolerance) if last else (10, max(self.tolerance, 0.02))
+        limit, tolerance = (self.max_steps, self.tolerance) if last else (12, max(self.tolerance, 0.02))
         previous, lowest, since_lowest, slow = float("inf"), float("inf"), 0, 0
         self.stopped = "budget"
         for _ in range(min(limit, self.max_steps)):

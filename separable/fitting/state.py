@@ -47,21 +47,26 @@ class State:
 
     def restart(self, interaction: Interaction, generator: torch.Generator) -> None:
         """Forget the numbers: start values at another rank, with no bias."""
-        layer, self.interaction = self.layer, interaction
-        coordinates, outputs = layer.n_coordinates, layer.out_features
-        widths = interaction.widths(coordinates, outputs)
-        self.coefficients = []
-        for j, atom in enumerate(layer.atoms):
+        self.interaction = interaction
+        self.coefficients = self._fresh(interaction, generator)
+        sizes = self.layer.n_coordinates, self.layer.out_features
+        self.core = interaction.initial_core(*sizes, generator).to(self.core)
+        self.bias = torch.zeros_like(self.bias)
+
+    def _fresh(self, interaction: Interaction, generator: torch.Generator) -> list[Tensor]:
+        coordinates, outputs = self.layer.n_coordinates, self.layer.out_features
+        widths, coefficients = interaction.widths(coordinates, outputs), []
+        for j, atom in enumerate(self.layer.atoms):
             mean, spread = interaction.initial_factor(j, coordinates, outputs)
             noise = torch.randn(atom.size, widths[j], dtype=torch.float64, generator=generator)
-            self.coefficients.append((atom.ones()[:, None] * mean + spread * noise).to(self.core))
-        self.core = interaction.initial_core(coordinates, outputs, generator).to(self.core)
-        self.bias = torch.zeros_like(self.bias)
+            coefficients.append((atom.ones()[:, None] * mean + spread * noise).to(self.core))
+        return coefficients
 
     def grow(self, interaction: Interaction, noise: float, generator: torch.Generator) -> None:
         """Take a higher rank; with no noise the function stays the same."""
+        fresh = self._fresh(interaction, generator)
         self.coefficients, self.core = self.interaction.grown(
-            self.coefficients, self.core, interaction, noise, generator
+            self.coefficients, self.core, interaction, fresh, noise, generator
         )
         self.interaction = interaction
 

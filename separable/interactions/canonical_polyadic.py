@@ -140,18 +140,19 @@ class CanonicalPolyadic(Interaction):
         return [dataclasses.replace(self, rank=rank) for rank in stages(self.rank)]
 
     def grown(
-        self, coefficients: Sequence[Tensor], core: Tensor, to: Interaction, noise: float, generator: torch.Generator
+        self,
+        coefficients: Sequence[Tensor],
+        core: Tensor,
+        to: Interaction,
+        fresh: Sequence[Tensor],
+        noise: float,
+        generator: torch.Generator,
     ) -> tuple[list[Tensor], Tensor]:
-        """Terms are appended: random functions of the present size, with a small readout."""
+        """Terms are appended: fresh functions, with a small readout."""
         assert isinstance(to, CanonicalPolyadic)
-        extra = to.rank - self.rank
-
-        def random(like: Tensor, *shape: int) -> Tensor:
-            size = like.square().mean().sqrt()
-            return size * torch.randn(*shape, dtype=torch.float64, generator=generator).to(like)
-
-        wider = [torch.cat([c, random(c, len(c), extra)], dim=1) for c in coefficients]
-        return wider, torch.cat([core, noise * random(core, extra, core.shape[-1])])
+        wider = [torch.cat([c, new[:, self.rank :]], dim=1) for c, new in zip(coefficients, fresh, strict=True)]
+        readout = torch.randn(to.rank - self.rank, core.shape[-1], dtype=torch.float64, generator=generator).to(core)
+        return wider, torch.cat([core, noise * core.square().mean().sqrt() * readout])
 
     def rescale(self, norms: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
         """Term by term for the full product; not possible for sums over subsets, whose terms differ in degree."""

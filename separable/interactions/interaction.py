@@ -78,7 +78,13 @@ class Interaction(abc.ABC):
 
     @abc.abstractmethod
     def grown(
-        self, coefficients: Sequence[Tensor], core: Tensor, to: "Interaction", noise: float, generator: torch.Generator
+        self,
+        coefficients: Sequence[Tensor],
+        core: Tensor,
+        to: "Interaction",
+        fresh: Sequence[Tensor],
+        noise: float,
+        generator: torch.Generator,
     ) -> tuple[list[Tensor], Tensor]:
         """Coefficients ``(K_j, Q_j)`` and core of the same function at the higher rank of ``to``.
 
@@ -86,6 +92,7 @@ class Interaction(abc.ABC):
             coefficients: Coefficients of every coordinate.
             core: The core.
             to: The same interaction with a higher rank.
+            fresh: Start values of the coefficients at that rank.
             noise: Size, relative to what is there, of the new entries through which the new terms can be found; at
                 zero the function is exactly the same.
             generator: Source of random numbers.

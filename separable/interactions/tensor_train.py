@@ -89,7 +89,7 @@ class TensorTrain(Interaction):
         grid = core.new_ones(1, 1)
         for p in factors:
             rows = grid.shape[-1]
-            matrix = p.reshape(len(p), rows, -1)
+            matrix = p.reshape(len(p), rows, p.shape[-1] // rows)
             grid = torch.einsum("gi,nij->gnj", grid, matrix).reshape(-1, matrix.shape[-1])
         return (grid @ core).reshape(*(len(p) for p in factors), core.shape[-1])
 
@@ -98,7 +98,13 @@ class TensorTrain(Interaction):
         return [TensorTrain(rank) for rank in stages(self.rank)]
 
     def grown(
-        self, coefficients: Sequence[Tensor], core: Tensor, to: Interaction, noise: float, generator: torch.Generator
+        self,
+        coefficients: Sequence[Tensor],
+        core: Tensor,
+        to: Interaction,
+        fresh: Sequence[Tensor],
+        noise: float,
+        generator: torch.Generator,
     ) -> tuple[list[Tensor], Tensor]:
         """Every matrix keeps its upper left corner; the new entries are noise."""
         assert isinstance(to, TensorTrain)

@@ -109,15 +109,18 @@ class Tucker(Interaction):
         return [Tucker(tuple(min(rank, step) for rank in self.rank)) for step in steps]
 
     def grown(
-        self, coefficients: Sequence[Tensor], core: Tensor, to: Interaction, noise: float, generator: torch.Generator
+        self,
+        coefficients: Sequence[Tensor],
+        core: Tensor,
+        to: Interaction,
+        fresh: Sequence[Tensor],
+        noise: float,
+        generator: torch.Generator,
     ) -> tuple[list[Tensor], Tensor]:
-        """Random functions are appended to each coordinate; the core's new entries are noise."""
+        """Fresh functions are appended to each coordinate; the core's new entries are noise."""
         assert isinstance(to, Tucker)
         shape = to.core_shape(len(coefficients), core.shape[-1])
-        wider = []
-        for c, rank in zip(coefficients, shape, strict=False):
-            new = torch.randn(len(c), rank - c.shape[1], dtype=torch.float64, generator=generator).to(c)
-            wider.append(torch.cat([c, c.square().mean().sqrt() * new], dim=1))
+        wider = [torch.cat([c, new[:, c.shape[1] :]], dim=1) for c, new in zip(coefficients, fresh, strict=True)]
         larger = torch.randn(shape, dtype=torch.float64, generator=generator).to(core)
         larger *= noise * core.square().mean().sqrt()
         larger[tuple(slice(size) for size in core.shape)] = core
