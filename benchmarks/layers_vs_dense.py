@@ -1,0 +1,144 @@
+"""A forward and backward step of the factorised layers against the dense torch.nn layers they replace, on one core.
+
+Each pair runs interleaved in one process: dense, ours, dense, ours, .. ; the ratio is that of the medians. Gradients
+go to the input (where it has one) and to all parameters.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from separable.layers import SeparableConvolution, SeparableEmbedding, SeparableLinear
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measured pair.
+
+    Args:
+        layer: What was compared.
+        sizes: Sizes and batch.
+        dense_ms: Median time of the dense step, milliseconds.
+        ratio: Our median time over the dense one.
+        parameters: Our number of parameters over the dense one.
+        way: ``factors`` or ``dense first`` where the layer chose.
+    """
+
+    layer: str
+    sizes: str
+    dense_ms: float
+    ratio: float
+    parameters: float
+    way: str
+
+
+LINEAR = (  # factorisation, and its ranks at 256, 1024 and 4096 features
+    ("canonical_polyadic", {256: (16, 64), 1024: (64, 256), 4096: (256, 1024)}),
+    ("tucker", {256: (4, 8), 1024: (8, 16), 4096: (16, 32)}),
+    ("tensor_train", {256: (4, 8), 1024: (4, 8), 4096: (8, 16)}),
+)
+
+
+def measure(dense: Callable[[], None], ours: Callable[[], None], seconds: float) -> tuple[float, float]:
+    """Median seconds of either step, interleaved until the time is over (at least five rounds)."""
+    times: tuple[list[float], list[float]] = ([], [])
+    dense(), ours()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for step, kept in zip((dense, ours), times, strict=True):
+            start = time.perf_counter()
+            step()
+            kept.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def step(module: nn.Module, x: Tensor) -> Callable[[], None]:
+    """One forward and backward pass."""
+    inputs = [*module.parameters(), *([x] if x.requires_grad else [])]
+    with torch.no_grad():
+        weight = torch.randn_like(module(x))
+
+    def run() -> None:
+        torch.autograd.grad(module(x), inputs, weight)
+
+    return run
+
+
+def compare(layer: str, sizes: str, dense: nn.Module, ours: nn.Module, x: Tensor, way: str, seconds: float) -> Row:
+    """Measure one pair."""
+    first, second = measure(step(dense, x), step(ours, x), seconds)
+    count = [sum(p.numel() for p in module.parameters()) for module in (dense, ours)]
+    return Row(layer, sizes, 1e3 * first, second / first, count[1] / count[0], way)
+
+
+def linear_rows(seconds: float, features: tuple[int, ...] = (256, 1024, 4096)) -> Iterator[Row]:
+    """SeparableLinear at batches of 64 and 1024."""
+    for size in features:
+        dense = nn.Linear(size, size)
+        for batch in (64, 1024):
+            x = torch.randn(batch, size, requires_grad=True)
+            for kind, ranks in LINEAR:
+                for rank in ranks[size]:
+                    ours = SeparableLinear(size, size, factorisation=kind, rank=rank)  # type: ignore[arg-type]
+                    way = "dense first" if ours.matrix.prefers_dense(batch) else "factors"
+                    sizes = f"{size} -> {size}, batch {batch}, rank {rank}"
+                    yield compare(f"linear {kind}", sizes, dense, ours, x, way, seconds)
+
+
+def embedding_rows(seconds: float) -> Iterator[Row]:
+    """SeparableEmbedding with gradients of the whole table, as dense training has them."""
+    for tokens, features in ((10_000, 256), (50_257, 512)):
+        dense = nn.Embedding(tokens, features)
+        for batch in (1024, 8192):
+            index = torch.randint(tokens, (batch,))
+            for kind, rank in (("canonical_polyadic", 64), ("tucker", (16, 16, 8, 8)), ("tensor_train", 16)):
+                ours = SeparableEmbedding(tokens, features, factorisation=kind, rank=rank)  # type: ignore[arg-type]
+                sizes = f"{tokens} x {features}, batch {batch}, rank {rank}"
+                way = "dense first" if ours.matrix.prefers_dense_rows(batch) else "factors"
+                yield compare(f"embedding {kind}", sizes, dense, ours, index, way, seconds)
+
+
+def convolution_rows(seconds: float) -> Iterator[Row]:
+    """SeparableConvolution against a dense circular convolution of the same reach."""
+    for channels, rank in ((1, 8), (8, 16), (16, 32)):
+        for grid in (64, 128):
+            for taps in (3, 7, 15):
+                dense = nn.Conv2d(channels, channels, taps, padding=taps // 2, padding_mode="circular")
+                ours = SeparableConvolution(channels, channels, rank, kernel_size=taps)
+                x = torch.randn(4, channels, grid, grid, requires_grad=True)
+                sizes = f"{channels} channels, {grid}^2, batch 4, {taps} taps, rank {rank}"
+                yield compare("convolution", sizes, dense, ours, x, "", seconds)
+
+
+def rows(seconds: float = 1.0) -> Iterator[Row]:
+    """Every pair, in the order of the table."""
+    yield from linear_rows(seconds)
+    yield from embedding_rows(seconds)
+    yield from convolution_rows(seconds)
+
+
+def main(seconds: float = 1.0) -> list[Row]:
+    """Print the table.
+
+    Args:
+        seconds: Time spent on each pair.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    print(f"{'layer':28} {'sizes':52} {'dense ms':>9} {'ratio':>6} {'parameters':>10}  way")
+    measured = []
+    for row in rows(seconds):
+        measured.append(row)
+        print(
+            f"{row.layer:28} {row.sizes:52} {row.dense_ms:9.3f} {row.ratio:6.2f} {row.parameters:10.4f}  {row.way}",
+            flush=True,
+        )
+    return measured
+
+
+if __name__ == "__main__":
+    main()
