@@ -34,7 +34,7 @@ class SeparableLinear(nn.Module):
     torch.nn.Linear's.
 
     Time of a forward and backward step over that of torch.nn.Linear, one CPU core, square layers of 256, 1024 and 4096
-    features, batches of 64 and 1024 (``benchmarks/layers_vs_dense.py``):
+    features, batches of 64 and 1024 (``benchmarks/library_layers.py``):
 
     - CP, rank up to a quarter of the features: 0.1 to 0.7. The factors win up to rank ``I O / (I + O)``, half the
       features; the ratio grows with the rank, to 1.5 at three quarters.

@@ -11,7 +11,7 @@ Rank = int | tuple[int, ...]
 
 # Costs in multiply-adds. One element read and written between two products costs about as much as ELEMENT of them in
 # a large matrix product, and starting one operation (forward and backward) as much as OPERATION: measured on one core
-# with AVX-512, see benchmarks/layers_vs_dense.py. Only the ratio of two estimates is used.
+# with AVX-512, see benchmarks/library_layers.py. Only the ratio of two estimates is used.
 ELEMENT = 30.0
 OPERATION = 3e5
 # Batches of small products run slower than one large product.
