@@ -30,7 +30,7 @@ class Grid:
     def __init__(self, atom: BSpline, points: int) -> None:
         self.nodes, self.weights = atom.quadrature(points)
 
-    def __iter__(self):  # noqa: D105
+    def __iter__(self):
         step = max(1, 60_000 // len(self.nodes))
         for start in range(0, len(self.nodes), step):
             rows = slice(start, start + step)

@@ -1,7 +1,7 @@
-"""Claim 8: a step of the factorised layers against the dense torch.nn layers they replace, forward and backward, one core.
+"""Claim 8: a forward and backward step of the factorised layers against the dense torch.nn layers they replace.
 
-Each pair runs interleaved in one process: dense, ours, dense, ours, .. ; the ratio is that of the medians. Gradients
-go to the input (where it has one) and to all parameters.
+One core. Each pair runs interleaved in one process: dense, ours, dense, ours, .. ; the ratio is that of the medians.
+Gradients go to the input (where it has one) and to all parameters.
 """
 
 import dataclasses

@@ -1,0 +1,207 @@
+"""The demonstration: fit real tables, compare, draw what was learned, and invert a physics formula.
+
+Writes a run folder with ``report.html``, one self-contained page. Usage: ``python -m domains.demo [folder]``.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import log_loss, root_mean_squared_error
+from sklearn.model_selection import KFold, StratifiedKFold
+from tqdm import tqdm
+
+import separable
+from separable.problems import BOREHOLE
+from separable.training import Report, RunFolder
+
+Array = NDArray[np.float64]
+FOLDS = 3
+SEED = 0
+
+
+def main(folder: str = "runs/demo") -> Path:
+    """Run everything and return the report's path."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    torch.manual_seed(SEED)
+    started = time.perf_counter()
+    run = RunFolder(folder, {"folds": FOLDS, "seed": SEED}, SEED)
+    report = Report(
+        "separable: tables fitted, drawn and inverted",
+        "A separable model writes a function of many coordinates as functions of one coordinate each. Below: its error "
+        "on held-out folds beside gradient-boosted trees and an explainable boosting machine (EBM), the functions it "
+        "learned, and an engineering formula inverted for a wanted output.",
+    )
+    compare_tables(run, report)
+    invert_borehole(run, report)
+    report.text(f"Made in {time.perf_counter() - started:.0f} seconds. Every number is in metrics.jsonl.", note=True)
+    return run.write("report.html", report.html())
+
+
+def compare_tables(run: RunFolder, report: Report) -> None:
+    """Cross-validated errors on three real tables and one physics table, and pictures of the models."""
+    physics, flow = (values.numpy() for values in BOREHOLE.sample(1000, seed=SEED))
+    diabetes, cancer, digits = load_diabetes(scaled=False), load_breast_cancer(), load_digits()
+    tables = [
+        ("diabetes", "regression", diabetes.data, diabetes.target, diabetes.feature_names),
+        ("borehole", "regression", physics, flow, list(BOREHOLE.inputs)),
+        ("breast cancer", "classification", cancer.data, cancer.target, cancer.feature_names),
+        ("digits", "classification", digits.data, digits.target, digits.feature_names),
+    ]
+    for name, task, x, y, names in tables:
+        regression = task == "regression"
+        rows = [
+            cross_validated(run, name, model, make, x, y, regression)
+            for model, make in models(name, regression).items()
+        ]
+        report.section(f"{name}: {len(x)} rows, {x.shape[1]} columns")
+        errors = [row["error"] for row in rows]
+        report.table(rows, best=int(np.argmin(errors)))
+        measure = "root mean square error" if regression else "log loss"
+        report.text(
+            f"error: {measure} on held-out rows, mean over {FOLDS} folds; the same folds for every model.", True
+        )
+        if name != "digits":
+            estimator = ours(regression)
+            estimator.fit(frame(x, names), y)
+            figure = estimator.plot()
+            report.picture(run.figure(name.replace(" ", "_"), figure), f"Functions learned from {name}")
+    report.code(
+        """
+from separable import SeparableRegressor
+
+model = SeparableRegressor().fit(x_train, y_train)
+model.predict(x_test)
+model.plot()                       # one-coordinate functions and interaction strengths
+model.interaction_strengths_       # shares of the variance
+"""
+    )
+
+
+def ours(regression: bool) -> Any:
+    """Our estimator with its default settings."""
+    return separable.SeparableRegressor() if regression else separable.SeparableClassifier()
+
+
+def models(name: str, regression: bool) -> dict[str, Callable[[], Any]]:
+    """Constructors of the compared models, by name."""
+    boosted = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
+    found: dict[str, Callable[[], Any]] = {
+        "separable": lambda: ours(regression),
+        "gradient-boosted trees": lambda: boosted(random_state=SEED),
+    }
+    try:
+        from interpret.glassbox import ExplainableBoostingClassifier, ExplainableBoostingRegressor
+    except ImportError:
+        print("interpret-core is not installed: the explainable boosting machine is left out")
+        return found
+    machine = ExplainableBoostingRegressor if regression else ExplainableBoostingClassifier
+    if name == "digits":  # ten classes and 64 columns: the default takes minutes a fold
+        found["EBM (no interactions, 2 bags)"] = lambda: machine(random_state=SEED, interactions=0, outer_bags=2)
+    else:
+        found["EBM"] = lambda: machine(random_state=SEED)
+    return found
+
+
+def cross_validated(
+    run: RunFolder, table: str, model: str, make: Callable[[], Any], x: Array, y: Array, regression: bool
+) -> dict[str, Any]:
+    """Mean error, its spread over folds, and the time of one fit."""
+    splitter = (KFold if regression else StratifiedKFold)(FOLDS, shuffle=True, random_state=SEED)
+    errors, seconds = [], []
+    for train, test in tqdm(list(splitter.split(x, y)), desc=f"{table}: {model}", leave=False):
+        estimator = make()
+        started = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peers warn of their own deprecations
+            estimator.fit(x[train], y[train])
+        seconds.append(time.perf_counter() - started)
+        if regression:
+            errors.append(root_mean_squared_error(y[test], estimator.predict(x[test])))
+        else:
+            errors.append(log_loss(y[test], estimator.predict_proba(x[test]), labels=np.unique(y)))
+    row = {
+        "model": model,
+        "error": float(np.mean(errors)),
+        "over folds": f"{min(errors):.3g} to {max(errors):.3g}",
+        "seconds a fit": float(np.mean(seconds)),
+    }
+    run.log(table=table, **row)
+    print(f"{table:14} {model:30} error {row['error']:.4g}, {row['seconds a fit']:.2f} s a fit")
+    return row
+
+
+def frame(x: Array, names: Any) -> Any:
+    """The table with its column names, if pandas is there to carry them."""
+    try:
+        import pandas as pd
+    except ImportError:
+        return x
+    return pd.DataFrame(x, columns=list(names))
+
+
+def invert_borehole(run: RunFolder, report: Report) -> None:
+    """Find several boreholes with a wanted flow and check each with the formula."""
+    wanted = 80.0
+    x, flow = BOREHOLE.sample(1000, seed=SEED)
+    grown = separable.grow(x, flow, links=("identity",))
+    started = time.perf_counter()
+    found = separable.invert(grown.layer, wanted, n_solutions=8)
+    seconds = time.perf_counter() - started
+    achieved = BOREHOLE(found.inputs)
+    report.section(f"Inverted: boreholes with {wanted:g} {BOREHOLE.unit}")
+    report.text(
+        f"From the fit of 1000 samples, {len(found)} different designs in {1000 * seconds:.0f} ms. Each was put back "
+        f"into the formula; the largest deviation is {float((achieved - wanted).abs().max()):.2g} {BOREHOLE.unit}."
+    )
+    titles = [f"{name} [{unit}]" for name, unit in zip(BOREHOLE.inputs, BOREHOLE.units, strict=True)]
+    rows = [
+        {**dict(zip(titles, map(float, design), strict=True)), "by the formula": f"{float(value):.3f}"}
+        for design, value in zip(found.inputs, achieved, strict=True)
+    ]
+    report.table(rows)
+    report.picture(run.figure("inversion", draw_designs(found.inputs, achieved, wanted)), "Designs found")
+    report.code(
+        """
+import separable
+from separable.problems import BOREHOLE
+
+x, flow = BOREHOLE.sample(1000)
+grown = separable.grow(x, flow)
+found = separable.invert(grown.layer, 80.0, n_solutions=8)
+print(BOREHOLE(found.inputs))      # the formula's own answer for each design
+"""
+    )
+    run.log(inversion=wanted, designs=len(found), seconds=seconds, achieved=achieved.tolist())
+
+
+def draw_designs(designs: torch.Tensor, achieved: torch.Tensor, wanted: float) -> Any:
+    """Each design as a line across the eight inputs, scaled to their ranges."""
+    import matplotlib.pyplot as plt
+
+    lower, upper = torch.tensor(BOREHOLE.ranges, dtype=torch.float64).unbind(1)
+    share = (designs - lower) / (upper - lower)
+    figure, axes = plt.subplots(figsize=(9, 3.6))
+    for line, value in zip(share, achieved, strict=True):
+        axes.plot(range(len(lower)), line, marker="o", alpha=0.8, label=f"{float(value):.2f}")
+    axes.set_xticks(range(len(lower)), [n.replace(" ", "\n") for n in BOREHOLE.inputs], fontsize=8)
+    axes.set_yticks([0, 1], ["least", "greatest"])
+    axes.set_title(f"Different boreholes with the same flow, {wanted:g} {BOREHOLE.unit}", fontsize=11)
+    axes.legend(title="by the formula", fontsize=7, title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+if __name__ == "__main__":
+    print(f"report: {main(*sys.argv[1:2])}")
