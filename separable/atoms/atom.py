@@ -37,6 +37,7 @@ class Atom(abc.ABC):
     domain: tuple[float, float]
     outside: Outside
     discrete: ClassVar[bool] = False
+    learned: ClassVar[bool] = False  # whether the functions have parameters of their own
 
     @property
     @abc.abstractmethod
@@ -66,7 +67,7 @@ class Atom(abc.ABC):
         """Coefficients ``(K,)``, float64, whose expansion is the constant one (to the family's accuracy)."""
         nodes, weights = self.quadrature()
         root = weights.sqrt()
-        basis = self(nodes, parameters=self.initial_parameters()) * root[:, None]
+        basis = self(nodes) * root[:, None]
         solution: Tensor = torch.linalg.lstsq(basis, root[:, None], driver="gelsd").solution
         return solution[:, 0]
 
@@ -81,11 +82,13 @@ class Atom(abc.ABC):
         Returns:
             Values of shape ``(..., K)`` in the dtype and on the device of ``x``.
 
+        A coordinate that is not a number gives values that are not numbers.
+
         Raises:
             ValueError: If the order is negative, or the policy is ``error`` and a coordinate lies outside the domain.
+            TypeError: If the coordinates are not floating point.
         """
-        if derivative < 0:
-            raise ValueError(f"{type(self).__name__}: the order of a derivative is at least 0, got {derivative}")
+        self._check_call(x, derivative)
         if x.dtype in (torch.float16, torch.bfloat16):
             return self(x.float(), derivative, parameters).to(x.dtype)
         lower, upper = self.domain
@@ -106,6 +109,11 @@ class Atom(abc.ABC):
             return values
         slopes = self._inside(nearest, 1, parameters)
         return values + (x - nearest)[..., None] * slopes
+
+    def _check_call(self, x: Tensor, *orders: int) -> None:
+        check_orders(type(self).__name__, *orders)
+        if not x.is_floating_point():
+            raise TypeError(f"{type(self).__name__}: coordinates are floating point, got {x.dtype}")
 
     def _refuse_outside(self, x: Tensor) -> None:
         lower, upper = self.domain
@@ -141,12 +149,19 @@ class Atom(abc.ABC):
         """Definite integrals ``(K,)``, float64, from ``lower`` to ``upper`` (by default over the domain).
 
         Raises:
-            ValueError: If a limit lies outside the domain.
+            ValueError: If a limit lies outside the domain, or the lower one above the upper one.
         """
-        lower, upper = self._limits(lower, upper)
-        nodes, weights = self._quadrature_between(lower, upper, self.quadrature_points)
+        nodes, weights = self._quadrature_between(*self._limits(lower, upper), self.quadrature_points)
         values = self._inside(nodes, 0, tuple(p.double() for p in parameters))
         return weights.to(values.device) @ values
+
+    def measure(self, lower: float | None = None, upper: float | None = None) -> float:
+        """The integral of one: the length from ``lower`` to ``upper``, or the number of categories there.
+
+        Raises:
+            ValueError: If a limit lies outside the domain, or the lower one above the upper one.
+        """
+        return float(self._quadrature_between(*self._limits(lower, upper), 1)[1].sum())
 
     def _limits(self, lower: float | None, upper: float | None) -> tuple[float, float]:
         a, b = self.domain
@@ -156,6 +171,8 @@ class Atom(abc.ABC):
                 raise ValueError(
                     f"{type(self).__name__}.integral: limit {limit:g} lies outside the domain [{a:g}, {b:g}]"
                 )
+        if lower > upper:
+            raise ValueError(f"{type(self).__name__}.integral: the lower limit {lower:g} exceeds the upper {upper:g}")
         return lower, upper
 
     def gram(self, first: int = 0, second: int | None = None, parameters: tuple[Tensor, ...] = ()) -> Tensor:
@@ -165,7 +182,11 @@ class Atom(abc.ABC):
             first: Order of the derivative of the row's function.
             second: Order of the derivative of the column's function; by default the same.
             parameters: The functions' own parameters, for families that have them.
+
+        Raises:
+            ValueError: If an order is negative.
         """
+        check_orders(type(self).__name__, first, first if second is None else second)
         nodes, weights = self.quadrature()
         parameters = tuple(p.double() for p in parameters)
         rows = self._inside(nodes, first, parameters)
@@ -182,9 +203,16 @@ class Atom(abc.ABC):
             The new atom, and a float64 matrix ``T (K_new, K)`` such that ``sum_k c_k B_k = sum_l (T c)_l B_new_l``.
 
         Raises:
-            ValueError: If the new functions do not contain the old ones.
+            ValueError: If the new functions do not contain the old ones, the family has no such field, another field
+                decides that one (knots decide the intervals), or the functions are learned.
         """
+        if self.learned:
+            raise ValueError(f"{type(self).__name__}.refined: learned functions have no exact refinement")
+        if unknown := sorted(changes.keys() - self.fields()):
+            raise ValueError(f"{type(self).__name__}.refined: fields are {sorted(self.fields())}, got {unknown}")
         finer = dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        if "knots" not in changes and any(getattr(finer, name) != value for name, value in changes.items()):
+            raise ValueError(f"{type(self).__name__}.refined: {changes} has no effect on {self}: knots decide")
         if finer.domain != self.domain or finer.outside != self.outside:
             raise ValueError(f"{type(self).__name__}.refined keeps domain and outside; asked for {changes}")
         nodes, weights = self._common_quadrature(finer)
@@ -209,6 +237,11 @@ class Atom(abc.ABC):
         """The same family on another domain."""
         return dataclasses.replace(self, domain=domain)  # type: ignore[type-var]
 
+    @classmethod
+    def fields(cls) -> set[str]:
+        """Names of the family's fields."""
+        return {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
     def config(self) -> dict[str, Any]:
         """The atom as plain data: its family's name and its fields; `separable.atoms.from_config` reads it back."""
         return {"family": type(self).__name__, **dataclasses.asdict(self)}  # type: ignore[call-overload]
@@ -231,7 +264,15 @@ def check_outside(family: str, outside: str, allowed: tuple[str, ...] = get_args
         raise ValueError(f"{family}: outside is one of {', '.join(allowed)}; got {outside!r}")
 
 
-def check_count(family: str, field: str, value: int, least: int) -> None:
-    """Refuse a size that is not an integer of at least ``least``."""
+def check_count(family: str, field: str, value: int, least: int) -> int:
+    """The size as a plain integer, refused unless it is one of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{family}: {field} is an integer of at least {least}, got {value!r}")
+    return int(value)
+
+
+def check_orders(family: str, *orders: int) -> None:
+    """Refuse orders of derivatives that are not integers of at least 0."""
+    for order in orders:
+        if not isinstance(order, int | np.integer) or order < 0:
+            raise ValueError(f"{family}: the order of a derivative is an integer of at least 0, got {order!r}")

@@ -13,7 +13,6 @@ For degree q and knots T, with x in ``[T_s, T_(s+1))``:
 """
 
 import dataclasses
-import functools
 
 import numpy as np
 import torch
@@ -56,7 +55,7 @@ class BSpline(Atom):
     periodic: bool = False
 
     def __post_init__(self) -> None:
-        check_count("BSpline", "degree", self.degree, 0)
+        object.__setattr__(self, "degree", check_count("BSpline", "degree", self.degree, 0))
         if self.knots is not None:
             knots = tuple(float(t) for t in self.knots)
             object.__setattr__(self, "knots", knots)
@@ -70,7 +69,7 @@ class BSpline(Atom):
                 )
             object.__setattr__(self, "intervals", len(knots) - 1)
             object.__setattr__(self, "domain", (knots[0], knots[-1]))
-        check_count("BSpline", "intervals", self.intervals, 1)
+        object.__setattr__(self, "intervals", check_count("BSpline", "intervals", self.intervals, 1))
         object.__setattr__(self, "domain", check_domain("BSpline", self.domain))
         check_outside("BSpline", self.outside)
         if self.periodic:
@@ -128,18 +127,18 @@ class BSpline(Atom):
             scale = n / (upper - lower)
             u = (x - lower) * scale
             interval = u.detach().floor().clamp(0, n - 1)
-            first = interval.long()
+            first = interval.long().clamp(0, n - 1)  # where u is not a number, the index still is one
             if self.periodic:
                 knots = [interval + float(i) for i in range(1 - p, p + 1)]
             else:
                 knots = [(interval + float(i)).clamp(0.0, float(n)) for i in range(1 - p, p + 1)]
             return first, _de_boor(u, knots, p, derivative) * scale**derivative
-        vector = _knot_vector(self.knots, p, self.periodic).to(device=x.device, dtype=x.dtype)
+        vector = x.new_tensor(_knot_vector(self.knots, p, self.periodic))
         last = len(vector) - p - 2
         span = torch.searchsorted(vector, x.detach().contiguous(), right=True).sub(1).clamp(p, last)
         # A repeated last breakpoint would leave an empty span there; ends are single, so `last` is never empty.
-        knots = [vector[span + i] for i in range(1 - p, p + 1)]
-        return span - p, _de_boor(x, knots, p, derivative)
+        around = span[..., None] + torch.arange(1 - p, p + 1, device=x.device)
+        return span - p, _de_boor(x, list(vector[around].unbind(-1)), p, derivative)
 
     def _inside(self, x: Tensor, derivative: int, parameters: tuple[Tensor, ...]) -> Tensor:
         first, values = self.local(x, derivative)
@@ -157,7 +156,8 @@ def _de_boor(x: Tensor, knots: list[Tensor], degree: int, derivative: int) -> Te
 
     if derivative > degree:
         return x.new_zeros(*x.shape, degree + 1)
-    values = [torch.ones_like(x)]
+    # Where no factor of x follows, the one still depends on it: not a number stays so, and gradients exist.
+    values = [torch.ones_like(x) if degree > derivative else 1 + 0 * x]
     for q in range(1, degree - derivative + 1):
         saved = torch.zeros_like(x)
         raised = []
@@ -173,14 +173,12 @@ def _de_boor(x: Tensor, knots: list[Tensor], degree: int, derivative: int) -> Te
     return torch.stack(values, dim=-1)
 
 
-@functools.lru_cache(maxsize=256)
-def _knot_vector(breakpoints: tuple[float, ...], degree: int, periodic: bool) -> Tensor:
-    """The full knot vector T in float64: breakpoints, extended by ``degree`` knots on either side."""
-    inner = np.array(breakpoints)
-    if periodic:
-        period = inner[-1] - inner[0]
-        before = inner[len(inner) - 1 - degree : -1] - period
-        after = inner[1 : degree + 1] + period
-    else:
-        before, after = np.full(degree, inner[0]), np.full(degree, inner[-1])
-    return torch.from_numpy(np.concatenate([before, inner, after]))
+def _knot_vector(breakpoints: tuple[float, ...], degree: int, periodic: bool) -> tuple[float, ...]:
+    """The full knot vector T: breakpoints, extended by ``degree`` knots on either side."""
+    first, last = breakpoints[0], breakpoints[-1]
+    if not periodic:
+        return (first,) * degree + breakpoints + (last,) * degree
+    period = last - first
+    before = tuple(t - period for t in breakpoints[len(breakpoints) - 1 - degree : -1])
+    after = tuple(t + period for t in breakpoints[1 : degree + 1])
+    return before + breakpoints + after

@@ -33,7 +33,7 @@ class Chebyshev(Atom):
     outside: Outside = "linear"
 
     def __post_init__(self) -> None:
-        check_count("Chebyshev", "degree", self.degree, 0)
+        object.__setattr__(self, "degree", check_count("Chebyshev", "degree", self.degree, 0))
         object.__setattr__(self, "domain", check_domain("Chebyshev", self.domain))
         check_outside("Chebyshev", self.outside)
 

@@ -36,7 +36,7 @@ class Fourier(Atom):
     outside: Outside = "periodic"
 
     def __post_init__(self) -> None:
-        check_count("Fourier", "modes", self.modes, 0)
+        object.__setattr__(self, "modes", check_count("Fourier", "modes", self.modes, 0))
         object.__setattr__(self, "domain", check_domain("Fourier", self.domain))
         check_outside("Fourier", self.outside)
 

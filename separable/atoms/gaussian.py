@@ -38,8 +38,8 @@ class Gaussian(Atom):
     outside: Outside = "linear"
 
     def __post_init__(self) -> None:
-        check_count("Gaussian", "centres", self.centres, 2)
-        if not (math.isfinite(self.width) and self.width > 0):
+        object.__setattr__(self, "centres", check_count("Gaussian", "centres", self.centres, 2))
+        if not (isinstance(self.width, float | int) and math.isfinite(self.width) and self.width > 0):
             raise ValueError(f"Gaussian: width is a positive number of spacings, got {self.width!r}")
         object.__setattr__(self, "domain", check_domain("Gaussian", self.domain))
         check_outside("Gaussian", self.outside)
@@ -63,6 +63,6 @@ class Gaussian(Atom):
         centre = lower + spacing * torch.arange(self.centres, device=x.device, dtype=x.dtype)
         z = (x[..., None] - centre) / sigma
         previous, hermite = torch.zeros_like(z), torch.ones_like(z)
-        for m in range(derivative):
-            previous, hermite = hermite, z * hermite - m * previous
-        return hermite * torch.exp(-0.5 * z * z) * (-1 / sigma) ** derivative
+        for m in range(derivative):  # (-1 / sigma)^m He_m
+            previous, hermite = hermite, -z / sigma * hermite - m / sigma**2 * previous
+        return hermite * torch.exp(-0.5 * z * z)

@@ -7,7 +7,8 @@ scaled to [-1, 1] before the first layer, and a constant function is added so th
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class Perceptron(Atom):
         outside: Policy beyond the domain.
 
     Integrals and Gram matrices are by quadrature, with a relative error of about 1e-10 for weights near their
-    start values; derivatives of any order are exact (repeated forward mode).
+    start values; derivatives of any order are exact (Taylor coefficients carried through the network).
 
     Example:
         >>> import torch
@@ -43,10 +44,11 @@ class Perceptron(Atom):
     domain: tuple[float, float] = (0.0, 1.0)
     outside: Outside = "linear"
 
+    learned: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        check_count("Perceptron", "functions", self.functions, 2)
-        check_count("Perceptron", "width", self.width, 1)
-        check_count("Perceptron", "depth", self.depth, 1)
+        for field, least in (("functions", 2), ("width", 1), ("depth", 1)):
+            object.__setattr__(self, field, check_count("Perceptron", field, getattr(self, field), least))
         object.__setattr__(self, "domain", check_domain("Perceptron", self.domain))
         check_outside("Perceptron", self.outside)
 
@@ -85,25 +87,26 @@ class Perceptron(Atom):
                 f"Perceptron: expected {expected} parameter tensors (see initial_parameters), got {len(parameters)}"
             )
         parameters = tuple(p.to(dtype=x.dtype, device=x.device) for p in parameters)
+        lower, upper = self.domain
+        scaled = ((2 * x - (lower + upper)) / (upper - lower))[..., None]
+        series = [scaled, torch.full_like(scaled, 2 / (upper - lower)), *[torch.zeros_like(scaled)] * (derivative - 1)]
+        series = series[: derivative + 1]
+        for i in range(0, expected, 2):
+            series = [term @ parameters[i] for term in series]
+            series[0] = series[0] + parameters[i + 1]
+            if i < expected - 2:
+                series = _tanh(series)
+        learned = series[-1] * math.factorial(len(series) - 1)
+        constant = (torch.ones_like if derivative == 0 else torch.zeros_like)(learned[..., :1])
+        return torch.cat([constant, learned], dim=-1)
 
-        def network(x: Tensor) -> Tensor:
-            lower, upper = self.domain
-            hidden = ((2 * x - (lower + upper)) / (upper - lower))[..., None]
-            for i in range(0, expected - 2, 2):
-                hidden = torch.tanh(hidden @ parameters[i] + parameters[i + 1])
-            learned = hidden @ parameters[-2] + parameters[-1]
-            return torch.cat([torch.ones_like(learned[..., :1]), learned], dim=-1)
 
-        return _derivative(network, derivative)(x)
-
-
-def _derivative(function: Callable[[Tensor], Tensor], order: int) -> Callable[[Tensor], Tensor]:
-    """The derivative of a function that acts on each element of its argument separately."""
-    for _ in range(order):
-        previous = function
-
-        def function(x: Tensor, previous: Callable[[Tensor], Tensor] = previous) -> Tensor:
-            tangent: Tensor = torch.func.jvp(previous, (x,), (torch.ones_like(x),))[1]
-            return tangent
-
-    return function
+def _tanh(series: list[Tensor]) -> list[Tensor]:
+    """Taylor coefficients of ``y = tanh(h)`` from those of h: ``y' = (1 - y^2) h'``, order by order."""
+    values = [torch.tanh(series[0])]
+    slopes = [1 - values[0] * values[0]]  # of 1 - y^2
+    for k in range(1, len(series)):
+        zero = torch.zeros_like(values[0])
+        values.append(sum((i * series[i] * slopes[k - i] for i in range(1, k + 1)), zero) / k)
+        slopes.append(-sum((values[i] * values[k - i] for i in range(k + 1)), zero))
+    return values

@@ -33,7 +33,7 @@ class Table(Atom):
     discrete: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_count("Table", "categories", self.categories, 1)
+        object.__setattr__(self, "categories", check_count("Table", "categories", self.categories, 1))
         check_outside("Table", self.outside, ("error", "constant", "periodic"))
 
     @property
@@ -53,9 +53,13 @@ class Table(Atom):
     def __call__(self, x: Tensor, derivative: int = 0, parameters: tuple[Tensor, ...] = ()) -> Tensor:
         """Indicators ``(..., K)`` of the category whose index is nearest to ``x (...)``.
 
+        An index that is not a number gives values that are not numbers.
+
         Raises:
             ValueError: If a derivative is asked for, or an index lies outside 0 .. K - 1 and the policy is ``error``.
+            TypeError: If the coordinates are not floating point.
         """
+        self._check_call(x, derivative)
         if derivative:
             raise ValueError("Table: a discrete coordinate has no derivative; hold it fixed instead")
         if self.outside == "error":
@@ -63,10 +67,9 @@ class Table(Atom):
         index = torch.round(x.detach())
         if self.outside == "periodic":
             index = torch.remainder(index, self.categories)
-        index = index.clamp(0, self.categories - 1).long()
-        return torch.zeros(*x.shape, self.size, dtype=x.dtype, device=x.device).scatter(
-            -1, index[..., None], torch.ones_like(x)[..., None]
-        )
+        index = index.clamp(0, self.categories - 1).long().clamp(0, self.categories - 1)  # NaN would index anywhere
+        one = torch.where(x.isnan(), x.detach(), torch.ones_like(x))
+        return x.new_zeros(*x.shape, self.size).scatter(-1, index[..., None], one[..., None])
 
     def _inside(self, x: Tensor, derivative: int, parameters: tuple[Tensor, ...]) -> Tensor:
         return self(x, derivative, parameters)

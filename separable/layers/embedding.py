@@ -33,7 +33,7 @@ class SeparableEmbedding(nn.Module):
     Start values: normal factors such that the entries of W have torch.nn.Embedding's variance, one.
 
     Time of a forward and backward step over that of torch.nn.Embedding, one CPU core, 50,257 tokens and 512 features,
-    1024 and 8192 indices a step (``benchmarks/layers_vs_dense.py``): CP of rank 64 0.1 and 0.5, tensor train of rank 16
+    1024 and 8192 indices a step (``benchmarks/library_layers.py``): CP of rank 64 0.1 and 0.5, tensor train of rank 16
     0.1 and 0.5, Tucker of ranks (16, 16, 8, 8) 0.1 and 1.5. The gain is the gradient, which a dense table writes in
     full. Crossover: a table that fits in the processor's cache is only copied, and then the dense one is faster; at
     10,000 tokens and 256 features by 1 to 1.3 (CP of rank 16), 2 to 4 (CP of rank 64), 2 to 3 (tensor train of rank

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from separable.atoms import Atom
+from separable.atoms import Atom, BSpline
+from separable.layers.spline_sums import spline_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +36,20 @@ class Group:
             return self.atom(x, derivative, parameters)
         if x.dtype in (torch.float16, torch.bfloat16):  # domains may not be representable
             return self.values(x.float(), derivative, parameters).to(x.dtype)
+        x, lengths = self._in_unit(x)
+        values = self.atom(x, derivative, parameters)
+        return values / (lengths**derivative)[:, None] if derivative else values
+
+    def sums(self, x: Tensor, coefficients: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+        """Sum over the members of their factor values ``(..., Q)``, for coefficients ``(D_g, K, Q)``."""
+        if isinstance(self.atom, BSpline) and x.dtype in (torch.float32, torch.float64):
+            return spline_sums(self.atom, x if self.domains is None else self._in_unit(x)[0], coefficients)
+        return self.values(x, 0, parameters).flatten(-2) @ coefficients.flatten(0, 1)
+
+    def _in_unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Every member's coordinate on (0, 1), and the lengths ``(D_g,)`` of their domains."""
         lower, upper = x.new_tensor(self.domains).unbind(-1)
-        values = self.atom((x - lower) / (upper - lower), derivative, parameters)
-        return values / ((upper - lower) ** derivative)[:, None] if derivative else values
+        return (x - lower) / (upper - lower), upper - lower
 
 
 def group_coordinates(atoms: Sequence[Atom], widths: Sequence[int]) -> list[Group]:
@@ -99,10 +111,11 @@ class Expansion(nn.Module):
                 float(g.atom.gram(parameters=self.parameters_of(g.members[0])).trace()) / g.atom.measure()
                 for g in self.groups
             ]
+            ones = [g.atom.ones()[:, None] for g in self.groups]
             for j, atom in enumerate(self.atoms):
                 noise = torch.randn(atom.size, self.widths[j], dtype=torch.float64, generator=generator)
-                spread = spreads[j] / powers[self._place[j][0]] ** 0.5
-                self.coefficient(j).copy_(atom.ones()[:, None] * means[j] + spread * noise)
+                g, _ = self._place[j]
+                self.coefficient(j).copy_(ones[g] * means[j] + spreads[j] / powers[g] ** 0.5 * noise)
 
     def coefficient(self, j: int) -> Tensor:
         """Coefficients ``C_j (K_j, Q_j)`` of coordinate j, a view of the parameters."""
@@ -148,11 +161,10 @@ class Expansion(nn.Module):
         return torch.einsum("...dk,dkq->...dq", values, self.coefficients[g])
 
     def sums(self, z: Tensor) -> Tensor:
-        """Sum over coordinates of the factor values, ``(..., Q)``, without forming them: one matrix product a group."""
+        """Sum over coordinates of the factor values, ``(..., Q)``, without forming them."""
         total: Tensor | None = None
         for g, group in enumerate(self.groups):
-            values = group.values(self._members(z, g), 0, self.parameters_of(group.members[0]))
-            part = values.flatten(-2) @ self.coefficients[g].flatten(0, 1)
+            part = group.sums(self._members(z, g), self.coefficients[g], self.parameters_of(group.members[0]))
             total = part if total is None else total + part
         assert total is not None
         return total

@@ -287,7 +287,7 @@ class SeparableLayer(nn.Module):
         """
         pairs: dict[Atom, tuple[Atom, Tensor | None]] = {}
         taken: set[str] = set()
-        for atom in set(self.atoms):
+        for atom in dict.fromkeys(self.atoms):
             own = {} if atom.discrete or atom.learned else {k: v for k, v in changes.items() if k in atom.fields()}
             taken.update(own)
             pairs[atom] = atom.refined(**own) if own else (atom, None)
@@ -396,7 +396,8 @@ class SeparableLayer(nn.Module):
         """The full tensor ``T (K_1, .., K_D, O)`` of coefficients over all products of atoms (slow; for small layers).
 
         ``f(x) - bias = sum_a T_(a_1 .. a_D) prod_j B_(j,a_j)(x_j)``, where a coordinate that a subset leaves out
-        enters through its constant function (`Atom.ones`; for `Gaussian`, which holds none, only approximately). The definition that tests compare with.
+        enters through its constant function (`Atom.ones`; `Gaussian` holds none, so there it is an approximation).
+        The definition that tests compare with.
         """
         coefficients = [self.expansion.coefficient(j) for j in range(self.n_coordinates)]
         shape = [len(c) for c in coefficients]
