@@ -55,12 +55,9 @@ class State:
 
     def _fresh(self, interaction: Interaction, generator: torch.Generator) -> list[Tensor]:
         coordinates, outputs = self.layer.n_coordinates, self.layer.out_features
-        widths, coefficients = interaction.widths(coordinates, outputs), []
-        for j, atom in enumerate(self.layer.atoms):
-            mean, spread = interaction.initial_factor(j, coordinates, outputs)
-            noise = torch.randn(atom.size, widths[j], dtype=torch.float64, generator=generator)
-            coefficients.append((atom.ones()[:, None] * mean + spread * noise).to(self.core))
-        return coefficients
+        starts = [interaction.initial_factor(j, coordinates, outputs) for j in range(coordinates)]
+        means, spreads = zip(*starts, strict=True)
+        return [value.to(self.core) for value in self.layer.expansion.start_values(means, spreads, generator)]
 
     def grow(self, interaction: Interaction, noise: float, generator: torch.Generator) -> None:
         """Take a higher rank; with no noise the function stays the same."""

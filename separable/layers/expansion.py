@@ -106,16 +106,24 @@ class Expansion(nn.Module):
             for value in group.atom.initial_parameters(generator):
                 parameters.append(nn.Parameter(value.to(self.coefficients[0])))
         with torch.no_grad():
-            # Coefficients of variance one give a function of variance sum_k B_k(x)^2, which depends on the family.
-            powers = [
-                float(g.atom.gram(parameters=self.parameters_of(g.members[0])).trace()) / g.atom.measure()
-                for g in self.groups
-            ]
-            ones = [g.atom.ones()[:, None] for g in self.groups]
-            for j, atom in enumerate(self.atoms):
-                noise = torch.randn(atom.size, self.widths[j], dtype=torch.float64, generator=generator)
-                g, _ = self._place[j]
-                self.coefficient(j).copy_(ones[g] * means[j] + spreads[j] / powers[g] ** 0.5 * noise)
+            for j, value in enumerate(self.start_values(means, spreads, generator)):
+                self.coefficient(j).copy_(value)
+
+    def start_values(
+        self, means: Sequence[Tensor], spreads: Sequence[float], generator: torch.Generator | None
+    ) -> list[Tensor]:
+        """The coefficients that `initialise` draws, ``(K_j, Q_j)`` float64 for each coordinate; for any Q_j."""
+        # Coefficients of variance one give a function of variance sum_k B_k(x)^2, which depends on the family.
+        powers = [
+            float(g.atom.gram(parameters=self.parameters_of(g.members[0])).trace()) / g.atom.measure()
+            for g in self.groups
+        ]
+        ones, values = [g.atom.ones()[:, None] for g in self.groups], []
+        for j, (atom, mean, spread) in enumerate(zip(self.atoms, means, spreads, strict=True)):
+            noise = torch.randn(atom.size, len(mean), dtype=torch.float64, generator=generator)
+            g, _ = self._place[j]
+            values.append(ones[g] * mean + spread / powers[g] ** 0.5 * noise)
+        return values
 
     def coefficient(self, j: int) -> Tensor:
         """Coefficients ``C_j (K_j, Q_j)`` of coordinate j, a view of the parameters."""
