@@ -1,0 +1,275 @@
+"""How a user states a boundary-value problem: coordinates, a weak form as a sum of separable terms, and data.
+
+The unknown is ``u(x_1, .., x_D)``; every coordinate (space, time, a material parameter, the place of a source) is
+treated alike. The operator is a sum of terms
+
+    a(u, v) = sum_s  g_s  prod_j  int c_(s,j)(x_j)  d^(p_sj) u / dx_j  d^(q_sj) v / dx_j  dx_j
+
+written as ``{coordinate: (p, q, c)}`` with the derivative order p of the trial function u, q of the test function v and
+a coefficient c (left out: one). A coordinate that a term does not mention enters as ``int u v dx_j``. A problem in
+which no test function is differentiated (all q = 0) is the equation itself, ``L u = f``, and is solved by minimal
+residual (see `separable.galerkin.solve`). For example, with ``nu`` a coordinate:
+
+    -div(nu grad u) = f        operator = [{"x": (1, 1), "nu": (0, 0, identity)}, {"y": (1, 1), "nu": (0, 0, identity)}]
+    u_t - nu u_xx = f          operator = [{"t": (1, 0)}, Term({"x": (2, 0), "nu": (0, 0, identity)}, factor=-1.0)]
+"""
+
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separable.atoms import Atom, BSpline, Chebyshev, Fourier
+
+Array = NDArray[np.float64]
+Profile = Callable[[Array], Array]
+Hold = Literal["free", "value", "slope", "both"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Coordinate:
+    """One coordinate: its name, its functions, and what is held at the ends of its domain.
+
+    Args:
+        name: How terms refer to it.
+        atom: Functions of this coordinate on its domain: B-splines (any degree, open or periodic), Fourier, Chebyshev.
+        left: What vanishes at the lower end, exactly, for the unknown less the lift: ``free`` nothing (a natural
+            condition, or a parameter), ``value`` u, ``slope`` du/dx, ``both`` u and du/dx. An initial condition is
+            ``value`` or ``both`` at the left end of time.
+        right: The same at the upper end.
+        unit: Unit of the coordinate, for labels.
+    """
+
+    name: str
+    atom: Atom
+    left: Hold = "free"
+    right: Hold = "free"
+    unit: str = "1"
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ValueError(f"Coordinate: name is a Python identifier, got {self.name!r}")
+        for end in (self.left, self.right):
+            if end not in get_args(Hold):
+                raise ValueError(f"Coordinate {self.name}: left and right are one of {get_args(Hold)}, got {end!r}")
+        if self.atom.initial_parameters():
+            raise ValueError(f"Coordinate {self.name}: {type(self.atom).__name__} atoms are learned; take fixed ones")
+        if self.periodic and (self.left, self.right) != ("free", "free"):
+            raise ValueError(f"Coordinate {self.name}: a periodic coordinate has no ends to hold a condition at")
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the functions continue round a circle."""
+        return isinstance(self.atom, Fourier) or bool(getattr(self.atom, "periodic", False))
+
+    def refined(self) -> "Coordinate":
+        """The same coordinate on a richer basis that contains this one; discrete coordinates stay as they are."""
+        atom = self.atom
+        finer: Atom
+        if isinstance(atom, BSpline):
+            points = np.asarray(atom.breakpoints)
+            if atom.knots is None:
+                finer = dataclasses.replace(atom, intervals=2 * atom.intervals)
+            else:
+                middle = [(a + b) / 2 for a, b in itertools.pairwise(points.tolist()) if b > a]
+                finer = dataclasses.replace(atom, knots=tuple(sorted([*points.tolist(), *middle])))
+        elif isinstance(atom, Fourier):
+            finer = dataclasses.replace(atom, modes=atom.modes + max(3, atom.modes // 2))
+        elif isinstance(atom, Chebyshev):
+            finer = dataclasses.replace(atom, degree=atom.degree + max(3, atom.degree // 2))
+        else:
+            finer = atom
+        return dataclasses.replace(self, atom=finer)
+
+
+@dataclasses.dataclass(frozen=True)
+class At:
+    """A term taken at one point of a coordinate instead of integrated over it: boundary fluxes, Robin terms.
+
+    Args:
+        position: Where.
+        trial: Derivative of the trial function (not read in a source).
+        test: Derivative of the test function.
+    """
+
+    position: float
+    trial: int = 0
+    test: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A function of several coordinates that is not a product; the library brings it to separable form.
+
+    Args:
+        function: Called with arrays named as its parameters; the names are those of the coordinates it depends on.
+        tolerance: Relative L2 error that the separable form may have.
+        rank: Most terms it may take; more is refused, with the error reached.
+        entries: Further factors of single coordinates that the function does not depend on, as in `Source`.
+    """
+
+    function: Callable[..., Array]
+    tolerance: float = 1e-6
+    rank: int = 200
+    entries: Mapping[str, "Profile | At"] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if twice := sorted({*self.names} & {*self.entries}):
+            raise ValueError(f"Field: {twice} are both parameters of the function and further factors")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The coordinates the function depends on."""
+        return tuple(inspect.signature(self.function).parameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One term of an operator.
+
+    Args:
+        entries: ``{coordinate: (trial derivative, test derivative[, coefficient])}`` or ``{coordinate: At(..)}``.
+        factor: A number that multiplies the term.
+        coefficient: A coefficient of several coordinates that is not a product; multiplies the term.
+    """
+
+    entries: Mapping[str, "tuple[int, int] | tuple[int, int, Profile | float] | At"]
+    factor: float = 1.0
+    coefficient: Field | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One separable term of a source or of a lift.
+
+    Args:
+        entries: ``{coordinate: function}``, or ``{coordinate: At(position)}``; a coordinate left out enters as one.
+        factor: A number that multiplies the term.
+    """
+
+    entries: Mapping[str, Profile | At]
+    factor: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A quadratic term of the equation, ``factor * prod_j c_j(x_j) * (D^first u) (D^second u)``.
+
+    Args:
+        first: Orders of differentiation of one factor, ``{coordinate: order}``; empty for u itself.
+        second: The same for the other factor. Burgers' ``u u_x`` is ``Product({}, {"x": 1})``.
+        factor: A number that multiplies the term.
+        coefficients: Coefficient functions, ``{coordinate: function}``.
+    """
+
+    first: Mapping[str, int]
+    second: Mapping[str, int]
+    factor: float = 1.0
+    coefficients: Mapping[str, Profile] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A problem: find u with ``a(u, v) = f(v)`` for all v, and u equal to the lift where conditions are held.
+
+    Args:
+        coordinates: The D coordinates.
+        operator: Terms of a, as `Term` or plain mappings.
+        source: Terms of f: `Source`, plain mappings, or `Field` for data that are not separable.
+        lift: Terms of a function that has the essential data (boundary and initial values); the unknown less the lift
+            is what `Coordinate.left` and `right` hold at zero. `Field` is allowed.
+        products: Quadratic terms on the operator's side of the equation.
+        name: For titles.
+
+    Raises:
+        ValueError: If a name is unknown, an order is negative, or there is no operator.
+
+    Example:
+        >>> import numpy as np
+        >>> from separable.atoms import BSpline
+        >>> from separable.galerkin import Coordinate, Problem, solve
+        >>> side = BSpline(intervals=16, degree=3, domain=(-1.0, 1.0))
+        >>> poisson = Problem(
+        ...     coordinates=[Coordinate("x", side, "value", "value"), Coordinate("y", side, "value", "value")],
+        ...     operator=[{"x": (1, 1)}, {"y": (1, 1)}],
+        ...     source=[{"x": lambda x: 2 * np.pi**2 * np.sin(np.pi * x), "y": lambda y: np.sin(np.pi * y)}],
+        ... )
+        >>> u = solve(poisson, progress=False)
+        >>> bool(abs(u(x=0.5, y=0.5) - 1.0) < 1e-4)
+        True
+    """
+
+    coordinates: Sequence[Coordinate]
+    operator: Sequence[Term | Mapping[str, "tuple[int, int] | tuple[int, int, Profile | float] | At"]]
+    source: Sequence[Source | Field | Mapping[str, Profile | At]] = ()
+    lift: Sequence[Source | Field | Mapping[str, Profile | At]] = ()
+    products: Sequence[Product] = ()
+    name: str = "u"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "coordinates", tuple(self.coordinates))
+        if len(set(self.names)) < len(self.names) or not self.names:
+            raise ValueError(f"Problem: coordinates have distinct names, got {self.names}")
+        if not self.operator:
+            raise ValueError("Problem: the operator has no terms, so any function would solve it")
+        for term in self.terms:
+            self._known("an operator term", term.entries)
+            if term.coefficient is not None:
+                self._known("a coefficient field", term.coefficient.names)
+            for name, entry in term.entries.items():
+                orders = (entry.trial, entry.test) if isinstance(entry, At) else entry[:2]
+                if min(orders) < 0 or any(int(o) != o for o in orders):
+                    raise ValueError(f"Problem: derivative orders are integers of at least 0, got {orders} for {name}")
+                if isinstance(entry, At):
+                    self._inside(name, entry)
+        for data in (*self.sources, *self.lifts):
+            self._known("a source or lift", [*data.entries, *(data.names if isinstance(data, Field) else ())])
+            for name, profile in data.entries.items():
+                if isinstance(profile, At):
+                    self._inside(name, profile)
+        for product in self.products:
+            self._known("a product", [*product.first, *product.second, *product.coefficients])
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The operator, every term as a `Term`."""
+        return tuple(t if isinstance(t, Term) else Term(t) for t in self.operator)
+
+    @property
+    def sources(self) -> tuple[Source | Field, ...]:
+        """The source, every term as a `Source` or a `Field`."""
+        return tuple(t if isinstance(t, Source | Field) else Source(t) for t in self.source)
+
+    @property
+    def lifts(self) -> tuple[Source | Field, ...]:
+        """The lift, every term as a `Source` or a `Field`."""
+        return tuple(t if isinstance(t, Source | Field) else Source(t) for t in self.lift)
+
+    def _known(self, what: str, names: "Sequence[str] | Mapping[str, object]") -> None:
+        unknown = [n for n in names if n not in self.names]
+        if unknown:
+            raise ValueError(f"Problem: {what} names {unknown}; the coordinates are {list(self.names)}")
+
+    def _inside(self, name: str, at: At) -> None:
+        lower, upper = self.coordinates[self.names.index(name)].atom.domain
+        if not lower <= at.position <= upper:
+            raise ValueError(f"Problem: {name} = {at.position:g} lies outside its domain [{lower:g}, {upper:g}]")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the coordinates, in order."""
+        return tuple(c.name for c in self.coordinates)
+
+    @property
+    def is_equation(self) -> bool:
+        """Whether no test function is differentiated or taken at a point: the equation itself, not a weak form."""
+        entries = [e for t in self.terms for e in t.entries.values()]
+        return not any(isinstance(e, At) or e[1] for e in entries)
+
+    def refined(self) -> "Problem":
+        """The same problem on bases that contain the present ones (twice the intervals, more modes)."""
+        return dataclasses.replace(self, coordinates=[c.refined() for c in self.coordinates])

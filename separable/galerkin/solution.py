@@ -1,0 +1,232 @@
+"""A solved problem: a separable layer that knows its coordinates' names and how far it may be from the truth."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from separable.galerkin.problem import Array
+from separable.layers import SeparableLayer
+
+_BATCH = 32768
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """What `solve` returns; ask it anywhere in its domain, or take `layer` into other code (`separable.invert` too).
+
+    Args:
+        layer: The function, float64, one output; its inputs are the coordinates in order.
+        names: Names of the coordinates.
+        units: Their units.
+        name: Name of the unknown.
+        error_estimate: Estimated relative L2 error over all coordinates; NaN if it was not asked for.
+        residual: Relative residual of the discrete problem.
+        history: One entry ``(rank, residual)`` for each sweep.
+        stopped: Why the solve ended.
+        seconds: Wall time of the solve, without the estimate.
+        separation_error: Largest relative error of a field that was brought to separable form.
+    """
+
+    layer: SeparableLayer
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    name: str
+    error_estimate: float
+    residual: float
+    history: tuple[tuple[int, float], ...]
+    stopped: str
+    seconds: float
+    separation_error: float = 0.0
+
+    @property
+    def rank(self) -> int:
+        """Number of products."""
+        return int(self.layer.core.shape[0])
+
+    def __repr__(self) -> str:
+        """One line: the unknown, its coordinates, the rank and the estimate."""
+        return (
+            f"Solution({self.name}({', '.join(self.names)}), rank {self.rank}, {self.layer.n_parameters} numbers, "
+            f"residual {self.residual:.1e}, estimated relative error {self.error_estimate:.1e}; {self.stopped})"
+        )
+
+    def _points(self, places: Mapping[str, ArrayLike]) -> tuple[torch.Tensor, tuple[int, ...]]:
+        self._complete(places)
+        arrays = np.broadcast_arrays(*(np.asarray(places[n], dtype=np.float64) for n in self.names))
+        return torch.from_numpy(np.stack([a.ravel() for a in arrays], axis=1)), arrays[0].shape
+
+    def _complete(self, places: Mapping[str, Any], besides: Sequence[str] = ()) -> None:
+        given = {*places, *besides}
+        if given != set(self.names):
+            missing, unknown = set(self.names) - given, given - set(self.names)
+            raise ValueError(
+                f"{self.name} is a function of {', '.join(self.names)}"
+                + (f"; missing {sorted(missing)}" if missing else "")
+                + (f"; unknown {sorted(unknown)}" if unknown else "")
+            )
+
+    def __call__(self, **places: ArrayLike) -> Any:
+        """Values at points: one number or array per coordinate, broadcast against each other.
+
+        Outside the domain the atoms' policy holds (`Atom`).
+        """
+        return self.derivative({}, **places)
+
+    def derivative(self, orders: Mapping[str, int], **places: ArrayLike) -> Any:
+        """The exact partial derivative of the given orders, such as ``{"x": 1, "t": 1}``, at points."""
+        unknown = sorted(set(orders) - set(self.names))
+        if unknown:
+            raise ValueError(f"derivative: unknown coordinates {unknown}; there are {list(self.names)}")
+        points, shape = self._points(places)
+        each = [orders.get(n, 0) for n in self.names]
+        with torch.no_grad():
+            parts = [
+                self.layer.derivative(x, each) if any(each) else self.layer(x) for x in torch.split(points, _BATCH)
+            ]
+        values = torch.cat(parts)[:, 0].numpy().reshape(shape)
+        return values if shape else float(values)
+
+    def gradient(self, **places: ArrayLike) -> dict[str, Any]:
+        """First derivatives in every coordinate at points, by name."""
+        return {n: self.derivative({n: 1}, **places) for n in self.names}
+
+    def integral(self, over: Sequence[str] | None = None, **places: ArrayLike) -> Any:
+        """The integral over some coordinates (by default all), the others at given places.
+
+        Args:
+            over: Names of the coordinates to integrate over their whole domains.
+            **places: Numbers or arrays for the others, broadcast against each other.
+        """
+        over = list(self.names) if over is None else list(over)
+        self._complete(places, over)
+        arrays = np.broadcast_arrays(*(np.asarray(places[n], dtype=np.float64) for n in self.names if n not in over))
+        shape = arrays[0].shape if arrays else ()
+        ready = iter(arrays)
+        product: torch.Tensor = self.layer.core.detach()[:, 0][None]
+        with torch.no_grad():
+            for j, n in enumerate(self.names):
+                expansion = self.layer.expansion
+                if n in over:
+                    factor = (self.layer.atoms[j].integral() @ expansion.coefficient(j))[None]
+                else:
+                    factor = expansion.factor(torch.from_numpy(next(ready).ravel().copy()), j)
+                product = product * factor
+        values = product.sum(dim=1).numpy().reshape(shape)
+        return values if shape else float(values)
+
+    def slice(self, points: int = 101, **places: ArrayLike) -> Any:
+        """An xarray Dataset on a grid: a coordinate given as a number is held, as an array is an axis.
+
+        Args:
+            points: Equidistant points of a coordinate that is not given, over its domain.
+            **places: Numbers and arrays by coordinate.
+        """
+        import xarray
+
+        unknown = sorted(set(places) - set(self.names))
+        if unknown:
+            raise ValueError(f"slice: unknown coordinates {unknown}; there are {list(self.names)}")
+        axes = {
+            n: np.asarray(places.get(n, np.linspace(*self.layer.atoms[j].domain, points)), dtype=np.float64)
+            for j, n in enumerate(self.names)
+        }
+        kept = [n for n in self.names if axes[n].ndim]
+        expansion = self.layer.expansion
+        with torch.no_grad():
+            core, factors = self.layer.core.detach(), []
+            for j, n in enumerate(self.names):
+                factor = expansion.factor(torch.from_numpy(np.atleast_1d(axes[n]).copy()), j)
+                if n in kept:
+                    factors.append(factor)
+                else:  # held coordinates only weight the products
+                    core = core * factor[0][:, None]
+            values = self.layer.interaction.on_grid(factors, core) if kept else core.sum(dim=0)
+        grid = values.numpy().reshape([len(axes[n]) for n in kept])
+        unit = dict(zip(self.names, self.units, strict=True))
+        attributes = {"error_estimate": self.error_estimate, "residual": self.residual, "rank": self.rank}
+        return xarray.Dataset(
+            {self.name: (kept, grid, {"long_name": self.name})},
+            coords={n: (n, axes[n], {"units": unit[n]}) if axes[n].ndim else axes[n] for n in self.names},
+            attrs=attributes,
+        )
+
+    def plot(self, x: str, y: str | None = None, points: int = 151, **places: float) -> Any:
+        """A matplotlib Figure over one or two coordinates, the others held at given places (by default the middle)."""
+        from matplotlib.figure import Figure
+
+        shown = [x] if y is None else [x, y]
+        unknown = sorted({*shown, *places} - set(self.names))
+        if unknown:
+            raise ValueError(f"plot: unknown coordinates {unknown}; there are {list(self.names)}")
+        held = {n: sum(self.layer.atoms[j].domain) / 2 for j, n in enumerate(self.names) if n not in shown}
+        held.update(places)
+        field = self.slice(points, **held)[self.name].transpose(*reversed(shown))
+        unit = dict(zip(self.names, self.units, strict=True))
+        figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+        axes = figure.subplots()
+        axes.set_xlabel(f"{x} [{unit[x]}]")
+        if y is None:
+            axes.plot(field[x], field)
+            axes.set_ylabel(self.name)
+        else:
+            image = axes.pcolormesh(field[x], field[y], field, shading="gouraud")
+            figure.colorbar(image, label=self.name)
+            axes.set_ylabel(f"{y} [{unit[y]}]")
+        axes.set_title(", ".join(f"{n} = {value:.4g}" for n, value in held.items()), fontsize=9)
+        return figure
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the layer (safetensors and ``config.json``) and ``solution.json``; nothing that could be executed."""
+        folder = Path(folder)
+        self.layer.save(folder)
+        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "layer"}
+        temporary = folder / f".solution.json.{os.getpid()}"
+        temporary.write_text(json.dumps(facts, indent=2))
+        temporary.replace(folder / "solution.json")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Solution":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is damaged.
+        """
+        folder = Path(folder)
+        layer = SeparableLayer.load(folder)
+        try:
+            facts = json.loads((folder / "solution.json").read_text())
+            for field in ("names", "units"):
+                facts[field] = tuple(facts[field])
+            facts["history"] = tuple((int(r), float(e)) for r, e in facts["history"])
+            return cls(layer=layer, **facts)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"Solution.load: {folder} does not hold a solution: {error}") from error
+
+
+def layer_of(atoms: Sequence[Any], coefficients: Sequence[Array]) -> SeparableLayer:
+    """The separable layer of a sum of products with atom coefficients ``(K_j, R)``; scales go to the core."""
+    from separable.interactions import CanonicalPolyadic
+
+    rank = coefficients[0].shape[1]
+    if rank == 0:
+        coefficients, rank = [np.zeros((len(c), 1)) for c in coefficients], 1
+    layer = SeparableLayer(
+        len(atoms), 1, atoms=list(atoms), interaction=CanonicalPolyadic(rank), bias=False, dtype=torch.float64
+    )
+    scale = np.ones(rank)
+    with torch.no_grad():
+        for j, c in enumerate(coefficients):
+            size = np.abs(c).max(axis=0)
+            size = np.where(size > 0, size, 1.0)
+            scale = scale * np.where(np.abs(c).max(axis=0) > 0, size, 0.0)
+            layer.expansion.coefficient(j).copy_(torch.from_numpy(c / size))
+        layer.core.copy_(torch.from_numpy(scale)[:, None])
+    return layer

@@ -1,0 +1,366 @@
+"""Solutions against manufactured truths, orders of convergence, and the refusal of ill-posed problems."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from separable.atoms import BSpline, Chebyshev, Fourier, Table
+from separable.galerkin import At, Coordinate, Field, Problem, Product, Solution, Source, Term, solve
+
+PI = np.pi
+
+
+def identity(x):
+    return x
+
+
+def error(u, truth, count=3000, **domains):
+    """Relative L2 error at random points."""
+    random = np.random.default_rng(3)
+    places = {n: random.uniform(*d, count) for n, d in domains.items()}
+    expected = truth(**places)
+    return float(np.linalg.norm(u(**places) - expected) / np.linalg.norm(expected))
+
+
+def poisson(atom, source=None):
+    return Problem(
+        [Coordinate("x", atom, "value", "value"), Coordinate("y", atom, "value", "value")],
+        operator=[{"x": (1, 1)}, {"y": (1, 1)}],
+        source=source or [{"x": lambda x: 2 * PI**2 * np.sin(PI * x), "y": lambda y: np.sin(PI * y)}],
+    )
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4, 5])
+def test_splines_converge_with_order_degree_plus_one(degree):
+    counts, errors = (16, 32), []
+    for n in counts:
+        u = solve(poisson(BSpline(n, degree, (-1.0, 1.0))), rank=1, tolerance=1e-11, progress=False)
+        errors.append(error(u, lambda x, y: np.sin(PI * x) * np.sin(PI * y), x=(-1, 1), y=(-1, 1)))
+        assert errors[-1] / 3 < u.error_estimate < 3 * errors[-1]
+    assert abs(np.log2(errors[0] / errors[1]) - degree - 1) < 0.35
+
+
+def test_chebyshev_converges_spectrally():
+    u = solve(poisson(Chebyshev(degree=14, domain=(-1.0, 1.0))), rank=1, tolerance=1e-11, progress=False)
+    assert error(u, lambda x, y: np.sin(PI * x) * np.sin(PI * y), x=(-1, 1), y=(-1, 1)) < 1e-7
+
+
+@pytest.mark.parametrize("atom", [Fourier(8, (-1.0, 1.0)), BSpline(20, 5, (-1.0, 1.0), periodic=True)])
+def test_a_periodic_problem_with_a_source_that_is_not_a_product(atom):
+    def truth(x, y):
+        return np.exp(np.sin(PI * (x + y)))
+
+    def source(x, y):
+        s, c = np.sin(PI * (x + y)), np.cos(PI * (x + y))
+        return (1 - 2 * PI**2 * (c**2 - s)) * np.exp(s)
+
+    problem = Problem(
+        [Coordinate("x", atom), Coordinate("y", atom)],
+        operator=[{"x": (1, 1)}, {"y": (1, 1)}, {}],
+        source=[Field(source, tolerance=1e-9)],
+    )
+    u = solve(problem, rank=30, tolerance=1e-9, progress=False)
+    found = error(u, truth, x=(-1, 1), y=(-1, 1))
+    assert found < 1e-5
+    assert found / 10 < u.error_estimate < 10 * found
+
+
+def test_a_coefficient_that_is_not_a_product_agrees_with_finite_differences():
+    def kappa(x, y):
+        return 1.0 + 0.5 * np.exp(-4 * ((x - 0.4) ** 2 + (y - 0.6) ** 2 + (x - 0.4) * (y - 0.6)))
+
+    side = BSpline(12, 3, (0.0, 1.0))
+    problem = Problem(
+        [Coordinate("x", side, "value", "value"), Coordinate("y", side, "value", "value")],
+        operator=[
+            Term({"x": (1, 1)}, coefficient=Field(kappa, tolerance=1e-8)),
+            Term({"y": (1, 1)}, coefficient=Field(kappa, tolerance=1e-8)),
+        ],
+        source=[{}],
+    )
+    u = solve(problem, rank=12, tolerance=1e-8, progress=False)
+    n = 96
+    h = 1.0 / n
+    at = np.arange(1, n) * h
+    x, y = np.meshgrid(at, at, indexing="ij")
+    import scipy.sparse as sparse
+    import scipy.sparse.linalg as linear
+
+    east, west = kappa(x + h / 2, y), kappa(x - h / 2, y)
+    north, south = kappa(x, y + h / 2), kappa(x, y - h / 2)
+    m = n - 1
+    number = np.arange(m * m).reshape(m, m)
+    rows, columns, values = [number.ravel()], [number.ravel()], [(east + west + north + south).ravel()]
+    for k, here, there in (
+        (east, np.s_[:-1, :], np.s_[1:, :]),
+        (west, np.s_[1:, :], np.s_[:-1, :]),
+        (north, np.s_[:, :-1], np.s_[:, 1:]),
+        (south, np.s_[:, 1:], np.s_[:, :-1]),
+    ):
+        rows.append(number[here].ravel())
+        columns.append(number[there].ravel())
+        values.append(-k[here].ravel())
+    matrix = sparse.csc_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))))
+    truth = linear.spsolve(matrix / h**2, np.ones(m * m)).reshape(m, m)
+    assert np.abs(u.slice(x=at, y=at).u.values - truth).max() < 5e-4 * truth.max()
+
+
+def test_boundary_values_enter_through_the_lift_exactly():
+    # u = x^2 - y^2 is harmonic; blend its boundary values linearly
+    side = BSpline(4, 3, (0.0, 1.0))
+    problem = Problem(
+        [Coordinate("x", side, "value", "value"), Coordinate("y", side, "value", "value")],
+        operator=[{"x": (1, 1)}, {"y": (1, 1)}],
+        lift=[{"x": identity}, Source({"y": identity}, factor=-1.0)],
+        source=[],
+    )
+    u = solve(problem, progress=False)
+    assert u(x=0.3, y=0.8) == pytest.approx(-0.5)  # the lift itself is harmonic
+    curved = dataclasses.replace(problem, lift=[{"x": lambda x: x**2}, Source({"y": lambda y: y**2}, factor=-1.0)])
+    assert error(solve(curved, progress=False), lambda x, y: x**2 - y**2, x=(0, 1), y=(0, 1)) < 1e-10
+
+
+def test_a_boundary_flux_and_a_robin_term():
+    # -u'' = 0 on [0, 1], -u'(0) = 2, u'(1) + 3 u(1) = 0:  u = 2/3 + 2 (1 - x), times (1 + y) along a parameter
+    problem = Problem(
+        [Coordinate("x", BSpline(4, 2, (0.0, 1.0))), Coordinate("y", BSpline(1, 1, (0.0, 1.0)))],
+        operator=[{"x": (1, 1)}, Term({"x": At(1.0)}, factor=3.0)],
+        source=[Source({"x": At(0.0), "y": lambda y: 1 + y}, factor=2.0)],
+    )
+    u = solve(problem, progress=False)
+    assert u(x=0.25, y=0.5) == pytest.approx((2 / 3 + 1.5) * 1.5, rel=1e-10)
+
+
+def test_heat_conduction_with_the_diffusivity_as_a_coordinate():
+    problem = Problem(
+        [
+            Coordinate("x", BSpline(12, 4, (0.0, 1.0)), "value", "value"),
+            Coordinate("t", BSpline(14, 4, (0.0, 0.5)), "value"),
+            Coordinate("nu", BSpline(3, 4, (0.2, 1.0))),
+        ],
+        operator=[{"t": (1, 0)}, Term({"x": (2, 0), "nu": (0, 0, identity)}, factor=-1.0)],
+        lift=[{"x": lambda x: np.sin(PI * x)}],
+    )
+    u = solve(problem, rank=12, progress=False)
+    found = error(u, lambda x, t, nu: np.exp(-nu * PI**2 * t) * np.sin(PI * x), x=(0, 1), t=(0, 0.5), nu=(0.2, 1.0))
+    assert found < 1e-4
+    assert found / 10 < u.error_estimate < 10 * found
+
+
+def test_the_wave_equation():
+    problem = Problem(
+        [
+            Coordinate("x", BSpline(12, 4, (0.0, 1.0)), "value", "value"),
+            Coordinate("t", BSpline(16, 4, (0.0, 1.0)), "both"),
+        ],
+        operator=[{"t": (2, 0)}, Term({"x": (2, 0)}, factor=-1.0)],
+        lift=[{"x": lambda x: np.sin(PI * x)}],
+    )
+    u = solve(problem, rank=6, progress=False)
+    assert error(u, lambda x, t: np.sin(PI * x) * np.cos(PI * t), x=(0, 1), t=(0, 1)) < 1e-4
+
+
+def test_advection_from_an_inflow():
+    # u_t + u_x = 0 with u = sin(x - t): the inflow value is in the lift
+    problem = Problem(
+        [Coordinate("x", BSpline(12, 4, (0.0, 1.0)), "value"), Coordinate("t", BSpline(12, 4, (0.0, 1.0)), "value")],
+        operator=[{"t": (1, 0)}, {"x": (1, 0)}],
+        lift=[{"x": np.sin}, Source({"t": np.sin}, factor=-1.0)],
+    )
+    u = solve(problem, rank=8, progress=False)
+    assert error(u, lambda x, t: np.sin(x - t), x=(0, 1), t=(0, 1)) < 1e-5
+
+
+def test_burgers_by_newton_against_a_travelling_front():
+    # u = 1/2 - 1/2 tanh((x - t/2) / (4 nu)) solves Burgers
+    nu = 0.1
+
+    def truth(x, t):
+        return 0.5 - 0.5 * np.tanh((x - 0.5 * t) / (4 * nu))
+
+    ends = [lambda t, x=x: truth(x, t) for x in (-1.0, 1.0)]
+    corners = [truth(-1.0, 0.0), truth(1.0, 0.0)]
+    problem = Problem(
+        [
+            Coordinate("x", BSpline(24, 4, (-1.0, 1.0)), "value", "value"),
+            Coordinate("t", BSpline(10, 4, (0.0, 1.0)), "value"),
+        ],
+        operator=[{"t": (1, 0)}, Term({"x": (2, 0)}, factor=-nu)],
+        products=[Product({}, {"x": 1})],
+        lift=[
+            {"x": lambda x: truth(x, 0.0)},
+            {"x": lambda x: (1 - x) / 2, "t": lambda t: ends[0](t) - corners[0]},
+            {"x": lambda x: (1 + x) / 2, "t": lambda t: ends[1](t) - corners[1]},
+        ],
+    )
+    u = solve(problem, rank=8, tolerance=1e-6, progress=False)
+    found = error(u, truth, x=(-1, 1), t=(0, 1))
+    assert found < 1e-4
+    assert found / 10 < u.error_estimate < 10 * found
+
+
+def test_twelve_coordinates():
+    names = [f"x{j}" for j in range(12)]
+    problem = Problem(
+        [Coordinate(n, BSpline(8, 4, (0.0, 1.0)), "value", "value") for n in names],
+        operator=[*({n: (1, 1)} for n in names), {}],
+        source=[Source({n: lambda x: np.sin(PI * x) for n in names}, factor=12 * PI**2 + 1)],
+    )
+    u = solve(problem, rank=2, progress=False)
+    assert u(**dict.fromkeys(names, 0.5)) == pytest.approx(1.0, abs=1e-4)
+
+
+# Ill-posed problems
+
+
+def sides(left="free", right="free", degree=3):
+    side = BSpline(6, degree, (0.0, 1.0))
+    return [Coordinate("x", side, left, right), Coordinate("y", side, left, right)]
+
+
+LAPLACE = ({"x": (1, 1)}, {"y": (1, 1)})
+
+
+def test_an_elliptic_operator_without_conditions_is_refused():
+    with pytest.raises(ValueError):
+        solve(Problem(sides(), LAPLACE, source=[{}]), progress=False)
+
+
+def test_negative_diffusivity_is_refused():
+    operator = [{"x": (1, 1, lambda x: x - 0.5)}, {"y": (1, 1)}]
+    with pytest.raises(ValueError):
+        solve(Problem(sides("value", "value"), operator, source=[{}]), progress=False)
+
+
+def test_diffusion_that_runs_backward_is_refused():
+    coordinates = [Coordinate("x", BSpline(6), "value", "value"), Coordinate("t", BSpline(6), "value")]
+    with pytest.raises(ValueError):
+        solve(Problem(coordinates, [{"t": (1, 0)}, {"x": (2, 0)}], source=[{}]), progress=False)
+
+
+def test_an_evolution_without_an_initial_condition_is_refused():
+    coordinates = [Coordinate("x", BSpline(6), "value", "value"), Coordinate("t", BSpline(6))]
+    with pytest.raises(ValueError):
+        solve(Problem(coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)], source=[{}]), progress=False)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_coefficient_that_is_not_finite_is_refused(bad):
+    operator = [{"x": (1, 1, lambda x: np.where(x > 0.7, bad, 1.0))}, {"y": (1, 1)}]
+    with pytest.raises(ValueError):
+        solve(Problem(sides("value", "value"), operator, source=[{}]), progress=False)
+
+
+def test_a_field_that_is_not_finite_is_refused():
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError):
+        solve(Problem(sides("value", "value"), LAPLACE, source=[Field(lambda x, y: np.sqrt(x - y))]), progress=False)
+
+
+def test_splines_too_rough_for_the_operator_are_refused():
+    coordinates = [Coordinate("x", BSpline(6, 1), "value", "value"), Coordinate("t", BSpline(6), "value")]
+    with pytest.raises(ValueError):
+        solve(Problem(coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)], source=[{}]), progress=False)
+
+
+def test_conditions_that_leave_no_function_are_refused():
+    with pytest.raises(ValueError):
+        solve(Problem([Coordinate("x", BSpline(1, 1), "value", "value")], [{"x": (1, 1)}], source=[{}]), progress=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"operator": [{"w": (1, 1)}]},
+        {"operator": []},
+        {"operator": [{"x": (-1, 1)}]},
+        {"operator": [{"x": At(2.0)}]},
+        {"source": [{"w": np.sin}]},
+        {"products": [Product({"w": 1}, {})]},
+    ],
+)
+def test_misstated_problems_are_refused(change):
+    good = {"coordinates": sides("value", "value"), "operator": LAPLACE, "source": [{}]}
+    with pytest.raises(ValueError):
+        Problem(**{**good, **change})
+
+
+# Interruption
+
+
+def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
+    from separable.galerkin import alternating
+
+    calls = 0
+    original = alternating.sweep
+
+    def interrupted(*arguments, **keywords):
+        nonlocal calls
+        calls += 1
+        if calls > 12:
+            raise KeyboardInterrupt
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(alternating, "sweep", interrupted)
+    source = [Field(lambda x, y: np.exp(-20 * (x - y) ** 2), tolerance=1e-6)]
+    u = solve(poisson(BSpline(12, 3, (-1.0, 1.0)), source), rank=10, progress=False)
+    assert isinstance(u, Solution)
+    assert u.rank >= 1
+    assert "interrupted" in u.stopped
+
+
+def test_one_coordinate_alone():
+    problem = Problem(
+        [Coordinate("x", BSpline(16, 4), "value", "value")],
+        operator=[{"x": (1, 1)}],
+        source=[{"x": lambda x: PI**2 * np.sin(PI * x)}],
+    )
+    assert solve(problem, progress=False)(x=0.5) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_discrete_coordinate():
+    problem = Problem(
+        [Coordinate("x", BSpline(4, 2), "value", "value"), Coordinate("material", Table(3))],
+        operator=[{"x": (1, 1), "material": (0, 0, lambda m: 1 + m)}],
+        source=[{}],
+    )
+    u = solve(problem, progress=False)
+    np.testing.assert_allclose(u(x=0.5, material=np.arange(3.0)), 1 / 8 / np.arange(1, 4), rtol=1e-9)
+
+
+def test_an_equation_with_a_quadratic_term():
+    side = BSpline(12, 5)
+    problem = Problem(
+        [Coordinate("x", side, "value", "value"), Coordinate("y", side, "value", "value")],
+        operator=[Term({"x": (2, 0)}, -1.0), Term({"y": (2, 0)}, -1.0)],
+        products=[Product({}, {})],
+        source=[
+            Source({"x": lambda x: np.sin(PI * x), "y": lambda y: np.sin(PI * y)}, 2 * PI**2),
+            {"x": lambda x: np.sin(PI * x) ** 2, "y": lambda y: np.sin(PI * y) ** 2},
+        ],
+    )
+    u = solve(problem, progress=False)
+    assert error(u, lambda x, y: np.sin(PI * x) * np.sin(PI * y), x=(0, 1), y=(0, 1)) < 1e-6
+
+
+def test_a_start_on_other_coordinates_is_refused():
+    u = solve(poisson(BSpline(8, 3, (-1.0, 1.0))), rank=1, estimate=False, progress=False)
+    again = solve(poisson(BSpline(8, 3, (-1.0, 1.0))), rank=1, start=u, estimate=False, progress=False)
+    assert again(x=0.3, y=0.3) == pytest.approx(u(x=0.3, y=0.3))
+    with pytest.raises(ValueError):
+        solve(poisson(BSpline(9, 3, (-1.0, 1.0))), start=u, progress=False)
+
+
+def test_a_quadratic_term_in_a_weak_form_is_refused():
+    problem = Problem(
+        [Coordinate("x", BSpline(6), "value", "value")], [{"x": (1, 1)}], source=[{}], products=[Product({}, {})]
+    )
+    with pytest.raises(ValueError):
+        solve(problem, progress=False)
+
+
+def test_a_parameter_value_without_diffusion_is_refused():
+    coordinates = [Coordinate("x", BSpline(6), "value", "value"), Coordinate("k", BSpline(4, 1))]
+    operator = [{"x": (1, 1), "k": (0, 0, lambda k: np.where(k < 0.5, 0.0, 1.0))}]
+    with pytest.raises(ValueError):
+        solve(Problem(coordinates, operator, source=[{}]), progress=False)
