@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from separable.fitting import FitReport, Grown, fit, grow
+from separable.fitting import FitReport, Grown, Posterior, condition, fit, grow
 from separable.inversion import Inversion, invert
 from separable.layers import SeparableLayer
 
@@ -13,9 +13,11 @@ __all__ = [
     "FitReport",
     "Grown",
     "Inversion",
+    "Posterior",
     "SeparableClassifier",
     "SeparableLayer",
     "SeparableRegressor",
+    "condition",
     "fit",
     "grow",
     "invert",

@@ -1,0 +1,199 @@
+"""The estimators: scikit-learn's own contract, recovery of known functions, and the layer as the same function."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_friedman1
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import separable
+from separable import SeparableClassifier, SeparableRegressor
+from separable.estimators.families import Bernoulli, Softmax
+from separable.estimators.kernel_model import KernelModel
+from separable.estimators.smooth_model import SmoothModel
+
+
+@parametrize_with_checks([SeparableRegressor(), SeparableClassifier()])
+def test_scikit_learns_own_checks(estimator, check) -> None:
+    check(estimator)
+
+
+def layer_values(model, table) -> np.ndarray:
+    with torch.no_grad():
+        return model.layer_(torch.from_numpy(model.encode(table))).numpy()
+
+
+@pytest.fixture(scope="module")
+def friedman():
+    x, y = make_friedman1(2000, 10, noise=1.0, random_state=0)
+    return x, y, SeparableRegressor(order=2).fit(x, y)
+
+
+def friedman_mains(grid: np.ndarray) -> list[np.ndarray]:
+    """Main effects of Friedman-1 on the unit cube; ``int_0^1 10 sin(pi x u) du = 10 (1 - cos(pi x)) / (pi x)``."""
+    safe = np.where(grid > 0, grid, 1)
+    wave = np.where(grid > 0, 10 * (1 - np.cos(np.pi * grid)) / (np.pi * safe), 0)
+    return [wave, wave, 20 * (grid - 0.5) ** 2, 10 * grid, 5 * grid, *[0 * grid] * 5]
+
+
+def test_friedman_is_recovered(friedman) -> None:
+    x, y, model = friedman
+    assert model.model_.terms.pairs == ((0, 1),)
+    grid = np.linspace(0.01, 0.99, 99)
+    for shape, truth in zip(model.shape_functions_.values(), friedman_mains(grid), strict=True):
+        found = np.interp(grid, shape.grid, shape.values)
+        error = (found - found.mean()) - (truth - truth.mean())
+        assert np.sqrt(np.mean(error**2)) < 0.12  # noise 1, and a range of 5 to 10
+        assert np.all(shape.standard_error > 0)
+    fresh, truth = make_friedman1(2000, 10, noise=0.0, random_state=1)
+    assert np.sqrt(np.mean((model.predict(fresh) - truth) ** 2)) < 0.25
+    assert model.score(x, y) > 0.95
+
+
+def test_intervals_cover(friedman) -> None:
+    _, _, model = friedman
+    fresh, y = make_friedman1(4000, 10, noise=1.0, random_state=2)
+    lower, upper = model.predict_interval(fresh, coverage=0.9).T
+    assert 0.88 < np.mean((lower < y) & (y < upper)) < 0.92
+
+
+def test_the_layer_is_the_smooth_model(friedman) -> None:
+    x, y, model = friedman
+    smooth = model.model_.outputs(model.encode(x[:200]))[:, 0] * model.scale_ + y.mean()
+    assert model.order_ == 2
+    assert np.allclose(layer_values(model, x[:200])[:, 0], smooth, atol=1e-8)
+    assert np.allclose(model.predict(x[:200]), smooth, atol=1e-8)
+
+
+def test_a_fitted_regressor_is_inverted(friedman) -> None:
+    _, _, model = friedman
+    found = separable.invert(model.layer_, 15.0, n_solutions=4)
+    assert bool(found.converged.all())
+    assert np.allclose(model.predict(found.inputs.numpy()), 15.0, atol=1e-3)
+
+
+def test_strengths_equal_the_analytic_shares() -> None:
+    """For y = a x0 + b x1 x2 with x uniform on (-1, 1): variances a^2 / 3 and b^2 / 9, and no main effect of x1."""
+    x = np.random.default_rng(0).uniform(-1, 1, (1500, 4))
+    y = 2 * x[:, 0] + 3 * x[:, 1] * x[:, 2]
+    for order in (2, None):
+        strengths = SeparableRegressor(order=order, links=("identity",)).fit(x, y).interaction_strengths_
+        assert strengths["x0",] == pytest.approx((4 / 3) / (4 / 3 + 1), abs=0.03)
+        assert strengths["x1", "x2"] == pytest.approx(1 / (4 / 3 + 1), abs=0.03)
+        assert sum(strengths.values()) == pytest.approx(1, abs=1e-6)
+        assert strengths["x3",] < 1e-3
+
+
+def test_strengths_of_three_features() -> None:
+    """For y = x0 x1 x2 on (-1, 1)^3 everything is of three features together."""
+    x = np.random.default_rng(0).uniform(-1, 1, (2000, 3))
+    strengths = SeparableRegressor(order=None, links=("identity",)).fit(x, x.prod(1)).interaction_strengths_
+    assert strengths[()] > 0.97
+
+
+def test_auto_takes_the_product_for_physics_and_the_smooth_model_for_noise() -> None:
+    random = np.random.default_rng(0)
+    x = random.uniform(1, 2, (400, 4))
+    physics = x[:, 0] * x[:, 1] ** 2 / (x[:, 2] + x[:, 3])
+    model = SeparableRegressor(effort=0.5).fit(x, physics)
+    assert model.order_ is None
+    assert set(model.held_out_errors_) == {"smooth", "grown"}
+    assert model.score(x, physics) > 1 - 1e-6
+    raw = torch.from_numpy(layer_values(model, x)[:, 0])
+    assert np.allclose(model.predict(x), model.link_.inverse(raw).numpy(), rtol=1e-8)
+    with pytest.raises(ValueError):
+        model.predict_interval(x)
+    noisy = x.sum(1) + random.normal(size=400)
+    assert SeparableRegressor(effort=0.5).fit(x, noisy).order_ == 1
+
+
+def test_weights_equal_repeated_rows() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(80, 3)), random.normal(size=80)
+    counts = random.integers(0, 4, 80)
+    weighted = SeparableRegressor(2).fit(x, y, sample_weight=counts)
+    repeated = SeparableRegressor(2).fit(x.repeat(counts, 0), y.repeat(counts))
+    assert np.allclose(weighted.predict(x), repeated.predict(x), atol=1e-7)
+    small = SeparableRegressor(2).fit(x, y, sample_weight=np.full(80, 1 / 80))
+    assert np.allclose(small.predict(x), SeparableRegressor(2).fit(x, y).predict(x), atol=1e-7)
+
+
+@pytest.mark.parametrize("order", ["auto", None])
+def test_two_classes_whatever_the_model(order) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (500, 3))
+    logit = 3 * np.sin(3 * x[:, 0]) + 4 * x[:, 1] * x[:, 2]
+    y = np.where(np.random.default_rng(1).random(500) < 1 / (1 + np.exp(-logit)), "yes", "no")
+    model = SeparableClassifier(order=order, effort=0.3).fit(x, y)
+    loss, flat = (
+        Bernoulli((y == "yes") * 1.0).loss(e[:, None]).mean() for e in (model.decision_function(x), 0 * logit)
+    )
+    assert loss < 0.8 * flat
+    assert np.allclose(layer_values(model, x)[:, 0], model.decision_function(x), atol=1e-8)
+    assert np.allclose(model.predict_proba(x).sum(1), 1)
+
+
+def test_three_classes_by_the_kernel_and_by_the_smooth_model() -> None:
+    x, y = load_iris(return_X_y=True)
+    for order, kind in (("auto", KernelModel), (2, SmoothModel)):
+        model = SeparableClassifier(order=order).fit(x, y)
+        assert isinstance(model.model_, kind)
+        outputs = model.model_.outputs(model.encode(x))
+        assert np.allclose(layer_values(model, x), outputs, atol=1e-8)
+        assert Softmax(np.eye(3)[y]).loss(outputs).mean() < 0.15
+        assert sum(model.interaction_strengths_.values()) == pytest.approx(1)
+    with pytest.raises(ValueError):
+        SeparableClassifier(order=None).fit(x, y)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_handful_of_rows(rows: int) -> None:
+    x = np.random.default_rng(0).normal(size=(rows, 3))
+    assert np.isfinite(SeparableRegressor().fit(x, x[:, 0]).predict(x)).all()
+    if rows > 1:
+        model = SeparableClassifier().fit(x, np.arange(rows))  # one row for each class
+        assert np.isfinite(model.predict_proba(x)).all()
+
+
+@pytest.mark.parametrize("unit", [1e-150, 1.0, 1e150])
+def test_units_do_not_matter(unit: float) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    y = np.sin(x[:, 0]) + 0.1 * x[:, 1]
+    plain = SeparableRegressor().fit(x, y).predict(x)
+    scaled = SeparableRegressor().fit(x * unit, y * unit).predict(x * unit)
+    assert np.allclose(scaled / unit, plain, atol=1e-6)
+
+
+def test_constant_and_duplicate_columns_and_constant_targets() -> None:
+    x = np.random.default_rng(0).normal(size=(100, 1))
+    y = x[:, 0] ** 2
+    table = np.hstack([x, x, np.full((100, 1), 7.0)])
+    model = SeparableRegressor().fit(table, y)
+    assert model.score(table, y) > 0.99
+    assert model.interaction_strengths_["x2",] == 0
+    assert np.allclose(SeparableRegressor().fit(table, np.full(100, 3.0)).predict(table), 3.0)
+    assert np.allclose(SeparableRegressor(order=None).fit(table, np.full(100, 3.0)).predict(table), 3.0)
+
+
+def test_pipelines_grids_clones_and_pickles() -> None:
+    x, y = make_friedman1(150, 5, noise=0.5, random_state=0)
+    search = GridSearchCV(make_pipeline(StandardScaler(), SeparableRegressor()), {"separableregressor__order": [1, 2]})
+    best = search.fit(x, y).best_estimator_
+    again = pickle.loads(pickle.dumps(best))
+    assert np.array_equal(again.predict(x), best.predict(x))
+    assert np.array_equal(clone(best).fit(x, y).predict(x), best.predict(x))
+    assert np.array_equal(copy.deepcopy(best).predict(x), best.predict(x))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"order": 3}, {"max_interactions": -1}, {"intervals": 0}, {"degree": 0}, {"categorical_features": [9]}]
+)
+def test_wrong_settings_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        SeparableRegressor(**setting).fit(np.random.rand(20, 2), np.arange(20.0))  # noqa: NPY002
