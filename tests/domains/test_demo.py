@@ -1,0 +1,31 @@
+"""The demonstration's parts leave a report with pictures and checked numbers."""
+
+import matplotlib
+import pytest
+
+from separable.training import Report, RunFolder
+
+demo = pytest.importorskip("domains.demo")  # needs scikit-learn and matplotlib
+matplotlib.use("Agg")
+
+
+def test_inversion_and_equation_are_shown_with_their_checks(tmp_path) -> None:
+    run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
+    demo.invert_borehole(run, report)
+    demo.solve_equation(run, report)
+    inversion, equation = run.metrics()
+    assert inversion["designs"] == 8
+    assert all(abs(value - inversion["inversion"]) < 0.1 for value in inversion["achieved"])
+    assert equation["worst relative error against finite differences"] < 0.01
+    assert report.html().count("data:image/png") == 2
+
+
+def test_a_table_is_compared_on_the_same_folds(tmp_path) -> None:
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import Ridge
+
+    run = RunFolder(tmp_path, {}, seed=0)
+    x, y = load_diabetes(return_X_y=True)
+    row = demo.cross_validated(run, "diabetes", "ridge", lambda: Ridge(0.01), x, y, regression=True)
+    assert 50 < row["error"] < 60
+    assert run.metrics()[0]["model"] == "ridge"
