@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from separable.galerkin.axes import Axis
+from separable.galerkin.discretisation import Discretisation
 from separable.galerkin.problem import Array
 from separable.galerkin.system import Contraction, DataContraction, Factors, System
 
@@ -29,10 +30,11 @@ RIDGE = 1e-13
 
 @dataclasses.dataclass
 class State:
-    """A sum of products and what is known of it.
+    """A sum of products, or a tensor train, and what is known of it.
 
     Args:
-        factors: D arrays ``(n_j, R)``; columns have norm one except those of coordinate 0, which carry the weights.
+        factors: D arrays ``(n_j, R)``; columns have norm one except those of coordinate 0, which carry the weights. Or
+            the cores of a train (see `separable.galerkin.tensor_train`).
         residual: Relative residual.
         history: One entry ``(rank, residual)`` for each sweep.
         stopped: Why the solve ended.
@@ -45,13 +47,13 @@ class State:
 
     @property
     def rank(self) -> int:
-        """R."""
-        return int(self.factors[0].shape[1])
+        """R, or the largest bond of a tensor train."""
+        return max(int(factor.shape[-1]) for factor in self.factors)
 
 
-def empty(system: System) -> Factors:
+def empty(axes: Sequence[Axis]) -> Factors:
     """The sum of no products, zero."""
-    return [np.zeros((axis.size, 0)) for axis in system.axes]
+    return [np.zeros((axis.size, 0)) for axis in axes]
 
 
 def sweep(
@@ -129,11 +131,11 @@ def enriched(system: System, factors: Factors, count: int, random: np.random.Gen
     return [np.hstack([f, g]) for f, g in zip(factors, fresh, strict=True)]
 
 
-def norm(columns: list[Array], weights: Array) -> float:
-    """Euclidean norm of ``sum_q w_q kron_j columns_j[:, q]``, without the cancellation of a Gram matrix where it can.
+def norm(parts: list[Array], weights: Array) -> float:
+    """Euclidean norm of ``sum_q w_q kron_j parts_j[:, q]``, without the cancellation of a Gram matrix where it can.
 
     Args:
-        columns: D arrays ``(n_j, Q)``.
+        parts: D arrays ``(n_j, Q)``.
         weights: ``(Q,)``.
     """
     terms = len(weights)
@@ -141,21 +143,30 @@ def norm(columns: list[Array], weights: Array) -> float:
         return 0.0
     if terms <= 240:
         # Orthogonalise one coordinate after the other: the sum keeps its norm and loses a coordinate at each step.
-        carried = columns[-1]
-        for factor in reversed(columns[:-1]):
+        carried = parts[-1]
+        for factor in reversed(parts[:-1]):
             small = np.asarray(np.linalg.qr(carried, mode="r"))
             carried = (factor[:, None, :] * small[None]).reshape(-1, terms)
         return float(np.linalg.norm(carried @ weights))
     gram = np.outer(weights, weights)
-    for factor in columns:
+    for factor in parts:
         gram *= factor.T @ factor
     return float(np.sqrt(max(gram.sum(), 0.0)))
 
 
+def columns(discrete: Discretisation, coefficients: Sequence[Array]) -> list[Array]:
+    """Columns with the L2 inner products of functions given by atom coefficients ``(K_j, R)``."""
+    found = []
+    for j, axis in enumerate(discrete.axes):
+        values = discrete.tables(j, coefficients[j], 0) * np.sqrt(axis.weights)
+        found.append(np.asarray(np.linalg.qr(values.T, mode="r")) if values.shape[0] < values.shape[1] else values.T)
+    return found
+
+
 def l2_norm(system_axes: Sequence[Axis], factors: Factors) -> float:
     """L2 norm over all coordinates of the function with these free coefficients."""
-    columns = [axis.euclidean(f) for axis, f in zip(system_axes, factors, strict=True)]
-    return norm(columns, np.ones(factors[0].shape[1]))
+    own = [axis.euclidean(f) for axis, f in zip(system_axes, factors, strict=True)]
+    return norm(own, np.ones(factors[0].shape[1]))
 
 
 def residual(system: System, factors: Factors, limit: int = 4000) -> float:
@@ -165,21 +176,16 @@ def residual(system: System, factors: Factors, limit: int = 4000) -> float:
     difference of squares, accurate down to about 1e-8. Returns NaN where there are more than ``limit``.
     """
     rank = factors[0].shape[1]
-    rows, scales = [tuple(row) for row in system.rows], list(system.scales)
-    if system.has_additive:
-        for j, matrix in enumerate(system.additive):
-            if matrix:
-                rows.append(tuple(matrix if i == j else 0 for i in range(len(factors))))
-                scales.append(1.0)
+    rows, scales = system.all_rows()
     if len(system.data_scales) + len(rows) * rank > limit:
         return float("nan")
-    data, columns = [], []
+    data, parts = [], []
     for j, axis in enumerate(system.axes):
         images = axis.apply(system.matrices[j], factors[j])  # (M, n, R)
         data.append(axis.dual(system.data[j]))
-        columns.append(np.hstack([data[j], *(axis.dual(images[row[j]]) for row in rows)]))
+        parts.append(np.hstack([data[j], *(axis.dual(images[row[j]]) for row in rows)]))
     weights = np.concatenate([system.data_scales, -np.repeat(scales, rank)])
-    return norm(columns, weights) / max(norm(data, system.data_scales), 1e-300)
+    return norm(parts, weights) / max(norm(data, system.data_scales), 1e-300)
 
 
 def measured(system: System, factors: Factors, gained: float) -> float:

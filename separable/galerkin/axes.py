@@ -184,12 +184,16 @@ class Axis:
 
     def orthonormal(self, factor: Array) -> tuple[Array, Array]:
         """``factor = Q T`` with Q orthonormal in L2."""
-        q, t = np.linalg.qr(self._lower.T @ factor)
-        return np.asarray(scipy.linalg.solve_triangular(self._lower, q, lower=True, trans="T")), t
+        q, t = np.linalg.qr(self.euclidean(factor))
+        return self.coefficients(q), t
 
     def euclidean(self, factor: Array) -> Array:
         """Columns whose Euclidean inner products are the functions' L2 inner products."""
         return np.asarray(self._lower.T @ factor)
+
+    def coefficients(self, columns: Array) -> Array:
+        """The coefficients of which `euclidean` made these columns."""
+        return np.asarray(scipy.linalg.solve_triangular(self._lower, columns, lower=True, trans="T"))
 
     def dual(self, functionals: Array) -> Array:
         """Columns whose Euclidean inner products are those of the functionals' Riesz representatives in L2."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from separable.galerkin.discretisation import Discretisation, Symbol
 from separable.galerkin.problem import Array, Problem
-from separable.galerkin.system import Discretisation, Symbol
 
 _SAMPLES = 4000
 

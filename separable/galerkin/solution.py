@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from separable.galerkin.problem import Array
+from separable.inversion import Inversion, invert
 from separable.layers import SeparableLayer
 
 _BATCH = 32768
@@ -47,8 +48,8 @@ class Solution:
 
     @property
     def rank(self) -> int:
-        """Number of products."""
-        return int(self.layer.core.shape[0])
+        """Number of products, or largest bond of a tensor train."""
+        return int(getattr(self.layer.interaction, "rank"))  # noqa: B009
 
     def __repr__(self) -> str:
         """One line: the unknown, its coordinates, the rank and the estimate."""
@@ -108,17 +109,16 @@ class Solution:
         self._complete(places, over)
         arrays = np.broadcast_arrays(*(np.asarray(places[n], dtype=np.float64) for n in self.names if n not in over))
         shape = arrays[0].shape if arrays else ()
-        ready = iter(arrays)
-        product: torch.Tensor = self.layer.core.detach()[:, 0][None]
+        ready, count = iter(arrays), arrays[0].size if arrays else 1
+        factors, expansion = [], self.layer.expansion
         with torch.no_grad():
             for j, n in enumerate(self.names):
-                expansion = self.layer.expansion
                 if n in over:
-                    factor = (self.layer.atoms[j].integral() @ expansion.coefficient(j))[None]
+                    factor = (self.layer.atoms[j].integral() @ expansion.coefficient(j)).expand(count, -1)
                 else:
                     factor = expansion.factor(torch.from_numpy(next(ready).ravel().copy()), j)
-                product = product * factor
-        values = product.sum(dim=1).numpy().reshape(shape)
+                factors.append(factor)
+            values = self.layer.interaction.contract(factors, self.layer.core)[:, 0].numpy().reshape(shape)
         return values if shape else float(values)
 
     def slice(self, points: int = 101, **places: ArrayLike) -> Any:
@@ -138,16 +138,8 @@ class Solution:
             for j, n in enumerate(self.names)
         }
         kept = [n for n in self.names if axes[n].ndim]
-        expansion = self.layer.expansion
         with torch.no_grad():
-            core, factors = self.layer.core.detach(), []
-            for j, n in enumerate(self.names):
-                factor = expansion.factor(torch.from_numpy(np.atleast_1d(axes[n]).copy()), j)
-                if n in kept:
-                    factors.append(factor)
-                else:  # held coordinates only weight the products
-                    core = core * factor[0][:, None]
-            values = self.layer.interaction.on_grid(factors, core) if kept else core.sum(dim=0)
+            values = self.layer.on_grid([torch.from_numpy(np.atleast_1d(axes[n]).copy()) for n in self.names])
         grid = values.numpy().reshape([len(axes[n]) for n in kept])
         unit = dict(zip(self.names, self.units, strict=True))
         attributes = {"error_estimate": self.error_estimate, "residual": self.residual, "rank": self.rank}
@@ -181,6 +173,26 @@ class Solution:
             axes.set_ylabel(f"{y} [{unit[y]}]")
         axes.set_title(", ".join(f"{n} = {value:.4g}" for n, value in held.items()), fontsize=9)
         return figure
+
+    def invert(self, target: float, *, fixed: Mapping[str, float] | None = None, **options: Any) -> Inversion:
+        """Places where the function takes a value, by `separable.invert` with coordinates named.
+
+        Args:
+            target: The wanted value.
+            fixed: Coordinates that are known, by name, such as ``{"nu": 0.05}``.
+            **options: Those of `separable.invert`; ``bounds`` is a mapping from names to pairs, by default the domains.
+
+        Returns:
+            The places, one column for each coordinate in the order of ``names``, and whether each was reached.
+
+        Raises:
+            ValueError: If a name is unknown, or as `separable.invert` does.
+        """
+        fixed, bounds = dict(fixed or {}), dict(options.pop("bounds", None) or {})
+        if unknown := sorted({*fixed, *bounds} - set(self.names)):
+            raise ValueError(f"invert: unknown coordinates {unknown}; there are {list(self.names)}")
+        box = [bounds.get(n, atom.domain) for n, atom in zip(self.names, self.layer.atoms, strict=True)]
+        return invert(self.layer, target, box, {self.names.index(n): v for n, v in fixed.items()}, **options)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the layer (safetensors and ``config.json``) and ``solution.json``; nothing that could be executed."""
@@ -229,4 +241,19 @@ def layer_of(atoms: Sequence[Any], coefficients: Sequence[Array]) -> SeparableLa
             scale = scale * np.where(np.abs(c).max(axis=0) > 0, size, 0.0)
             layer.expansion.coefficient(j).copy_(torch.from_numpy(c / size))
         layer.core.copy_(torch.from_numpy(scale)[:, None])
+    return layer
+
+
+def layer_of_train(atoms: Sequence[Any], cores: Sequence[Array]) -> SeparableLayer:
+    """The separable layer of a tensor train with cores ``(K_j, r, r')``; smaller bonds are filled up with zeros."""
+    from separable.interactions import TensorTrain
+
+    train = TensorTrain(max(1, *(core.shape[2] for core in cores)))
+    layer = SeparableLayer(len(atoms), 1, atoms=list(atoms), interaction=train, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        for j, (core, (rows, columns)) in enumerate(zip(cores, train.shapes(len(atoms), 1), strict=True)):
+            padded = np.zeros((len(core), rows, columns))
+            padded[:, : core.shape[1], : core.shape[2]] = core
+            layer.expansion.coefficient(j).copy_(torch.from_numpy(padded.reshape(len(core), -1)))
+        layer.core.fill_(1.0)
     return layer

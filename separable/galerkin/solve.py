@@ -11,19 +11,23 @@ which is (1 - 2^-(p+1)) times the true error where the basis limits it and a par
 """
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 from tqdm import tqdm
 
-from separable.galerkin.alternating import State, alternate, enriched, l2_norm, norm, sweep
-from separable.galerkin.problem import Array, At, Problem
+from separable.galerkin import tensor_train, trains
+from separable.galerkin.alternating import State, alternate, columns, empty, enriched, l2_norm, norm, sweep
+from separable.galerkin.discretisation import Discretisation
+from separable.galerkin.problem import At, Problem
 from separable.galerkin.refusal import refuse
-from separable.galerkin.solution import Solution, layer_of
-from separable.galerkin.system import Discretisation, Factors
+from separable.galerkin.solution import Solution, layer_of, layer_of_train
+from separable.galerkin.system import Factors
 
 Method = Literal["auto", "galerkin", "least squares"]
+Form = Literal["canonical_polyadic", "tensor_train", "auto"]
+AUTO_BOND = 12  # a core costs the sixth power of the bond
 
 
 def solve(
@@ -33,6 +37,7 @@ def solve(
     tolerance: float = 1e-6,
     sweeps: int = 6,
     method: Method = "auto",
+    interaction: Form = "canonical_polyadic",
     start: Solution | None = None,
     newton: int = 30,
     step: int | None = None,
@@ -44,11 +49,15 @@ def solve(
 
     Args:
         problem: The problem.
-        rank: Most products. The lift adds its own.
+        rank: Most products, or largest bond of a tensor train. The lift adds its own.
         tolerance: Relative residual at which to stop; for quadratic problems also the relative change of a Newton step.
         sweeps: Most sweeps at each rank; three times as many at the last.
         method: ``galerkin`` for weak forms, ``least squares`` (minimal residual) for equations; ``auto`` chooses the
             second when no test function is differentiated.
+        interaction: ``canonical_polyadic``, a sum of products; ``tensor_train``, for linear problems (see
+            `separable.galerkin.tensor_train`); ``auto`` first seeks a sum of products, and where that ends above the
+            tolerance in three or more coordinates also a train with bonds of at most ``AUTO_BOND``, and returns the
+            one with the smaller residual.
         start: A solution of a similar problem on the same coordinates and lift to start from (continuation in a
             parameter).
         newton: Most Newton steps of a quadratic problem.
@@ -65,6 +74,10 @@ def solve(
     """
     if rank < 1 or sweeps < 1:
         raise ValueError(f"solve: rank and sweeps are at least 1, got {rank} and {sweeps}")
+    if interaction not in get_args(Form):
+        raise ValueError(f"solve: interaction is one of {get_args(Form)}, got {interaction!r}")
+    if interaction == "tensor_train" and (problem.products or start is not None):
+        raise ValueError("solve: a tensor train takes neither quadratic terms (products) nor a start")
     least_squares = problem.is_equation and any(
         e[0] for t in problem.terms for e in t.entries.values() if not isinstance(e, At)
     )
@@ -81,41 +94,53 @@ def solve(
         bar.set_postfix(rank=state.rank, residual=f"{state.residual:.2e}")
         bar.update()
 
-    state = State([np.zeros((axis.size, 0)) for axis in discrete.axes])
+    train = interaction == "tensor_train"
+    state = State(trains.zero(discrete.axes) if train else empty(discrete.axes))
     if start is not None:
         state.factors = _started(discrete, start)
-    estimated = float("nan")
+    estimated, seconds = float("nan"), 0.0
+
+    def grow(form: Callable[..., State], state: State, most: int) -> None:
+        form(system, state, rank=most, tolerance=tolerance, sweeps=sweeps, random=random, report=report, step=step)
+
     with bar:
         try:
             if problem.products:
                 _newton(discrete, state, rank, tolerance, sweeps, newton, random, report, step)
             else:
                 system = discrete.system(least_squares)
-                if len(system.data_scales):
-                    alternate(
-                        system,
-                        state,
-                        rank=rank,
-                        tolerance=tolerance,
-                        sweeps=sweeps,
-                        random=random,
-                        report=report,
-                        step=step,
-                    )
-                else:
+                if not len(system.data_scales):
                     state.residual, state.stopped = 0.0, "there is no source: the solution is the lift"
+                elif train:
+                    grow(tensor_train.alternate, state, rank)
+                else:
+                    grow(alternate, state, rank)
+                    if interaction == "auto" and state.residual > tolerance and len(discrete.axes) > 2:
+                        other = State(trains.zero(discrete.axes))
+                        grow(tensor_train.alternate, other, min(rank, AUTO_BOND))
+                        other.stopped += f" (a tensor train; {state.rank} products left {state.residual:.1e})"
+                        if other.residual < state.residual:
+                            state, train = other, True
             seconds = time.perf_counter() - began
             if estimate and state.rank:
                 bar.set_description(f"{problem.name}: error estimate")
                 try:
-                    estimated = _estimate(problem, discrete, state, least_squares, random)
+                    if train:
+                        estimated = tensor_train.estimate(problem, discrete, state.factors, least_squares, random)
+                    else:
+                        estimated = _estimate(problem, discrete, state, least_squares, random)
                 except ValueError as error:  # such as a field too large to sample twice as finely
                     state.stopped += f"; no error estimate: {error}"
         except KeyboardInterrupt:
-            seconds = time.perf_counter() - began
+            seconds = seconds or time.perf_counter() - began
             state.stopped = state.stopped or "interrupted: the best so far"
+    atoms = [axis.atom for axis in discrete.axes]
+    if train:
+        layer = layer_of_train(atoms, tensor_train.full(discrete, state.factors))
+    else:
+        layer = layer_of(atoms, full(discrete, state.factors))
     return Solution(
-        layer=layer_of([axis.atom for axis in discrete.axes], full(discrete, state.factors)),
+        layer=layer,
         names=problem.names,
         units=tuple(c.unit for c in problem.coordinates),
         name=problem.name,
@@ -202,18 +227,9 @@ def _newton(
     state.stopped = f"{steps} Newton steps were taken; the last changed the function by {settled:.1e}"
 
 
-def _columns(discrete: Discretisation, coefficients: Sequence[Array]) -> list[Array]:
-    """Columns with the L2 inner products of functions given by atom coefficients."""
-    columns = []
-    for j, axis in enumerate(discrete.axes):
-        values = discrete.tables(j, coefficients[j], 0) * np.sqrt(axis.weights)
-        columns.append(np.asarray(np.linalg.qr(values.T, mode="r")) if values.shape[0] < values.shape[1] else values.T)
-    return columns
-
-
 def _size(discrete: Discretisation, factors: Factors) -> float:
     coefficients = full(discrete, factors)
-    return norm(_columns(discrete, coefficients), np.ones(coefficients[0].shape[1]))
+    return norm(columns(discrete, coefficients), np.ones(coefficients[0].shape[1]))
 
 
 def _estimate(
@@ -245,5 +261,5 @@ def _estimate(
         np.hstack([a, b * (-1.0 if j == 0 else 1.0)])
         for j, (a, b) in enumerate(zip(coefficients, embedded, strict=True))
     ]
-    distance = norm(_columns(finer, difference), np.ones(difference[0].shape[1]))
-    return distance / max(norm(_columns(finer, coefficients), np.ones(coefficients[0].shape[1])), 1e-300)
+    distance = norm(columns(finer, difference), np.ones(difference[0].shape[1]))
+    return distance / max(norm(columns(finer, coefficients), np.ones(coefficients[0].shape[1])), 1e-300)

@@ -8,7 +8,7 @@ from separable.atoms import BSpline, Chebyshev, Fourier
 from separable.galerkin import Coordinate, Field, Problem, Solution, Source, Term, separate, solve
 from separable.galerkin.alternating import State, alternate, l2_norm, norm, residual, sweep
 from separable.galerkin.axes import Axis
-from separable.galerkin.system import Discretisation
+from separable.galerkin.discretisation import Discretisation
 
 ATOMS = [
     BSpline(7, 3, (0.0, 2.0)),
