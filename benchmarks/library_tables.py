@@ -1,8 +1,7 @@
 """Claim 3: Friedman-1 and breast cancer against EBM and pyGAM: accuracy, time, and recovered shape functions.
 
 Every model sees the same five folds in the same process, ours and pyGAM on one core, EBM on all. EBM runs with its
-defaults, pairs included;
-pyGAM as its guide has it, a grid search over the common smoothing of a spline for each feature, and once more with the
+defaults, on breast cancer without pairs; pyGAM as its guide has it, a grid search over the common smoothing of a spline for each feature, and once more with the
 one true pair given (``te(0, 1)``), which a user does not know. Shape functions are compared on Friedman-1 with the
 analytic main effects ``int_0^1 10 sin(pi x u) du``, ``20 (x - 1/2)^2``, ``10 x``, ``5 x`` and zero, on 0.01 .. 0.99;
 for the peers, which centre in ways of their own, from each model's predictions averaged over 500 random rows.
@@ -102,7 +101,11 @@ def peers() -> list[dict[str, Any]]:
                 PAIR_KNOWN,
                 lambda x, y: LinearGAM(splines(10, 20) + pair).gridsearch(x, y, lam=smoothing, progress=False),
             ),
-            cancer("EBM", lambda x, y: ExplainableBoostingClassifier(n_jobs=-1, random_state=0).fit(x, y)),
+            # With pairs among 30 columns five folds did not finish in twenty minutes on one core.
+            cancer(
+                "EBM without pairs",
+                lambda x, y: ExplainableBoostingClassifier(n_jobs=-1, random_state=0, interactions=0).fit(x, y),
+            ),
             cancer(
                 "pyGAM",
                 lambda x, y: LogisticGAM(splines(30, 10)).gridsearch(x, y, lam=np.logspace(-1, 4, 6), progress=False),
@@ -122,7 +125,7 @@ def main() -> None:
     for own in ours:
         against = [row for row in others if row["data"] == own["data"]]
         holds &= all(own["error (RMSE; log loss)"] <= row["error (RMSE; log loss)"] for row in against)
-        holds &= all(own["seconds a fit"] < row["seconds a fit"] for row in against if row["model"] == "EBM")
+        holds &= all(own["seconds a fit"] < row["seconds a fit"] for row in against if row["model"].startswith("EBM"))
     holds &= all(
         ours[0]["error of shape functions"] <= row["error of shape functions"]
         for row in others

@@ -59,8 +59,8 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
         >>> x = np.random.default_rng(0).random((400, 3))
         >>> y = np.sin(6 * x[:, 0]) + x[:, 1] + 0.1 * np.random.default_rng(1).normal(size=400)
         >>> model = separable.SeparableRegressor(order=2).fit(x, y)
-        >>> round(model.score(x, y), 2), list(model.interaction_strengths_)[0]
-        (0.98, ('x0',))
+        >>> bool(model.score(x, y) > 0.97), list(model.interaction_strengths_)[0]
+        (True, ('x0',))
         >>> separable.invert(model.layer_, 1.0, n_solutions=3).reachable
         True
     """
