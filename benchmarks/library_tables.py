@@ -1,10 +1,11 @@
 """Claim 3: Friedman-1 and breast cancer against EBM and pyGAM: accuracy, time, and recovered shape functions.
 
 Every model sees the same five folds in the same process, ours and pyGAM on one core, EBM on all. EBM runs with its
-defaults, on breast cancer without pairs; pyGAM as its guide has it, a grid search over the common smoothing of a spline for each feature, and once more with the
-one true pair given (``te(0, 1)``), which a user does not know. Shape functions are compared on Friedman-1 with the
-analytic main effects ``int_0^1 10 sin(pi x u) du``, ``20 (x - 1/2)^2``, ``10 x``, ``5 x`` and zero, on 0.01 .. 0.99;
-for the peers, which centre in ways of their own, from each model's predictions averaged over 500 random rows.
+defaults, on breast cancer without pairs; pyGAM as its guide has it, a grid search over the common smoothing of a spline
+for each feature, and once more with the one true pair given (``te(0, 1)``), which a user does not know. Shape functions
+are compared on Friedman-1 with the analytic main effects ``int_0^1 10 sin(pi x u) du``, ``20 (x - 1/2)^2``, ``10 x``,
+``5 x`` and zero, on 0.01 .. 0.99; for the peers, which centre in ways of their own, from each model's predictions
+averaged over 500 random rows.
 """
 
 import functools
