@@ -185,7 +185,7 @@ def test_pipelines_grids_clones_and_pickles() -> None:
     x, y = make_friedman1(150, 5, noise=0.5, random_state=0)
     search = GridSearchCV(make_pipeline(StandardScaler(), SeparableRegressor()), {"separableregressor__order": [1, 2]})
     best = search.fit(x, y).best_estimator_
-    again = pickle.loads(pickle.dumps(best))
+    again = pickle.loads(pickle.dumps(best))  # scikit-learn's own way to keep a model; nothing of a user's is unpickled
     assert np.array_equal(again.predict(x), best.predict(x))
     assert np.array_equal(clone(best).fit(x, y).predict(x), best.predict(x))
     assert np.array_equal(copy.deepcopy(best).predict(x), best.predict(x))
