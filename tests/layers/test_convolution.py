@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from separable.atoms import BSpline, Fourier, Perceptron, Table
-from separable.layers import convolution
+from separable.layers import convolution, periodic_kernel
 from separable.layers.convolution import SeparableConvolution
 
 GRIDS = {1: (9,), 2: (6, 7), 3: (4, 5, 6)}
@@ -92,7 +92,7 @@ def make(dimensions, order, seed=0, **options):
 @pytest.mark.parametrize("kernel_size", [1, 3, 4])
 def test_taps_equal_the_dense_circular_convolution(monkeypatch, dimensions, order, kernel_size, way):
     monkeypatch.setattr(convolution, "_prefers_stencil", lambda *sizes: way == "stencil")
-    monkeypatch.setattr(convolution, "_prefers_pairs", lambda *sizes: way == "pairs")
+    monkeypatch.setattr(periodic_kernel, "_prefers_pairs", lambda *sizes: way == "pairs")
     layer = make(dimensions, order, kernel_size=kernel_size)
     u = np.random.default_rng(1).standard_normal((2, 2, 2, *GRIDS[dimensions]))
     y = layer(torch.from_numpy(u)).detach().numpy()
