@@ -37,7 +37,7 @@ test: install lint ## Everything that must hold at every commit (under 15 minute
 	$(BIN)/pytest -n 2
 
 validate: install ## Slow evidence: tests/validation
-	$(BIN)/pytest -o norecursedirs=.venv tests/validation
+	$(BIN)/pytest -o 'norecursedirs=.*' tests/validation
 
 benchmark: $(VENV)/peers ## Side by side with peers; writes benchmarks/results and RESULTS.md
 	$(BIN)/python -m benchmarks

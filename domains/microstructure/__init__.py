@@ -1,0 +1,1 @@
+"""Microstructure: properties of materials with structure, and structures with wanted properties."""

@@ -1,0 +1,294 @@
+"""Data sets of random two-phase cells with their properties: one HDF5 file, made in parallel, resumed where it stopped.
+
+Layout of a file of N cells in d dimensions, V = 3 or 6 Voigt components::
+
+    cells              (N, n_1, .., n_d) uint8    1 = phase 1, 0 = phase 0; axis k is coordinate k
+    kind               (N,) text                  the generator of each cell, see `cells.KINDS`
+    volume_fraction    (N,)                       share of phase 1
+    conductivity       (N, d, d)                  in units of the given phase conductivities
+    stiffness          (N, V, V)                  Voigt, see `elasticity`
+    permeability       (N, d, d)                  voxels^2; phase 1 is the solid, phase 0 the fluid
+    done               (N,) bool                  whether the row is finished
+    attributes         config (JSON), phase convention, units
+
+Row i depends on the seed and on i alone, so the file does not depend on the number of processes or of interruptions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from domains.microstructure.cells import generate
+from domains.microstructure.materials import Materials
+from domains.microstructure.properties import read_properties
+
+Array = NDArray[Any]
+MIN_SPACING = 3  # voxels that a wave needs
+
+
+@dataclasses.dataclass(frozen=True)
+class CellDataConfig:
+    """What a data set holds.
+
+    Attributes:
+        size: voxels along each coordinate, two or three numbers.
+        count: number of cells.
+        kinds: generators drawn from with equal chance, see `RANDOM_KINDS`.
+        volume_fraction: least and greatest share of phase 1.
+        feature: least and greatest wavelength or spacing, as a share of the smallest side.
+        materials: the phases, and the properties to compute.
+        seed: of the whole set.
+    """
+
+    size: tuple[int, ...] = (64, 64)
+    count: int = 6000
+    kinds: tuple[str, ...] = ("spinodal", "spinodoid", "gaussian", "overlapping_spheres", "voronoi_foam")
+    volume_fraction: tuple[float, float] = (0.2, 0.8)
+    feature: tuple[float, float] = (0.17, 0.4)
+    materials: Materials = dataclasses.field(default_factory=Materials)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.size) not in (2, 3) or min(self.size) < 8:
+            raise ValueError(f"size: expected two or three numbers of 8 or more, got {self.size}")
+        if self.count < 1:
+            raise ValueError(f"count: expected a positive number, got {self.count}")
+        unknown = [kind for kind in self.kinds if kind not in RANDOM_KINDS]
+        if unknown or not self.kinds:
+            raise ValueError(f"kinds: expected some of {', '.join(RANDOM_KINDS)}, got {', '.join(unknown) or 'none'}")
+        for name, (low, high) in (("volume_fraction", self.volume_fraction), ("feature", self.feature)):
+            if not 0 < low <= high < 1:
+                raise ValueError(f"{name}: expected 0 < least <= greatest < 1, got {low}, {high}")
+        if self.feature[0] * min(self.size) < MIN_SPACING:
+            raise ValueError(
+                f"feature: expected {MIN_SPACING} voxels or more between features, got "
+                f"{self.feature[0] * min(self.size):g} in a cell of {self.size}"
+            )
+
+    def to_json(self) -> str:
+        """The configuration as text."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> CellDataConfig:
+        """Read what `to_json` wrote."""
+        settings: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(text).items()}
+        materials = Materials.from_settings(settings.pop("materials"))
+        return cls(**settings, materials=materials)
+
+
+def _spinodal(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
+    return {"wavelength": spacing, "bandwidth": 0.2}
+
+
+def _spinodoid(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
+    angles = np.zeros(3)
+    angles[rng.permutation(dimensions)[: rng.integers(1, dimensions + 1)]] = rng.uniform(25, 50)
+    return {"wavelength": spacing, "bandwidth": 0.2, "angles": tuple(angles.tolist())}
+
+
+def _gaussian(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
+    stretch = np.exp(rng.normal(0, 0.3, dimensions))
+    return {"length": tuple((spacing / 4 * stretch).tolist()), "angle": float(rng.uniform(0, 180))}
+
+
+def _spheres(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
+    return {"radius": spacing / 2, "phase": int(rng.integers(2))}
+
+
+def _foam(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
+    return {"phase": int(rng.integers(2))}
+
+
+RANDOM_KINDS: dict[str, Callable[[np.random.Generator, float, int], dict[str, Any]]] = {
+    "spinodal": _spinodal,
+    "spinodoid": _spinodoid,
+    "gaussian": _gaussian,
+    "overlapping_spheres": _spheres,
+    "voronoi_foam": _foam,
+}
+
+
+def random_cell(config: CellDataConfig, index: int) -> tuple[str, Tensor]:
+    """Kind and cell of row ``index`` of a data set.
+
+    Example:
+        >>> kind, cell = random_cell(CellDataConfig(size=(32, 32)), 3)
+        >>> cell.shape
+        torch.Size([32, 32])
+    """
+    rng = np.random.default_rng([config.seed, index])
+    kind = config.kinds[rng.integers(len(config.kinds))]
+    for attempt in itertools.count():
+        fraction = float(rng.uniform(*config.volume_fraction))
+        spacing = float(rng.uniform(*config.feature)) * min(config.size)
+        options = RANDOM_KINDS[kind](rng, spacing, len(config.size))
+        try:
+            return kind, generate(kind, config.size, fraction, int(rng.integers(2**31)), **options)
+        except ValueError:
+            # Some draws do not exist, such as waves in a narrow cone that a small grid does not have.
+            if attempt == 50:
+                raise
+    raise AssertionError
+
+
+def generate_data(
+    path: str | Path, config: CellDataConfig, *, processes: int = 1, block: int = 64, progress: bool = True
+) -> Path:
+    """Make a data set, or finish one that was interrupted.
+
+    Args:
+        path: the HDF5 file; a finished one is left as it is.
+        config: what to make.
+        processes: worker processes, one thread each.
+        block: cells computed and written at a time; what an interruption can cost a process.
+        progress: whether to show a bar with the time left.
+
+    Raises:
+        ValueError: the file holds a data set with another configuration.
+        OSError: the file is not HDF5, or cannot be written.
+    """
+    import h5py
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "a") as file:
+        _prepare(file, config, path)
+        done = file["done"][:]
+        blocks = [range(i, min(i + block, config.count)) for i in range(0, config.count, block)]
+        waiting = [rows for rows in blocks if not done[rows.start : rows.stop].all()]
+        with tqdm(total=config.count, initial=int(done.sum()), unit="cell", disable=not progress) as bar:
+            for rows, columns in _computed(waiting, config, processes):
+                for name, values in columns.items():
+                    file[name][rows.start : rows.stop] = values
+                file["done"][rows.start : rows.stop] = True
+                file.flush()
+                bar.update(len(rows))
+    return path
+
+
+def _prepare(file: Any, config: CellDataConfig, path: Path) -> None:
+    """Lay out an empty file, or check that it was laid out for the same configuration."""
+    import h5py
+
+    text = config.to_json()
+    if "config" in file.attrs:
+        if file.attrs["config"] != text:
+            raise ValueError(
+                f"{path}: expected the configuration {text}, got {file.attrs['config']}; choose another file"
+            )
+        return
+    if len(file):
+        raise ValueError(f"{path}: expected a data set of cells or an empty file, got {', '.join(file)}")
+    dimensions, voigt = len(config.size), 3 if len(config.size) == 2 else 6
+    chunk = (min(64, config.count), *config.size)
+    file.create_dataset("cells", (config.count, *config.size), "u1", chunks=chunk, compression="gzip")
+    file.create_dataset("kind", (config.count,), h5py.string_dtype())
+    file.create_dataset("done", (config.count,), "?")
+    file.create_dataset("volume_fraction", (config.count,), "f4", fillvalue=np.nan)
+    wanted = {
+        "conductivity": (config.materials.conductivities, dimensions, "unit of the phase conductivities"),
+        "stiffness": (config.materials.young, voigt, "unit of the phase moduli"),
+        "permeability": (config.materials.permeability, dimensions, "voxel^2"),
+    }
+    for name, (asked, side, unit) in wanted.items():
+        if asked:
+            file.create_dataset(name, (config.count, side, side), "f4", fillvalue=np.nan).attrs["units"] = unit
+    file.attrs["phases"] = "1 = phase 1 (solid), 0 = phase 0 (matrix or pore); axis k of a cell is coordinate k"
+    file.attrs["config"] = text
+
+
+def _computed(
+    blocks: Sequence[range], config: CellDataConfig, processes: int
+) -> Iterator[tuple[range, dict[str, Array]]]:
+    if processes == 1:
+        for rows in blocks:
+            yield rows, _compute(config, rows)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting = {pool.submit(_compute, config, rows): rows for rows in blocks}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _compute(config: CellDataConfig, rows: range) -> dict[str, Array]:
+    kinds, cells = zip(*(random_cell(config, index) for index in rows), strict=True)
+    stacked = torch.stack(cells)
+    found: dict[str, Array] = {"cells": stacked.to(torch.uint8).numpy(), "kind": np.array(kinds, dtype=object)}
+    for name, values in config.materials.solve(stacked.to(torch.float32)).items():
+        found[name] = values.numpy()
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class CellData:
+    """A data set in memory.
+
+    Attributes:
+        cells: ``(N, n_1, .., n_d)`` uint8.
+        columns: the properties, by name, each ``(N, ..)`` float32.
+        kinds: the generator of each cell.
+        config: how it was made.
+    """
+
+    cells: Tensor
+    columns: dict[str, Tensor]
+    kinds: list[str]
+    config: CellDataConfig
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def where_positive(self, names: Sequence[str]) -> tuple[CellData, int]:
+        """The cells whose named properties are all positive, and the number of the others.
+
+        Models work with logarithms; a cell whose pore does not percolate has no permeability to take one of.
+        """
+        kept = (read_properties(self.columns, names) > 1e-6).all(1)
+        kinds = [kind for kind, keep in zip(self.kinds, kept.tolist(), strict=True) if keep]
+        columns = {name: values[kept] for name, values in self.columns.items()}
+        return CellData(self.cells[kept], columns, kinds, self.config), int((~kept).sum())
+
+
+def read_data(path: str | Path) -> CellData:
+    """Read the finished rows of a data set.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a data set of cells, or no row is finished.
+    """
+    import h5py
+
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: no such data set; `separable microstructure generate` makes one")
+    with h5py.File(path, "r") as file:
+        if "config" not in file.attrs or "cells" not in file:
+            raise ValueError(f"{path}: expected a data set of cells, got the entries {', '.join(file) or 'none'}")
+        config = CellDataConfig.from_json(file.attrs["config"])
+        rows = np.flatnonzero(file["done"][:])
+        if len(rows) == 0:
+            raise ValueError(f"{path}: expected finished rows, got none of {len(file['done'])}")
+        names = [n for n in ("volume_fraction", "conductivity", "stiffness", "permeability") if n in file]
+        return CellData(
+            torch.from_numpy(file["cells"][:][rows]),
+            {name: torch.from_numpy(file[name][:][rows]) for name in names},
+            [text.decode() for text in file["kind"][:][rows]],
+            config,
+        )

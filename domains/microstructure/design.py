@@ -1,0 +1,379 @@
+"""Cells with wanted properties: inversion of a trained Janus model, distinct designs, refused where physics forbids.
+
+From many known cells near the targets at once, Gauss-Newton steps of least norm move the latent a (q = sigmoid(a)),
+
+    a <- a + J^T (J J^T + eps I)^-1 r,      r = log target - log p,      J = d log p / d a,
+
+where p is read *through the decoded cell*, p = read(encode(soft(decode(q)))), so that the latent stays one that
+decodes to a cell with its properties; ``through="head"`` reads the latent alone, the published inversion.  A start is a
+cell whose properties a solver has found, so the model's error there is known and is subtracted all the way: the model
+is trusted for differences only.  The designs are thresholded, read again, and the best distinct ones are returned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from domains.microstructure.connectivity import is_connected
+from domains.microstructure.data import CellData
+from domains.microstructure.janus import BLOCK, Janus
+from domains.microstructure.materials import Materials
+from domains.microstructure.properties import read_properties
+from domains.microstructure.reachable import physical_bounds
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """Cells whose properties are known: where designs start from.
+
+    Attributes:
+        cells: ``(N, n_1, ..)`` uint8.
+        values: ``(N, P)``, the model's properties of each, by the solver.
+        fractions: ``(N,)``, share of phase 1.
+        materials: the phases that the properties belong to.
+    """
+
+    cells: Tensor
+    values: Tensor
+    fractions: Tensor
+    materials: Materials
+
+    @classmethod
+    def of(cls, data: CellData, model: Janus, rows: range) -> Library:
+        """The given rows of a data set."""
+        part = slice(rows.start, rows.stop)
+        values = read_properties(data.columns, model.config.properties)[part]
+        return cls(data.cells[part], values, data.columns["volume_fraction"][part], data.config.materials)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+@dataclasses.dataclass(frozen=True)
+class Designs:
+    """Distinct designs for one set of targets, best first.
+
+    Attributes:
+        cells: ``(S, n_1, ..)`` of 0 and 1.
+        predicted: ``(S, T)``, what the model expects of them.
+        targets: name and wanted value of each property, T of them.
+        errors: ``(S,)``, greatest relative distance of ``predicted`` from a target or its band.
+        logits: ``(S, n_1, ..)``, whose positive part is the cell; what refinement moves.
+        warnings: sentences a person should read, such as a target far from every known cell.
+    """
+
+    cells: Tensor
+    predicted: Tensor
+    targets: dict[str, float]
+    errors: Tensor
+    logits: Tensor
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+class Designer:
+    """Inverts a Janus model.
+
+    Args:
+        model: a trained model.
+        library: cells to start from, with known properties.
+
+    Raises:
+        ValueError: the library's cells do not fit the model.
+    """
+
+    def __init__(self, model: Janus, library: Library) -> None:
+        if tuple(library.cells.shape[1:]) != model.config.size:
+            raise ValueError(f"library: expected cells of {model.config.size}, got {tuple(library.cells.shape[1:])}")
+        self.model, self.library = model.eval(), library
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        self.known = model.standardised(library.values)
+        with torch.no_grad():
+            read = [model.read(model.encode(part.float())) for part in library.cells.split(256)]
+        self.offsets = self.known - torch.cat(read)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model and the library into a folder."""
+        self.model.save(folder)
+        tensors = {
+            "cells": torch.from_numpy(np.packbits(self.library.cells.numpy(), axis=-1)),
+            "values": self.library.values.contiguous(),
+            "fractions": self.library.fractions.contiguous(),
+        }
+        safetensors.torch.save_file(tensors, Path(folder) / "library.safetensors")
+        text = json.dumps(dataclasses.asdict(self.library.materials))
+        (Path(folder) / "materials.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Designer:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: the folder holds no model or no library.
+        """
+        model = Janus.load(folder)
+        path = Path(folder) / "library.safetensors"
+        if not path.exists():
+            raise FileNotFoundError(f"{folder}: no library.safetensors; `separable microstructure train` makes it")
+        tensors = safetensors.torch.load_file(path)
+        cells = torch.from_numpy(np.unpackbits(tensors["cells"].numpy(), axis=-1, count=model.config.size[-1]))
+        materials = Materials.from_settings(json.loads((Path(folder) / "materials.json").read_text(encoding="utf-8")))
+        return cls(model, Library(cells, tensors["values"], tensors["fractions"], materials))
+
+    def refuse_impossible(self, targets: Mapping[str, float], fraction: float | None) -> None:
+        """Raise if a target is not a property of the model or lies outside what physics allows.
+
+        Raises:
+            ValueError: naming the property and the bound.
+        """
+        names = self.model.config.properties
+        if not targets:
+            raise ValueError(f"targets: expected one or more of {', '.join(names)}, got none")
+        if fraction is not None and not 0 < fraction < 1:
+            raise ValueError(f"volume_fraction: expected a share between 0 and 1, got {fraction}")
+        for name, value in targets.items():
+            if name not in names:
+                raise ValueError(f"target: expected one of {', '.join(names)}, got {name!r}")
+            low, high = physical_bounds(name, self.library.materials, self.model.config.size, fraction)
+            if not low <= value <= high:
+                where = "" if fraction is None else f" at a volume fraction of {fraction:g}"
+                raise ValueError(
+                    f"{name}: no cell of these phases{where} has {value:g}; bounds are {low:g} to {high:g}"
+                )
+
+    def design(
+        self,
+        targets: Mapping[str, float],
+        *,
+        volume_fraction: float | None = None,
+        bands: Mapping[str, float] | None = None,
+        count: int = 8,
+        starts: int | None = None,
+        images: Tensor | None = None,
+        image_values: Tensor | None = None,
+        symmetry: str = "none",
+        connected: bool = False,
+        separation: float = 0.1,
+        steps: int = 6,
+        through: str = "cell",
+    ) -> Designs:
+        """Several distinct cells with the wanted properties.
+
+        Args:
+            targets: wanted value of each named property.
+            volume_fraction: share of phase 1 that every design has, to a voxel; None leaves it free.
+            bands: half-width about a target, in its unit, within which a value is as good as exact.
+            count: number of designs wanted.
+            starts: number of starting cells; by default 4 for each design.
+            images: ``(S, n_1, ..)`` cells of the user's own to start from instead of the library's.
+            image_values: ``(S, P)`` their properties by the solver; without them the model's own values are used.
+            symmetry: ``"none"``, ``"mirror"`` (each axis) or ``"cubic"`` (mirrors and exchange of the axes).
+            connected: whether phase 1 has to be one periodic piece.
+            separation: least share of voxels in which two designs differ, over all shifts of one against the other.
+            steps: Gauss-Newton steps.
+            through: ``"cell"`` reads properties through the decoded cell, ``"head"`` from the latent (published).
+
+        Returns:
+            At most ``count`` designs, fewer if no more distinct ones were found.
+
+        Raises:
+            ValueError: a target that no cell can have, an unknown name or option.
+        """
+        if symmetry not in ("none", "mirror", "cubic"):
+            raise ValueError(f"symmetry: expected 'none', 'mirror' or 'cubic', got {symmetry!r}")
+        if through not in ("cell", "head"):
+            raise ValueError(f"through: expected 'cell' or 'head', got {through!r}")
+        if count < 1 or steps < 0:
+            raise ValueError(f"count, steps: expected positive numbers, got {count}, {steps}")
+        self.refuse_impossible(targets, volume_fraction)
+        names = list(self.model.config.properties)
+        places = [names.index(name) for name in targets]
+        wanted = self._standard(torch.tensor(list(targets.values())), places)
+        slack = torch.tensor([(bands or {}).get(name, 0.0) / value for name, value in targets.items()])
+        slack = slack / self.model.spread[places]
+        warnings = self._far_from_known(wanted, places, volume_fraction)
+        if images is None:
+            chosen = self._near(wanted, places, volume_fraction, starts or 4 * count)
+            cells, offsets = self.library.cells[chosen].float(), self.offsets[chosen]
+        else:
+            cells, offsets = images.float(), torch.zeros(len(images), len(names))
+            if image_values is not None:
+                with torch.no_grad():
+                    offsets = self.model.standardised(image_values) - self.model.read(self.model.encode(cells))
+        logits = self._inverted(
+            cells, offsets[:, places], places, wanted, slack, volume_fraction, symmetry, steps, through
+        )
+        if volume_fraction is not None:
+            logits = logits - _threshold(logits, volume_fraction)
+        found = (logits > 0).float()
+        with torch.no_grad():
+            read = self.model.read(self.model.encode(found))[:, places] + offsets[:, places]
+        predicted = torch.exp(read * self.model.spread[places] + self.model.centre[places])
+        distance = (predicted / torch.tensor(list(targets.values())) - 1).abs()
+        allowed = slack * self.model.spread[places]
+        errors = (distance - allowed).clamp_min(0).amax(1)
+        kept = _distinct(found, errors, count, separation, connected)
+        if len(kept) < count:
+            warnings = (*warnings, f"{len(kept)} distinct designs found, {count} wanted; more starts may find more")
+        return Designs(found[kept], predicted[kept], dict(targets), errors[kept], logits[kept], warnings)
+
+    def _standard(self, values: Tensor, places: Sequence[int]) -> Tensor:
+        return (torch.log(values.float()) - self.model.centre[list(places)]) / self.model.spread[list(places)]
+
+    def _distances(self, wanted: Tensor, places: Sequence[int], fraction: float | None) -> Tensor:
+        """Distance of every known cell from the targets, in standard deviations."""
+        squares = (self.known[:, list(places)] - wanted).square().sum(1)
+        if fraction is not None:
+            squares = squares + ((self.library.fractions - fraction) / self.library.fractions.std()).square()
+        return squares.sqrt()
+
+    def _near(self, wanted: Tensor, places: Sequence[int], fraction: float | None, starts: int) -> Tensor:
+        """Rows of the library to start from: the nearest."""
+        return self._distances(wanted, places, fraction).argsort()[:starts]
+
+    def _far_from_known(self, wanted: Tensor, places: Sequence[int], fraction: float | None) -> tuple[str, ...]:
+        """A warning if the eighth nearest known cell is farther away than is usual among known cells."""
+        count = min(8, len(self.library))
+        nearest = float(self._distances(wanted, places, fraction).sort().values[count - 1])
+        sample = self.known[:: max(1, len(self.known) // 200)][:, list(places)]
+        usual = torch.cdist(sample, self.known[:, list(places)]).sort(1).values[:, min(count, len(self.known) - 1)]
+        limit = 2 * float(usual.quantile(0.99))
+        if nearest <= limit:
+            return ()
+        return (
+            f"the targets lie {nearest:.2f} standard deviations from the nearest known cells, where {limit:.2f} is "
+            "usual at most: outside the training range, check the designs with the solver",
+        )
+
+    def _inverted(
+        self,
+        cells: Tensor,
+        offsets: Tensor,
+        places: Sequence[int],
+        wanted: Tensor,
+        slack: Tensor,
+        fraction: float | None,
+        symmetry: str,
+        steps: int,
+        through: str,
+    ) -> Tensor:
+        """Logits of the designs after the Gauss-Newton steps."""
+        model = self.model
+        with torch.no_grad():
+            latent = torch.logit(model.encode(cells), eps=1e-3)
+        for step in range(steps):
+            latent = latent.detach().requires_grad_(True)
+            logits = _symmetrised(model.decode(torch.sigmoid(latent)), symmetry)
+            if fraction is not None:
+                logits = logits - _threshold(logits.detach(), fraction)
+            # Sharper at every step: the last reads nearly what the thresholded cell will read.
+            soft = torch.sigmoid((2 + step) * logits)
+            squashed = model.encode(soft) if through == "cell" else torch.sigmoid(latent)
+            read = model.read(squashed)[:, list(places)] + offsets
+            residual = wanted - read
+            residual = residual.sign() * (residual.abs() - slack).clamp_min(0)
+            rows = [
+                torch.autograd.grad(read[:, k].sum(), latent, retain_graph=k + 1 < len(places))[0].flatten(1)
+                for k in range(len(places))
+            ]
+            jacobian = torch.stack(rows, 1)
+            gram = jacobian @ jacobian.mT
+            damping = 1e-3 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(len(places))
+            update = (jacobian.mT @ torch.linalg.solve(gram + damping, residual.detach()[..., None]))[..., 0]
+            largest = update.abs().amax(1, keepdim=True).clamp_min(1.0)
+            latent = latent.detach() + (update / largest).reshape(latent.shape)
+        with torch.no_grad():
+            return _symmetrised(model.decode(torch.sigmoid(latent)), symmetry)
+
+
+def _symmetrised(logits: Tensor, symmetry: str) -> Tensor:
+    """Mean over the mirrors, and over the exchanges of axes if asked."""
+    if symmetry == "none":
+        return logits
+    for axis in range(1, logits.ndim):
+        logits = (logits + logits.flip(axis)) / 2
+    if symmetry == "cubic":
+        turned = [
+            logits.permute(0, *(1 + (axis + k) % (logits.ndim - 1) for axis in range(logits.ndim - 1)))
+            for k in range(logits.ndim - 1)
+        ]
+        logits = torch.stack(turned).mean(0)
+        logits = (logits + logits.transpose(1, 2)) / 2
+    return logits
+
+
+def _threshold(logits: Tensor, fraction: float) -> Tensor:
+    """Level above which the given share of each cell's voxels lies, ``(B, 1, ..)``."""
+    voxels = logits[0].numel()
+    keep = min(max(round(fraction * voxels), 1), voxels - 1)
+    ordered = logits.flatten(1).sort(1, descending=True).values
+    level = (ordered[:, keep - 1] + ordered[:, keep]) / 2
+    return level.reshape(-1, *[1] * (logits.ndim - 1))
+
+
+def shifted_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Least share of voxels in which two cells differ over all periodic shifts, for cells ``(..., n_1, ..)`` of d axes.
+
+    Args:
+        first: ``(S, n_1, ..)`` cells of 0 and 1.
+        second: ``(n_1, ..)``, one cell.
+
+    Example:
+        >>> cell = (torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+        >>> round(float(shifted_distance(torch.roll(cell, (3, 2), (0, 1))[None], cell)[0]), 6)
+        0.0
+    """
+    axes = tuple(range(-second.ndim, 0))
+    overlap = torch.fft.rfftn(2 * first - 1, dim=axes) * torch.fft.rfftn(2 * second - 1, dim=axes).conj()
+    agreement = torch.fft.irfftn(overlap, s=second.shape, dim=axes).flatten(1).amax(1) / second.numel()
+    return ((1 - agreement) / 2).clamp_min(0)
+
+
+def _distinct(cells: Tensor, errors: Tensor, count: int, separation: float, connected: bool) -> list[int]:
+    """Best cells first, each far from those before it."""
+    kept: list[int] = []
+    for index in errors.argsort().tolist():
+        if len(kept) == count:
+            break
+        if connected and not is_connected(cells[index], phase=1):
+            continue
+        if kept and float(shifted_distance(cells[kept], cells[index]).min()) <= separation:
+            continue
+        kept.append(index)
+    return kept
+
+
+def blocks(size: Sequence[int]) -> int:
+    """Number of latent vectors of a cell.
+
+    Example:
+        >>> blocks((64, 64))
+        64
+    """
+    return int(np.prod([n // BLOCK for n in size]))
+
+
+def summary(designs: Designs, achieved: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """One row for each design: targets, predicted and, if known, achieved values."""
+    rows = []
+    for index in range(len(designs)):
+        row: dict[str, Any] = {"design": index + 1}
+        for place, (name, value) in enumerate(designs.targets.items()):
+            row[name] = value
+            row[f"{name} predicted"] = float(designs.predicted[index, place])
+            if achieved is not None:
+                row[f"{name} achieved"] = float(achieved[name][index])
+        rows.append(row)
+    return rows

@@ -1,0 +1,106 @@
+"""Pixels of PNG and TIFF files, stacks included, in the axes of a cell, and back; through Pillow.
+
+Axis 0 of a cell is x, to the right; axis 1 is y, upwards; axis 2 of a stack is z, from page to page. So the picture in
+a viewer is the cell as it is drawn on paper, and ``cell[0, 0]`` is its lower left corner.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+
+
+def read_picture(path: Path) -> NDArray[Any]:
+    """Grey values ``(n_x, n_y)``, or ``(n_x, n_y, n_z)`` of a stack.
+
+    Colour becomes luminance, 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), unless all three are equal.
+
+    Args:
+        path: A file that Pillow reads.
+
+    Raises:
+        ValueError: If pixels are transparent, pages differ in size, or a stack has several channels or times, or its
+            pages are not stored one by one.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "cell.png"
+        >>> write_picture(np.array([[0, 1], [1, 1], [0, 0]]), path, "PNG")
+        >>> read_picture(path).shape
+        (3, 2)
+    """
+    with Image.open(path) as image:
+        if image.format == "TIFF":
+            _require_plain_stack(path, str(image.tag_v2.get(270, "")), getattr(image, "n_frames", 1))
+            pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]
+        else:
+            pages = [_grey(path, image)]
+    if len({page.shape for page in pages}) > 1:
+        raise ValueError(f"{path}: pages of a stack have one size, got {sorted({page.shape for page in pages})}")
+    turned = [page[::-1].T for page in pages]
+    return turned[0] if len(turned) == 1 else np.stack(turned, axis=2)
+
+
+def write_picture(cell: NDArray[Any], path: Path, form: str) -> None:
+    """Write phase 1 white (255) and phase 0 black (0), a page for each z.
+
+    Args:
+        cell: ``(n_x, n_y)``, or with TIFF ``(n_x, n_y, n_z)``; 0 and 1.
+        path: The file.
+        form: ``PNG`` or ``TIFF``.
+
+    Raises:
+        ValueError: If a cell of three axes is to become a PNG.
+
+    Example:
+        >>> import tempfile
+        >>> write_picture(np.eye(3), Path(tempfile.mkdtemp()) / "cell.tif", "TIFF")
+    """
+    if cell.ndim == 3 and form != "TIFF":
+        raise ValueError(f"{path}: a {form} holds two axes, got a cell of shape {cell.shape}; write .tif or .vti")
+    stack = cell[:, :, None] if cell.ndim == 2 else cell
+    grey = np.ascontiguousarray((stack[:, ::-1] != 0).transpose(2, 1, 0).astype(np.uint8) * 255)
+    pages = [Image.fromarray(page) for page in grey]
+    if form == "TIFF":
+        pages[0].save(path, format=form, save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
+    else:
+        pages[0].save(path, format=form)
+
+
+def _grey(path: Path, image: Image.Image) -> NDArray[Any]:
+    """One page as ``(rows, columns)``, row 0 on top."""
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    if image.mode in ("LA", "RGBA"):
+        if (pixels[..., -1] != 255).any():
+            raise ValueError(f"{path}: has transparent pixels, whose grey value is not defined; flatten it first")
+        pixels = pixels[..., :-1]
+    if pixels.ndim == 3:
+        if (pixels == pixels[..., :1]).all():
+            return pixels[..., 0]
+        return np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
+    return pixels
+
+
+def _require_plain_stack(path: Path, description: str, pages: int) -> None:
+    """Refuse what would be read in part: several channels or times, or an ImageJ file with one page entry for all."""
+    if description.startswith("ImageJ"):
+        stated = dict(re.findall(r"^(images|channels|slices|frames)=(\d+)$", description, re.M))
+        images = int(stated.pop("images", pages))
+        if sum(int(count) > 1 for count in stated.values()) > 1 or any(1 < int(n) < images for n in stated.values()):
+            raise ValueError(f"{path}: expected one stack, got {stated} of {images} images; save the one that you mean")
+        if images != pages:
+            raise ValueError(f"{path}: says {images} images and lists {pages}; save it as a plain TIFF")
+    shaped = re.match(r'\{"shape": \[([\d, ]+)\]', description)
+    if shaped:
+        shape = [int(n) for n in shaped[1].split(",")]
+        if len(shape) > 3 and shape[-1] not in (3, 4) and sum(n > 1 for n in shape) > 3:
+            raise ValueError(f"{path}: expected two or three axes, got {shape}")
+        if len(shape) == 3 and shape[-1] not in (3, 4) and shape[0] != pages:
+            raise ValueError(f"{path}: says {shape[0]} pages and lists {pages}; save it as a plain TIFF")

@@ -1,0 +1,231 @@
+"""Janus: one latent that is decoded into a cell and read by a separable head, so that properties can be inverted.
+
+    latent   q = sigmoid(encoder(cell))       (C, n_1/8, .., n_d/8), one vector of C coordinates for 8^d voxels
+    cell     decoder(q) > 0                    n_1 x .. x n_d voxels
+    log p    g(mean over the blocks of h(q))   h: C -> M and g: M -> P are separable layers
+
+Source: Batley and Saha, "A unified generative-predictive framework for deterministic inverse design" (2025,
+arXiv:2512.15746): encoder, decoder and a KHRONOS head on the squashed latent, trained on reconstruction, properties and
+cycle consistency.  The paper does not give the sizes, the latent or the weights of the losses; those here are ours.
+
+What differs, and why.  The published head takes the whole latent as coordinates of one product (``head="published"``).
+An effective property is a mean over the cell of a local energy, and does not change when the cell is shifted or
+repeated; so the latent here keeps its place in the cell, every convolution is periodic, and the head is a separable
+function of each block, averaged, then a separable function of the averages.  A cell of another size can be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from separable.atoms import BSpline
+from separable.interactions import CanonicalPolyadic
+from separable.layers import Khronos, SeparableLayer
+
+BLOCK = 8  # voxels of a side that share one latent vector
+
+
+@dataclasses.dataclass(frozen=True)
+class JanusConfig:
+    """Sizes of a Janus model.
+
+    Attributes:
+        size: voxels along each coordinate of the cells it is trained on, multiples of 8.
+        properties: names of the P properties it predicts, see `properties.property_names`.
+        latent: C, coordinates for each block of 8 voxels a side.
+        width: channels of the encoder's first stage; the decoder has as many in its last.
+        modes: M, averages between the two separable layers of the head.
+        rank: of the head's layers.
+        intervals: of the head's quadratic splines.
+        head: ``"local"`` (ours) or ``"published"``, a KHRONOS product over the whole latent.
+    """
+
+    size: tuple[int, ...]
+    properties: tuple[str, ...]
+    latent: int = 12
+    width: int = 16
+    modes: int = 12
+    rank: int = 16
+    intervals: int = 4
+    head: str = "local"
+
+    def __post_init__(self) -> None:
+        if len(self.size) not in (2, 3) or any(n % BLOCK or n < 2 * BLOCK for n in self.size):
+            raise ValueError(f"size: expected two or three multiples of {BLOCK} from {2 * BLOCK} on, got {self.size}")
+        if not self.properties:
+            raise ValueError("properties: expected at least one name, got none")
+        if self.head not in ("local", "published"):
+            raise ValueError(f"head: expected 'local' or 'published', got {self.head!r}")
+
+
+class Janus(nn.Module):
+    """Encoder, decoder and separable head over one latent.
+
+    Args:
+        config: the sizes.
+        centre: ``(P,)``, mean of the properties' logarithms over the training cells.
+        spread: ``(P,)``, their standard deviation.
+
+    Example:
+        >>> model = Janus(JanusConfig((16, 16), ("conductivity_xx",)), torch.zeros(1), torch.ones(1))
+        >>> model.predict(torch.ones(5, 16, 16)).shape, model.decode(model.encode(torch.ones(5, 16, 16))).shape
+        (torch.Size([5, 1]), torch.Size([5, 16, 16]))
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: JanusConfig, centre: Tensor, spread: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        dimensions, outputs = len(config.size), len(config.properties)
+        if centre.shape != (outputs,) or spread.shape != (outputs,):
+            raise ValueError(
+                f"centre, spread: expected shape ({outputs},), got {tuple(centre.shape)}, {tuple(spread.shape)}"
+            )
+        self.register_buffer("centre", centre)
+        self.register_buffer("spread", spread)
+        self.encoder = _encoder(dimensions, config.width, config.latent)
+        self.decoder = _Decoder(dimensions, config.width, config.latent)
+        atoms = BSpline(intervals=config.intervals, degree=2, domain=(0.0, 1.0))
+        self.local: SeparableLayer | None = None
+        self.whole: nn.Module
+        if config.head == "local":
+            self.local = SeparableLayer(
+                config.latent, config.modes, atoms=atoms, interaction=CanonicalPolyadic(rank=config.rank, order=1)
+            )
+            self.whole = SeparableLayer(
+                config.modes, outputs, atoms=atoms, interaction=CanonicalPolyadic(rank=config.rank, order=2)
+            )
+        else:
+            blocks = torch.Size(n // BLOCK for n in config.size).numel()
+            self.whole = Khronos(blocks * config.latent, outputs, grid_points=config.intervals + 2, rank=1)
+
+    def encode(self, cells: Tensor) -> Tensor:
+        """Squashed latent ``(B, C, n_1/8, ..)`` in (0, 1) of cells ``(B, n_1, ..)`` with values in [0, 1]."""
+        dimensions = len(self.config.size)
+        if cells.ndim != dimensions + 1 or any(n % BLOCK for n in cells.shape[1:]):
+            raise ValueError(
+                f"cells: expected (B, {', '.join(['n'] * dimensions)}) with sides that are multiples of {BLOCK}, "
+                f"got {tuple(cells.shape)}"
+            )
+        latent: Tensor = torch.sigmoid(self.encoder(cells[:, None] - 0.5))
+        return latent
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Logits ``(B, n_1, ..)`` of phase 1; the cell is where they are positive."""
+        logits: Tensor = self.decoder(latent)[:, 0]
+        return logits
+
+    def read(self, latent: Tensor) -> Tensor:
+        """Standardised logarithms ``(B, P)`` of the properties, from the squashed latent: the separable head."""
+        found: Tensor = self.whole(latent.flatten(1) if self.local is None else torch.sigmoid(self.averages(latent)))
+        return found
+
+    def averages(self, latent: Tensor) -> Tensor:
+        """Means ``(B, M)`` over the blocks of the head's first layer; for the published head, of the latent itself."""
+        blocks = latent.movedim(1, -1)
+        return (blocks if self.local is None else self.local(blocks)).flatten(1, -2).mean(1)
+
+    def predict(self, cells: Tensor) -> Tensor:
+        """Properties ``(B, P)`` of cells, in the units of the training data."""
+        return self.physical(self.read(self.encode(cells)))
+
+    def physical(self, standardised: Tensor) -> Tensor:
+        """Properties from standardised logarithms."""
+        return torch.exp(standardised * self.spread + self.centre)
+
+    def standardised(self, values: Tensor) -> Tensor:
+        """Standardised logarithms of properties."""
+        return (torch.log(values) - self.centre) / self.spread
+
+    def head_parameters(self) -> int:
+        """Number of parameters of the separable head."""
+        modules = [m for m in (self.local, self.whole) if m is not None]
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``janus.safetensors`` and ``janus.json`` into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / ".janus.safetensors"
+        safetensors.torch.save_file({k: v.contiguous() for k, v in self.state_dict().items()}, temporary)
+        temporary.replace(folder / "janus.safetensors")
+        (folder / "janus.json").write_text(json.dumps(dataclasses.asdict(self.config), indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Janus:
+        """Read a model that `save` wrote.
+
+        Raises:
+            FileNotFoundError: the folder holds no model.
+        """
+        folder = Path(folder)
+        if not (folder / "janus.json").exists():
+            raise FileNotFoundError(f"{folder}: no janus.json; `separable microstructure train` makes a model")
+        settings = json.loads((folder / "janus.json").read_text(encoding="utf-8"))
+        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+        config = JanusConfig(**frozen)
+        outputs = len(config.properties)
+        model = cls(config, torch.zeros(outputs), torch.ones(outputs))
+        model.load_state_dict(safetensors.torch.load_file(folder / "janus.safetensors"))
+        return model
+
+
+def _convolution(dimensions: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+    """A periodic convolution; with a stride it is a patch embedding, whose kernel is the stride."""
+    kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    if stride > 1:
+        return kind(inputs, outputs, stride, stride)
+    return kind(inputs, outputs, kernel, padding=kernel // 2, padding_mode="circular")
+
+
+def _encoder(dimensions: int, width: int, latent: int) -> nn.Sequential:
+    """Patches of 4 voxels, one convolution; blocks of 8 voxels, one convolution; the latent."""
+    return nn.Sequential(
+        _convolution(dimensions, 1, width, stride=4),
+        nn.GELU(),
+        _convolution(dimensions, width, width),
+        nn.GELU(),
+        _convolution(dimensions, width, 2 * width, stride=2),
+        nn.GELU(),
+        _convolution(dimensions, 2 * width, 2 * width),
+        nn.GELU(),
+        _convolution(dimensions, 2 * width, latent, kernel=1),
+    )
+
+
+class _Decoder(nn.Module):
+    """The way back: a convolution on the blocks, one on half blocks, one on quarter-size patches of 4 voxels."""
+
+    def __init__(self, dimensions: int, width: int, latent: int) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        self.blocks = _convolution(dimensions, latent, 2 * width)
+        self.halve = _convolution(dimensions, 2 * width, width * 2**dimensions, kernel=1)
+        self.patches = _convolution(dimensions, width, 2 * width)
+        self.voxels = _convolution(dimensions, 2 * width, 4**dimensions)
+        self.squash = nn.GELU()
+
+    def forward(self, latent: Tensor) -> Tensor:
+        hidden = self.squash(self.blocks(latent))
+        hidden = self.squash(_to_grid(self.halve(hidden), 2, self.dimensions))
+        hidden = self.squash(self.patches(hidden))
+        return _to_grid(self.voxels(hidden), 4, self.dimensions)
+
+
+def _to_grid(field: Tensor, factor: int, dimensions: int) -> Tensor:
+    """Spread channels ``(B, c factor^d, ..)`` over a grid finer by ``factor``: pixel shuffle in d dimensions."""
+    batch, channels, *shape = field.shape
+    split = field.reshape(batch, channels // factor**dimensions, *[factor] * dimensions, *shape)
+    order = [0, 1]
+    for axis in range(dimensions):
+        order += [2 + dimensions + axis, 2 + axis]
+    return split.permute(order).reshape(batch, channels // factor**dimensions, *(n * factor for n in shape))

@@ -1,0 +1,170 @@
+"""Refinement of a design by the solver: voxels of its interface change phase until the solved properties are right.
+
+A voxel v at the interface that changes phase changes the logarithm of property k by about +-s_k(v), which the adjoint
+gives for all voxels at once.  Voxels are chosen one after the other, each bringing the sum of these effects nearest to
+what is missing; then the cell is solved again.  Voxels are taken only where the interface is smooth and never next to
+each other, so that no bridge is made or broken and the effects add up.
+
+The effect of a whole voxel is not the derivative at its present value.  Across the interface of phases a and b the
+tangential gradient t and the normal flux q are continuous, and moving it by a voxel changes the energy by
+(b - a)(t^2 + q^2 / (a b)); the derivatives in the voxels on its two sides are (b - a)(t^2 + q^2 / a^2) and
+(b - a)(t^2 + q^2 / b^2).  Their geometric mean is right for t and for q alone, and is what is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domains.microstructure.materials import Materials
+from domains.microstructure.properties import read_properties
+from domains.microstructure.reachable import physical_bounds
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Refined:
+    """A refined cell.
+
+    Attributes:
+        cell: ``(n_1, ..)`` of 0 and 1.
+        achieved: ``(T,)``, its properties by the solver.
+        error: greatest relative distance from a target.
+        path: greatest relative distance after every solve, the given cell first.
+    """
+
+    cell: Tensor
+    achieved: Tensor
+    error: float
+    path: tuple[float, ...]
+
+
+def refine(
+    cell: Tensor,
+    targets: Mapping[str, float],
+    materials: Materials,
+    *,
+    tolerance: float = 0.002,
+    max_solves: int = 12,
+) -> Refined:
+    """Change voxels at the interface of a cell until its solved properties are the targets.
+
+    Args:
+        cell: ``(n_1, ..)`` of 0 and 1.
+        targets: wanted value of each named property; ``volume_fraction`` is one of them.
+        materials: the phases of the cell.
+        tolerance: greatest relative distance from a target at which to stop.
+        max_solves: at most so many solver calls; the best cell met is returned.
+
+    Raises:
+        ValueError: a target that no cell of these phases can have, or a cell of one phase.
+
+    Example:
+        >>> x = torch.linspace(0, 6.283, 33)[:-1]
+        >>> cell = (torch.cos(x)[:, None] + torch.cos(x) > 0).float()
+        >>> found = refine(cell, {"conductivity_xx": 0.34}, Materials())
+        >>> found.error < 0.01
+        True
+    """
+    for name, value in targets.items():
+        low, high = physical_bounds(name, materials, tuple(cell.shape))
+        if not low <= value <= high:
+            raise ValueError(f"{name}: no cell of these phases has {value:g}; bounds are {low:g} to {high:g}")
+    if bool((cell == cell.flatten()[0]).all()):
+        raise ValueError("cell: expected both phases, got one; it has no interface")
+    names = list(targets)
+    wanted = np.log(np.array([targets[name] for name in names]))
+    needed = materials.needed_for(names)
+    cell = cell.detach().to(torch.float32)
+    scale = np.ones(len(names))
+    best: tuple[float, Tensor, Tensor] | None = None
+    path: list[float] = []
+    reached, promised = None, np.zeros(len(names))
+    while True:
+        grey = cell.clone().requires_grad_(True)
+        values = read_properties(needed.solve(grey[None]), names)[0]
+        logs = torch.log(values)
+        before, reached = reached, logs.detach().double().numpy()
+        error = float(np.abs(np.exp(reached - wanted) - 1).max())
+        path.append(error)
+        if best is None or error < best[0]:
+            best = (error, cell, values.detach())
+        if error <= tolerance or len(path) == max_solves:
+            return Refined(best[1], best[2], best[0], tuple(path))
+        if before is not None:
+            # What the last change did, over what it was expected to do.
+            told = np.abs(promised) > 0.3 * np.abs(promised).max()
+            ratio = np.divide(reached - before, promised, out=np.ones(len(names)), where=told)
+            scale *= np.clip(ratio, 0.5, 1.5)
+            scale = np.clip(scale, 0.4, 2.5)
+        sensitivities = [torch.autograd.grad(logs[k], grey, retain_graph=True)[0].double() for k in range(len(names))]
+        effects = torch.stack([_of_a_voxel(s) for s in sensitivities]) * torch.from_numpy(scale).reshape(
+            -1, *[1] * cell.ndim
+        )
+        cell, promised = _changed(cell, effects, wanted - reached)
+
+
+def _of_a_voxel(sensitivity: Tensor) -> Tensor:
+    """Effect of a whole voxel at the interface: geometric mean of the derivatives about it."""
+    sign = torch.sign(sensitivity.sum())
+    size = (sign * sensitivity).clamp_min(1e-12 * float(sensitivity.abs().max()))
+    return sign * torch.exp(blurred(torch.log(size)))
+
+
+def _changed(cell: Tensor, effects: Tensor, missing: Array) -> tuple[Tensor, Array]:
+    """Cell after greedy changes of phase, and the sum of their expected effects."""
+    share = blurred(cell.double())
+    smooth = ((share > 0.3) & (share < 0.7)).numpy().ravel()
+    direction = (1 - 2 * cell.double()).numpy().ravel()  # phase 0 becomes 1, phase 1 becomes 0
+    gains = effects.flatten(1).numpy() * direction
+    # Effects far above the usual are those of corners and necks, where a voxel more is least like the last one.
+    usual = np.median(np.abs(gains[:, smooth]), axis=1, keepdims=True) if smooth.any() else np.ones((len(gains), 1))
+    free = smooth & (np.abs(gains) < 4 * usual).all(0)
+    neighbours = _neighbours(tuple(cell.shape))
+    chosen: list[int] = []
+    left = missing.copy()
+    limit = max(1, int(free.sum()) // 6)
+    while len(chosen) < limit:
+        candidates = np.flatnonzero(free)
+        if len(candidates) == 0:
+            break
+        remaining = np.square(left[:, None] - gains[:, candidates]).sum(0)
+        index = int(remaining.argmin())
+        if remaining[index] >= np.square(left).sum():
+            break
+        voxel = int(candidates[index])
+        chosen.append(voxel)
+        left -= gains[:, voxel]
+        free[neighbours[:, voxel]] = False
+    changed = cell.clone().flatten()
+    changed[chosen] = 1 - changed[chosen]
+    return changed.reshape(cell.shape), missing - left
+
+
+def _neighbours(shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Flat indices ``(3^d, N)`` of every voxel and those that touch it, across the periodic faces too."""
+    index = np.arange(np.prod(shape)).reshape(shape)
+    axes = tuple(range(len(shape)))
+    return np.stack([np.roll(index, np.array(o) - 1, axes).ravel() for o in np.ndindex(*[3] * len(shape))])
+
+
+def blurred(field: Tensor, width: float = 1.0) -> Tensor:
+    """Periodic Gaussian blur of a field, ``width`` in voxels.
+
+    Example:
+        >>> float(blurred(torch.eye(8, dtype=torch.float64)).sum().round())
+        8.0
+    """
+    transformed = torch.fft.fftn(field)
+    for axis, size in enumerate(field.shape):
+        waves = 2 * torch.pi * torch.fft.fftfreq(size, dtype=torch.float64)
+        shape = [1] * field.ndim
+        shape[axis] = -1
+        transformed = transformed * torch.exp(-((width * waves) ** 2) / 2).reshape(shape)
+    return torch.fft.ifftn(transformed).real

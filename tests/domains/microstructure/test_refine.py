@@ -1,0 +1,58 @@
+"""Refinement reaches targets that the solver confirms, whatever it starts from."""
+
+import pytest
+import torch
+
+from domains.microstructure.cells import generate
+from domains.microstructure.conductivity import effective_conductivity
+from domains.microstructure.elasticity import Material, effective_stiffness
+from domains.microstructure.materials import Materials
+from domains.microstructure.properties import read_properties
+from domains.microstructure.refine import refine
+
+MATERIALS = Materials()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_three_properties_at_once(seed):
+    start = generate("spinodal", (48, 48), 0.5, seed=seed)
+    other = generate("spinodal", (48, 48), 0.52, seed=seed + 100)
+    names = ["conductivity_xx", "youngs_y", "volume_fraction"]
+    near, far = (read_properties(MATERIALS.solve(cell[None]), names)[0] for cell in (start, other))
+    wanted = near + 0.3 * (far - near)  # between two cells that exist
+    found = refine(start, dict(zip(names, wanted.tolist(), strict=True)), MATERIALS, tolerance=0.005)
+    assert set(found.cell.unique().tolist()) == {0.0, 1.0}
+    conductivity = effective_conductivity(found.cell[None].double(), (0.1, 1.0))[0, 0, 0]
+    stiffness = effective_stiffness(found.cell[None].double(), (Material(0.1, 0.3), Material(1.0, 0.3)))[0]
+    achieved = torch.stack([conductivity, 1 / torch.linalg.inv(stiffness)[1, 1], found.cell.double().mean()])
+    assert float((achieved / wanted - 1).abs().max()) < 0.006
+    assert float((achieved / found.achieved - 1).abs().max()) < 1e-4
+    assert found.error == min(found.path) <= found.path[0]
+
+
+def test_three_dimensions_and_permeability():
+    materials = Materials(conductivities=None, permeability=True)
+    start = generate("spinodal", (16, 16, 16), 0.5, seed=1, wavelength=8.0)
+    names = ["permeability_xx", "youngs_z"]
+    now = read_properties(materials.solve(start[None]), names)[0]
+    targets = dict(zip(names, (now * torch.tensor([1.1, 0.97])).tolist(), strict=True))
+    found = refine(start, targets, materials, tolerance=0.01)
+    assert found.error <= 0.01
+
+
+def test_a_cell_that_is_right_is_left_alone():
+    start = generate("spinodal", (32, 32), 0.5, seed=0).float()
+    now = float(effective_conductivity(start[None], (0.1, 1.0))[0, 0, 0])
+    found = refine(start, {"conductivity_xx": now}, MATERIALS)
+    assert torch.equal(found.cell, start)
+    assert len(found.path) == 1
+
+
+def test_impossible_targets_and_uniform_cells_are_refused():
+    cell = generate("spinodal", (16, 16), 0.5, seed=0)
+    with pytest.raises(ValueError):
+        refine(cell, {"conductivity_xx": 1.5}, MATERIALS)
+    with pytest.raises(ValueError):
+        refine(cell, {"hardness": 0.5}, MATERIALS)
+    with pytest.raises(ValueError):
+        refine(torch.ones(16, 16), {"conductivity_xx": 0.5}, MATERIALS)
