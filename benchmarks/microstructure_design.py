@@ -205,7 +205,7 @@ def to_two_percent(
 
 def speed(designer: Designer, data: CellData, held_out: range) -> dict[str, Any]:
     """Item 5: prediction beside the solver on the same 256 cells."""
-    cells = data.cells[held_out.start : held_out.start + 256].float()
+    cells = data.cells[held_out.start : min(held_out.stop, held_out.start + 256)].float()
     materials = designer.library.materials
 
     def milliseconds(function: Callable[[], Any], repeats: int) -> float:

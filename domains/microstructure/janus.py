@@ -203,7 +203,10 @@ def _encoder(dimensions: int, width: int, latent: int) -> nn.Sequential:
 
 
 class _Decoder(nn.Module):
-    """The way back: a convolution on the blocks, one on half blocks, one on quarter-size patches of 4 voxels."""
+    """The way back: a convolution on the blocks, one on the half blocks, and the 4 voxels a side of each of those.
+
+    The last step looks at its neighbours in two dimensions; in three that alone would cost more than all the rest.
+    """
 
     def __init__(self, dimensions: int, width: int, latent: int) -> None:
         super().__init__()
@@ -211,7 +214,7 @@ class _Decoder(nn.Module):
         self.blocks = _convolution(dimensions, latent, 2 * width)
         self.halve = _convolution(dimensions, 2 * width, width * 2**dimensions, kernel=1)
         self.patches = _convolution(dimensions, width, 2 * width)
-        self.voxels = _convolution(dimensions, 2 * width, 4**dimensions)
+        self.voxels = _convolution(dimensions, 2 * width, 4**dimensions, kernel=3 if dimensions == 2 else 1)
         self.squash = nn.GELU()
 
     def forward(self, latent: Tensor) -> Tensor:
