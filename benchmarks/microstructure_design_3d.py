@@ -18,8 +18,8 @@ DATA = CellDataConfig(
     feature=(0.25, 0.5),
     materials=Materials(conductivities=None, permeability=True),
 )
-MODEL = {"latent": 32, "width": 16}
-TRAINING = TrainConfig(steps=4000, batch=32)
+MODEL = {"latent": 48, "width": 16}
+TRAINING = TrainConfig(steps=8500, batch=32)
 TARGETS = ("youngs_x", "permeability_zz")
 
 
