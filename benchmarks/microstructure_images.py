@@ -1,4 +1,4 @@
-"""Item 7: cells of kinds never seen in training and slices of a scanned electrode: errors, and whether one is warned."""
+"""Item 7: cells of kinds never seen in training and slices of a scanned electrode: errors and warnings."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -69,7 +69,7 @@ def train_regressor(
     batch: int = 64,
     seed: int = 0,
 ) -> tuple[ConvolutionalRegressor, Tensor, Tensor]:
-    """Train a convolutional regressor for the given time; returns it with the mean and spread of the logarithms."""
+    """Train a convolutional regressor for the given processor time; returns it with the mean and spread of the logarithms."""
     logs = torch.log(read_properties(data.columns, properties).double())
     centre, spread = logs[: len(rows)].mean(0).float(), logs[: len(rows)].std(0).float()
     wanted = ((logs - centre) / spread).float()
@@ -79,8 +79,8 @@ def train_regressor(
     model = ConvolutionalRegressor(dimensions, len(properties), width)
     turns = axis_orders(properties, dimensions)
     optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-4)
-    started = time.perf_counter()
-    while (passed := (time.perf_counter() - started) / seconds) < 1:
+    started = time.process_time()
+    while (passed := (time.process_time() - started) / seconds) < 1:
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, 50 * passed + 1e-3) * 0.5 * (1 + math.cos(math.pi * passed))
         chosen = torch.randint(len(rows), (batch,), generator=generator)
