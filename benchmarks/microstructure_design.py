@@ -1,5 +1,9 @@
-"""Items 1 to 5, two-dimensional cells of 64^2 voxels: conductivity and elasticity, read and designed by Janus."""
+"""Items 1 to 5, cells of 64^2 voxels: conductivity and elasticity, read and designed by Janus.
 
+Usage: ``python -m benchmarks.microstructure_design`` for all items, or with the numbers of some.
+"""
+
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -163,7 +167,7 @@ def to_two_percent(
     def ours(index: int) -> tuple[float, float]:
         wanted = dict(zip(names, values[index].tolist(), strict=True))
         start = time.perf_counter()
-        found = designer.design(wanted, count=4, starts=8)
+        found = designer.design(wanted, count=2, starts=6)
         best = 1.0
         for cell in found.cells:
             achieved = read_properties(materials.needed_for(names).solve(cell[None]), names)[0]
@@ -173,9 +177,11 @@ def to_two_percent(
         best = min(best, refine(found.cells[0], wanted, materials, tolerance=0.02).error)
         return time.perf_counter() - start, best
 
-    def noise(index: int, rate: float) -> tuple[float, float]:
+    def noise(index: int, rate: float, double_every: int) -> tuple[float, float]:
         wanted = dict(zip(names, values[index].tolist(), strict=True))
-        found = optimise_topology(wanted, materials, size, rate=rate, max_solves=limit, seed=index)
+        found = optimise_topology(
+            wanted, materials, size, rate=rate, double_every=double_every, max_solves=limit, seed=index
+        )
         return found.seconds, found.error
 
     def spinodal(index: int) -> tuple[float, float]:
@@ -194,10 +200,18 @@ def to_two_percent(
 
     ours(rows.start)  # a first call compiles nothing but warms caches
     tuning = range(held_out.stop - 3, held_out.stop)
-    scores = {rate: float(np.mean([sum(noise(i, rate)) for i in tuning])) for rate in (0.03, 0.1, 0.3)}
-    best = min(scores, key=lambda rate: scores[rate])
+    settings = [(rate, double_every) for rate in (0.1, 0.3, 1.0) for double_every in (10, 20)]
+    scores = []
+    for setting in settings:
+        seconds, errors = zip(*(noise(i, *setting) for i in tuning), strict=True)
+        # A run that missed 2 % counts as one that would have needed three times as long.
+        scores.append(np.mean([s * (1 if e <= 0.02 else 3) for s, e in zip(seconds, errors, strict=True)]))
+    best = settings[int(np.argmin(scores))]
     baselines = [
-        summary(f"topology optimisation from noise (projection, Adam {best})", lambda i: noise(i, best)),
+        summary(
+            f"topology optimisation from noise (projection doubled every {best[1]} solves, Adam {best[0]})",
+            lambda i: noise(i, *best),
+        ),
         summary("our voxel refinement from a random spinodal cell", spinodal),
     ]
     return summary("inversion, solved until one is within 2 %", ours), baselines
@@ -231,29 +245,46 @@ def speed(designer: Designer, data: CellData, held_out: range) -> dict[str, Any]
     }
 
 
-def main() -> None:
-    """Measure and record."""
+def main(items: Sequence[str]) -> None:
+    """Measure and record the named items, or all."""
     path = generate_data(FOLDER.with_suffix(".h5"), DATA, processes=2)
     data = read_data(path)
     rows, held_out = split(data, TRAINING.held_out)
     janus, seconds = trained(data, FOLDER, MODEL, TRAINING)
     designer = Designer(janus, Library.of(data, janus, rows))
     designer.save(FOLDER)
+    parts: dict[str, Callable[[], Any]] = {
+        "5": lambda: record_speed(designer, data, held_out),
+        "2": lambda: record_round_trip(janus, data, held_out),
+        "3": lambda: record_designs(designer, data, held_out),
+        "4": lambda: record_time(designer, data, held_out),
+        "1": lambda: forward(data, janus, seconds, rows, held_out, "1"),
+    }
+    for item in items or parts:
+        parts[item]()
 
+
+def record_speed(designer: Designer, data: CellData, held_out: range) -> None:
+    """Item 5."""
     rate = speed(designer, data, held_out)
     record.write(
         "microstructure",
         "5",
-        claim="Prediction beside our solver, which answers the same 256 cells in one batch",
+        claim="Prediction is {:.0f} times faster than our own solver, 256 cells in one batch".format(
+            rate["times faster than float64"]
+        ),
         measured=rate,
         target="prediction at least 1,000 times faster than the solver",
         holds=rate["times faster than float64"] >= 1000,
-        baselines="the solver is the baseline",
+        baselines="the solver is the baseline; microstructure-forward has it beside muSpectre and scikit-fem",
         command=COMMAND,
         seeds=[0],
         spread="median of 9 repetitions for the prediction",
     )
 
+
+def record_round_trip(janus: Janus, data: CellData, held_out: range) -> None:
+    """Item 2."""
     _, pixels = held_out_errors(janus, data, held_out)
     record.write(
         "microstructure",
@@ -265,9 +296,12 @@ def main() -> None:
         baselines="published: below 5 %",
         command=COMMAND,
         seeds=[0],
-        spread="mean over 800 held-out cells",
+        spread=f"mean over {len(held_out)} held-out cells",
     )
 
+
+def record_designs(designer: Designer, data: CellData, held_out: range) -> None:
+    """Item 3."""
     found = designs(designer, data, held_out, TARGETS, count=8, targets=100)
     record.write(
         "microstructure",
@@ -287,21 +321,25 @@ def main() -> None:
         spread="quantiles over targets in the table; the volume fraction is met to a voxel",
     )
 
+
+def record_time(designer: Designer, data: CellData, held_out: range) -> None:
+    """Item 4."""
     ours, others = to_two_percent(designer, data, held_out, TARGETS, targets=20, limit=120)
+    times = [other["median seconds"] / ours["median seconds"] for other in others]
     record.write(
         "microstructure",
         "4",
-        claim="Time to a solved cell with both properties within 2 %: inversion beside topology optimisation",
+        claim="Time to a solved cell with both properties within 2 %: inversion is {:.1f} times faster than topology "
+        "optimisation from noise and {:.1f} times faster than our own voxel refinement of a random cell".format(*times),
         measured=ours,
-        target="at least 10 times shorter than topology optimisation from a random start",
-        holds=others[0]["median seconds"] >= 10 * ours["median seconds"],
+        target="at least 10 times shorter than from a random start by the adjoint solver alone, the faster way of two",
+        holds=min(times) >= 10,
         baselines=others,
         command=COMMAND,
         seeds=[0],
-        spread="medians over 20 targets; the optimiser's rate is chosen from three on other targets",
+        spread="medians over 20 targets; the optimiser's settings are chosen from six on three other targets",
     )
-    forward(data, janus, seconds, rows, held_out, "1")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -19,7 +19,7 @@ DATA = CellDataConfig(
     materials=Materials(conductivities=None, permeability=True),
 )
 MODEL = {"latent": 48, "width": 16}
-TRAINING = TrainConfig(steps=8500, batch=32)
+TRAINING = TrainConfig(steps=7000, batch=32)
 TARGETS = ("youngs_x", "permeability_zz")
 
 

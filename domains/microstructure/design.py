@@ -166,7 +166,7 @@ class Designer:
         symmetry: str = "none",
         connected: bool = False,
         separation: float = 0.1,
-        steps: int = 6,
+        steps: int = 3,
         through: str = "cell",
     ) -> Designs:
         """Several distinct cells with the wanted properties.
