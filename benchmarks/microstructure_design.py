@@ -28,7 +28,7 @@ from separable.training import RunFolder
 FOLDER = Path("runs/benchmarks/microstructure_2d")
 DATA = CellDataConfig(size=(64, 64), count=8000)
 MODEL = {"latent": 12, "width": 16}
-TRAINING = TrainConfig(steps=10000)
+TRAINING = TrainConfig(steps=13000, properties=5.0)
 TARGETS = ("conductivity_xx", "youngs_y")
 SECONDS = 600.0  # of training on one core, at most, for every model
 COMMAND = "python -m benchmarks.microstructure_design"

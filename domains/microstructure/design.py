@@ -13,6 +13,7 @@ is trusted for differences only.  The designs are thresholded, read again, and t
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,7 +148,7 @@ class Designer:
             if name not in names:
                 raise ValueError(f"target: expected one of {', '.join(names)}, got {name!r}")
             low, high = physical_bounds(name, self.library.materials, self.model.config.size, fraction)
-            if not low <= value <= high:
+            if not (low <= value <= high and value > 0):
                 where = "" if fraction is None else f" at a volume fraction of {fraction:g}"
                 raise ValueError(
                     f"{name}: no cell of these phases{where} has {value:g}; bounds are {low:g} to {high:g}"
@@ -173,7 +174,8 @@ class Designer:
 
         Args:
             targets: wanted value of each named property.
-            volume_fraction: share of phase 1 that every design has, to a voxel; None leaves it free.
+            volume_fraction: share of phase 1 that every design has, to a voxel, or with a symmetry to a voxel and its
+                images; None leaves it free.
             bands: half-width about a target, in its unit, within which a value is as good as exact.
             count: number of designs wanted.
             starts: number of starting cells; by default 4 for each design.
@@ -305,12 +307,8 @@ def _symmetrised(logits: Tensor, symmetry: str) -> Tensor:
     for axis in range(1, logits.ndim):
         logits = (logits + logits.flip(axis)) / 2
     if symmetry == "cubic":
-        turned = [
-            logits.permute(0, *(1 + (axis + k) % (logits.ndim - 1) for axis in range(logits.ndim - 1)))
-            for k in range(logits.ndim - 1)
-        ]
-        logits = torch.stack(turned).mean(0)
-        logits = (logits + logits.transpose(1, 2)) / 2
+        turned = [logits.permute(0, *order) for order in itertools.permutations(range(1, logits.ndim))]
+        logits = torch.stack(turned).sort(0).values.mean(0)  # a sum in an order that the axes do not change
     return logits
 
 

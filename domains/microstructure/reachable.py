@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from domains.microstructure.materials import Materials
+from domains.microstructure.permeability import permeability
 from domains.microstructure.properties import read_properties
 
 
@@ -17,8 +21,9 @@ def physical_bounds(
     """Least and greatest value of a property that any cell of these phases can have (Voigt and Reuss).
 
     Young's and shear moduli follow from the order of the stiffness matrices: Reuss <= C <= Voigt.  Without a volume
-    fraction the phases themselves are the bounds.  A permeability has no upper bound but the free channel's; it is
-    taken as n^2 / 12 for the widest side n, in voxels^2.
+    fraction they are the least and greatest over all; a mixture of phases that differ in Poisson's ratio can be stiffer
+    than both.  More solid never lets more through, so the greatest permeability, in voxels^2, is that of a cell with
+    one solid voxel, which is solved for once for each size.
 
     Example:
         >>> physical_bounds("conductivity_xx", Materials(conductivities=(1.0, 3.0)), (8, 8), 0.5)
@@ -33,15 +38,30 @@ def physical_bounds(
         first, second = materials.conductivities
         pairs = [(1 / (a / first + b / second), a * first + b * second) for a, b in shares]
     elif name.startswith("permeability"):
-        return 0.0, max(size) ** 2 / 12
+        return 0.0, _one_voxel(tuple(size))["xyz".index(name[-1])]
     else:
         dimensions = len(size)
         stiff = [material.stiffness(dimensions) for material in materials.elastic()]
         soft = [np.linalg.inv(c) for c in stiff]
         pairs = []
         for a, b in shares:
-            reuss = torch.from_numpy(np.linalg.inv(a * soft[0] + b * soft[1]))[None]
-            voigt = torch.from_numpy(a * stiff[0] + b * stiff[1])[None]
-            low, high = (float(read_properties({"stiffness": c}, [name])) for c in (reuss, voigt))
-            pairs.append((low, high))
+            reuss, voigt = np.linalg.inv(a * soft[0] + b * soft[1]), a * stiff[0] + b * stiff[1]
+            pairs.append((_modulus(reuss, name), _modulus(voigt, name)))
+        if fraction is None:  # the upper bound is concave in the fraction, the inverse of the lower one linear
+            best = minimize_scalar(
+                lambda b: -_modulus((1 - b) * stiff[0] + b * stiff[1], name), bounds=(0.0, 1.0), method="bounded"
+            )
+            pairs.append((pairs[0][0], -float(best.fun)))
     return min(low for low, _ in pairs), max(high for _, high in pairs)
+
+
+def _modulus(stiffness: NDArray[np.float64], name: str) -> float:
+    return float(read_properties({"stiffness": torch.from_numpy(stiffness)[None]}, [name]))
+
+
+@lru_cache(maxsize=16)
+def _one_voxel(size: tuple[int, ...]) -> tuple[float, ...]:
+    """Permeability along each axis of a cell with one solid voxel, voxels^2."""
+    cell = torch.zeros(size, dtype=torch.float64)
+    cell[(0,) * len(size)] = 1.0
+    return tuple(permeability(cell, voxel=1.0, tolerance=1e-4).diagonal().tolist())

@@ -74,7 +74,7 @@ def refine(
     """
     for name, value in targets.items():
         low, high = physical_bounds(name, materials, tuple(cell.shape))
-        if not low <= value <= high:
+        if not (low <= value <= high and value > 0):
             raise ValueError(f"{name}: no cell of these phases has {value:g}; bounds are {low:g} to {high:g}")
     if bool((cell == cell.flatten()[0]).all()):
         raise ValueError("cell: expected both phases, got one; it has no interface")

@@ -1,6 +1,7 @@
 """Training of a Janus model: reconstruction, properties and cycle consistency in one objective.
 
-    loss = (read(q) - log p)^2 + cross-entropy(decode(q), cell) + w (read(encode(sigmoid(2 decode(q')))) - read(q'))^2
+    loss = v (read(q) - log p)^2 + cross-entropy(decode(q), cell)
+         + w (read(encode(sigmoid(2 decode(q')))) - read(q'))^2
 
 with q = encode(cell), q' = q + noise.  The third term asks that what the head reads from a latent is what it reads from
 the cell which that latent decodes to; without it an inverted latent need not decode to a cell with its properties.
@@ -36,6 +37,7 @@ class TrainConfig:
         steps: optimiser steps.
         batch: cells in a step.
         rate: greatest learning rate of AdamW; it rises over 200 steps and falls as a cosine.
+        properties: weight v of the properties.
         cycle: weight w of cycle consistency.
         noise: standard deviation of the latent's noise in the cycle term.
         held_out: share of the cells never trained on, the last rows of the data set.
@@ -45,6 +47,7 @@ class TrainConfig:
     steps: int = 12000
     batch: int = 64
     rate: float = 4e-3
+    properties: float = 1.0
     cycle: float = 0.3
     noise: float = 0.05
     held_out: float = 0.1
@@ -127,7 +130,7 @@ def train_janus(
         latent = model.encode(batch)
         prediction = nn.functional.mse_loss(model.read(latent), target)
         picture = nn.functional.binary_cross_entropy_with_logits(model.decode(latent), batch)
-        loss = prediction + picture
+        loss = config.properties * prediction + picture
         if config.cycle > 0 and step % 4 == 0:
             noise = torch.randn(latent.shape, generator=generator).to(device)
             moved = (latent + config.noise * noise).clamp(0.0, 1.0)
