@@ -21,6 +21,7 @@ DATA = CellDataConfig(
 MODEL = {"latent": 48, "width": 16}
 TRAINING = TrainConfig(steps=7000, batch=32)
 TARGETS = ("youngs_x", "permeability_zz")
+OPTIMISER = (0.3, 10)  # rate and solves to a doubling of the projection, chosen in two dimensions
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     rate = speed(designer, data, range(held_out.start, held_out.start + 32))
     _, pixels = held_out_errors(janus, data, held_out)
     found = designs(designer, data, held_out, TARGETS, count=8, targets=20)
-    ours, others = to_two_percent(designer, data, held_out, TARGETS, targets=5, limit=60)
+    ours, others = to_two_percent(designer, data, held_out, TARGETS, targets=4, limit=40, settings=[OPTIMISER])
     read = forward(data, janus, seconds, rows, held_out, "")
     error = read["measured"]["median error"]
     bars = {
@@ -77,7 +78,7 @@ def main() -> None:
         ],
         command="python -m benchmarks.microstructure_design_3d",
         seeds=[0],
-        spread="one training; quantiles over targets in the table",
+        spread="one training; quantiles over 20 targets (4 for item 4) in the table",
     )
 
 
