@@ -278,7 +278,11 @@ def read_data(path: str | Path) -> CellData:
 
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such data set; `separable microstructure generate` makes one")
-    with h5py.File(path, "r") as file:
+    try:
+        opened = h5py.File(path, "r")
+    except OSError as problem:
+        raise OSError(f"{path}: not an HDF5 file, or another process is writing it ({problem})") from problem
+    with opened as file:
         if "config" not in file.attrs or "cells" not in file:
             raise ValueError(f"{path}: expected a data set of cells, got the entries {', '.join(file) or 'none'}")
         config = CellDataConfig.from_json(file.attrs["config"])

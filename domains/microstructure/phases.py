@@ -56,7 +56,7 @@ def phase_shares(cells: Tensor, penalty: float = 1.0) -> Tensor:
         tensor([[0.2500, 1.0000],
                 [0.0000, 1.0000]])
     """
-    if not penalty > 0:
-        raise ValueError(f"penalty: expected a positive exponent, got {penalty}")
+    if not penalty >= 1:  # below 1 the slope at 0 is infinite
+        raise ValueError(f"penalty: expected an exponent of 1 or more, got {penalty}")
     solid = cells if penalty == 1 else cells**penalty
     return torch.stack([1 - solid, solid], 1)

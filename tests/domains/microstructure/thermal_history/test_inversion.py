@@ -1,0 +1,34 @@
+"""Inversion on histories of which the strength is known in closed form."""
+
+import numpy as np
+import pytest
+
+from domains.microstructure import thermal_history as th
+
+
+def synthetic(count: int = 60) -> th.ThermalHistories:
+    """Histograms without heat flow, and a strength that the five windows determine."""
+    generator = np.random.default_rng(1)
+    histogram = generator.gamma(2.0, 3.0, (count, 36))
+    member = np.digitize((th.EDGES[1:] + th.EDGES[:-1]) / 2, (873.0, 1173.0, 1400.0, 1533.0))
+    seconds = np.stack([histogram[:, member == w].sum(1) for w in range(5)], axis=1)
+    strength = 800 + 60 * np.log(seconds[:, 1] / 30) - 80 * np.log(seconds[:, 4] / 30)
+    return th.ThermalHistories(histogram, th.EDGES, strength, np.repeat(["a", "b", "c", "d", "e", "f"], count // 6))
+
+
+def test_a_wanted_strength_gives_a_history_that_has_it() -> None:
+    data = synthetic(120)
+    inverter = th.Inverter(data, ridge=1e-3)
+    assert sum(p.numel() for p in inverter.layer.parameters()) == 240 + 16 + 1
+    for target in np.quantile(data.strength, (0.15, 0.5, 0.85)).tolist():
+        history = inverter(target)
+        assert history.shape == (36,)
+        assert (history >= 0).all()
+        assert inverter.strength(history) == pytest.approx(target, abs=1.0)
+        seconds = [
+            history[(th.EDGES[1:] > a + 25) & (th.EDGES[1:] < b + 25)].sum() for a, b in ((873, 1173), (1533, 9e9))
+        ]
+        rule = 800 + 60 * np.log(seconds[0] / 30) - 80 * np.log(seconds[1] / 30)
+        assert rule == pytest.approx(target, abs=15)
+    with pytest.raises(ValueError):
+        inverter(5000.0)
