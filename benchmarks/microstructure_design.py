@@ -164,16 +164,24 @@ def to_two_percent(
     targets: int,
     limit: int,
     settings: Sequence[tuple[float, int]] = tuple((rate, every) for rate in (0.1, 0.3, 1.0) for every in (10, 20)),
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Item 4: seconds until a solved design has every property within 2 %, beside topology optimisation from noise."""
     values, materials = read_properties(data.columns, names), designer.library.materials
     size = designer.model.config.size
     rows = range(held_out.start, held_out.start + targets)
 
+    def alone(index: int) -> tuple[float, float]:
+        wanted = dict(zip(names, values[index].tolist(), strict=True))
+        start = time.perf_counter()
+        found = designer.design(wanted, count=1, starts=4, steps=2)
+        seconds = time.perf_counter() - start
+        achieved = read_properties(materials.needed_for(names).solve(found.cells), names)[0]
+        return seconds, float((achieved / values[index] - 1).abs().max())
+
     def ours(index: int) -> tuple[float, float]:
         wanted = dict(zip(names, values[index].tolist(), strict=True))
         start = time.perf_counter()
-        found = designer.design(wanted, count=2, starts=6)
+        found = designer.design(wanted, count=2, starts=4, steps=2)
         best = 1.0
         for cell in found.cells:
             achieved = read_properties(materials.needed_for(names).solve(cell[None]), names)[0]
@@ -204,7 +212,7 @@ def to_two_percent(
             "reached 2 %": float(np.mean([error <= 0.02 for error in errors])),
         }
 
-    ours(rows.start)  # a first call compiles nothing but warms caches
+    ours(rows.start)  # a first call fills caches
     tuning = range(held_out.stop - 3, held_out.stop)
     scores = []
     for setting in settings if len(settings) > 1 else ():
@@ -219,7 +227,11 @@ def to_two_percent(
         ),
         summary("our voxel refinement from a random spinodal cell", spinodal),
     ]
-    return summary("inversion, solved until one is within 2 %", ours), baselines
+    ways = [
+        summary("inversion, solved until one is within 2 %", ours),
+        summary("inversion alone, solved only to know its error", alone),
+    ]
+    return ways, baselines
 
 
 def speed(designer: Designer, data: CellData, held_out: range) -> dict[str, Any]:
@@ -330,7 +342,7 @@ def record_designs(designer: Designer, data: CellData, held_out: range) -> None:
 def record_time(designer: Designer, data: CellData, held_out: range) -> None:
     """Item 4."""
     ours, others = to_two_percent(designer, data, held_out, TARGETS, targets=20, limit=120)
-    times = [other["median seconds"] / ours["median seconds"] for other in others]
+    times = [other["median seconds"] / ours[0]["median seconds"] for other in others]
     record.write(
         "microstructure",
         "4",

@@ -48,7 +48,7 @@ def main() -> None:
         "3, at most 50 ms a design": found["ms a design (median over targets)"] <= 50,
         "3, refined at most 0.5 %": found["refined: median of the worse property"] <= 0.005,
         "3, at least 5 distinct": found["least distinct designs for a target"] >= 5,
-        "4, at least 10 times shorter": others[0]["median seconds"] >= 10 * ours["median seconds"],
+        "4, at least 10 times shorter": others[0]["median seconds"] >= 10 * ours[0]["median seconds"],
         "5, at least 1,000 times faster": rate["times faster than float64"] >= 1000,
     }
     record.write(
@@ -63,7 +63,7 @@ def main() -> None:
                 {f"1, Janus, {name}": value for name, value in read["measured"].items()},
                 {"2, wrong voxels": pixels},
                 {f"3, {name}": value for name, value in found.items()},
-                {f"4, {name}": value for name, value in ours.items()},
+                {f"4, {way['way']}, {name}": value for way in ours for name, value in way.items() if name != "way"},
                 {f"5, {name}": value for name, value in rate.items()},
             )
             for name, value in part.items()

@@ -101,6 +101,7 @@ class Designer:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         self.known = model.standardised(library.values)
+        self._usual: dict[tuple[int, ...], float] = {}  # how near known cells are to each other, by properties
         with torch.no_grad():
             read = [model.read(model.encode(part.float())) for part in library.cells.split(256)]
         self.offsets = self.known - torch.cat(read)
@@ -234,12 +235,20 @@ class Designer:
     def _standard(self, values: Tensor, places: Sequence[int]) -> Tensor:
         return (torch.log(values.float()) - self.model.centre[list(places)]) / self.model.spread[list(places)]
 
+    def _coordinates(self, places: Sequence[int], with_fraction: bool) -> Tensor:
+        """Properties of the known cells, and their volume fraction if asked, in standard deviations ``(N, T)``."""
+        known = self.known[:, list(places)]
+        if not with_fraction:
+            return known
+        fractions = self.library.fractions
+        return torch.cat([known, ((fractions - fractions.mean()) / fractions.std())[:, None]], 1)
+
     def _distances(self, wanted: Tensor, places: Sequence[int], fraction: float | None) -> Tensor:
         """Distance of every known cell from the targets, in standard deviations."""
-        squares = (self.known[:, list(places)] - wanted).square().sum(1)
         if fraction is not None:
-            squares = squares + ((self.library.fractions - fraction) / self.library.fractions.std()).square()
-        return squares.sqrt()
+            fractions = self.library.fractions
+            wanted = torch.cat([wanted, ((fraction - fractions.mean()) / fractions.std())[None]])
+        return (self._coordinates(places, fraction is not None) - wanted).norm(dim=1)
 
     def _near(self, wanted: Tensor, places: Sequence[int], fraction: float | None, starts: int) -> Tensor:
         """Rows of the library to start from: the nearest."""
@@ -248,10 +257,15 @@ class Designer:
     def _far_from_known(self, wanted: Tensor, places: Sequence[int], fraction: float | None) -> tuple[str, ...]:
         """A warning if the eighth nearest known cell is farther away than is usual among known cells."""
         count = min(8, len(self.library))
-        nearest = float(self._distances(wanted, places, fraction).sort().values[count - 1])
-        sample = self.known[:: max(1, len(self.known) // 200)][:, list(places)]
-        usual = torch.cdist(sample, self.known[:, list(places)]).sort(1).values[:, min(count, len(self.known) - 1)]
-        limit = 2 * float(usual.quantile(0.99))
+        nearest = float(self._distances(wanted, places, fraction).kthvalue(count).values)
+        key = (*places, fraction is not None)
+        if key not in self._usual:
+            known = self._coordinates(places, fraction is not None)
+            sample = known[:: max(1, len(known) // 200)]
+            # One more, for a sampled cell is its own nearest.
+            usual = torch.cdist(sample, known).kthvalue(min(count + 1, len(known))).values
+            self._usual[key] = 2 * float(usual.quantile(0.99))
+        limit = self._usual[key]
         if nearest <= limit:
             return ()
         return (

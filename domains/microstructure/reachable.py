@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from torch import Tensor
 
 from domains.microstructure.materials import Materials
 from domains.microstructure.permeability import permeability
@@ -29,6 +31,11 @@ def physical_bounds(
         >>> physical_bounds("conductivity_xx", Materials(conductivities=(1.0, 3.0)), (8, 8), 0.5)
         (1.5, 2.0)
     """
+    return _bounds(name, materials, tuple(size), fraction)
+
+
+@lru_cache(maxsize=256)
+def _bounds(name: str, materials: Materials, size: tuple[int, ...], fraction: float | None) -> tuple[float, float]:
     shares = [(1 - f, f) for f in ([0.0, 1.0] if fraction is None else [fraction])]
     if name == "volume_fraction":
         return 0.0, 1.0
@@ -38,7 +45,7 @@ def physical_bounds(
         first, second = materials.conductivities
         pairs = [(1 / (a / first + b / second), a * first + b * second) for a, b in shares]
     elif name.startswith("permeability"):
-        return 0.0, _one_voxel(tuple(size))["xyz".index(name[-1])]
+        return 0.0, float(read_properties({"permeability": _one_voxel(tuple(size))}, [name]))
     else:
         dimensions = len(size)
         stiff = [material.stiffness(dimensions) for material in materials.elastic()]
@@ -55,13 +62,13 @@ def physical_bounds(
     return min(low for low, _ in pairs), max(high for _, high in pairs)
 
 
-def _modulus(stiffness: NDArray[np.float64], name: str) -> float:
+def _modulus(stiffness: NDArray[Any], name: str) -> float:
     return float(read_properties({"stiffness": torch.from_numpy(stiffness)[None]}, [name]))
 
 
 @lru_cache(maxsize=16)
-def _one_voxel(size: tuple[int, ...]) -> tuple[float, ...]:
-    """Permeability along each axis of a cell with one solid voxel, voxels^2."""
+def _one_voxel(size: tuple[int, ...]) -> Tensor:
+    """Permeability ``(1, d, d)`` of a cell with one solid voxel, voxels^2."""
     cell = torch.zeros(size, dtype=torch.float64)
     cell[(0,) * len(size)] = 1.0
-    return tuple(permeability(cell, voxel=1.0, tolerance=1e-4).diagonal().tolist())
+    return permeability(cell, voxel=1.0, tolerance=1e-4)[None]
