@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-DOMAINS = {"microstructure": ("generate", "solve", "train", "design")}
+DOMAINS = {"microstructure": ("generate", "solve", "train", "design", "sketch")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["microstructure"])
-        usage: separable microstructure {generate,solve,train,design} ...
+        usage: separable microstructure {generate,solve,train,design,sketch} ...
         2
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         tyro.cli(function, prog=f"separable {domain} {verb}", args=given[2:])
-    except (ValueError, TypeError, OSError, RuntimeError) as refused:
+    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as refused:
         print(f"separable {domain} {verb}: {refused}", file=sys.stderr)
         return 1
     return 0

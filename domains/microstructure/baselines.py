@@ -69,7 +69,7 @@ def train_regressor(
     batch: int = 64,
     seed: int = 0,
 ) -> tuple[ConvolutionalRegressor, Tensor, Tensor]:
-    """Train a convolutional regressor for the given processor time; returns it with the mean and spread of the logarithms."""
+    """Train a convolutional regressor for so much processor time; returns it, and mean and spread of the logarithms."""
     logs = torch.log(read_properties(data.columns, properties).double())
     centre, spread = logs[: len(rows)].mean(0).float(), logs[: len(rows)].std(0).float()
     wanted = ((logs - centre) / spread).float()

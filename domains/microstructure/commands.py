@@ -1,4 +1,4 @@
-"""The verbs of `separable microstructure`, which are plain functions: generate, solve, train, design."""
+"""The verbs of `separable microstructure`, which are plain functions: generate, solve, train, design, sketch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,28 @@ from torch import Tensor
 
 from domains.microstructure.data import CellDataConfig, generate_data, read_data
 from domains.microstructure.design import Designer, Designs, Library
+from domains.microstructure.elasticity import elastic_response
+from domains.microstructure.familiarity import Familiarity
 from domains.microstructure.images import read_cell, write_cell
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import property_names, read_properties
 from domains.microstructure.refine import refine
+from domains.microstructure.sketch import SketchCleaner, SketchConfig, drawn_fraction, read_sketch, train_cleaner
+from domains.microstructure.stress import (
+    StressConfig,
+    StressDecoder,
+    StressTraining,
+    relative_error,
+    train_stress,
+    under,
+    von_mises,
+)
 from domains.microstructure.train import TrainConfig, split, train_janus
 from separable.training import Report, RunFolder
 
 _DATA, _MATERIALS, _TRAINING = CellDataConfig(), Materials(), TrainConfig()
+_CLEANING, _STRESS = SketchConfig(), StressTraining()
 
 
 def generate(path: Path, /, config: CellDataConfig = _DATA, processes: int = 2) -> Path:
@@ -138,6 +151,8 @@ def design(
     print(f"{len(found)} designs in {milliseconds:.0f} ms")
     for warning in found.warnings:
         print(f"note: {warning}")
+    if not len(found):
+        raise ValueError("target: no cell came out that is connected; try without, or another volume fraction")
     cells = found.cells
     if refined:
         wanted = dict(targets) if volume_fraction is None else {**targets, "volume_fraction": volume_fraction}
@@ -156,6 +171,135 @@ def design(
         )
     _report(folder, cells, rows, targets)
     return found
+
+
+def sketch(
+    drawing: Path,
+    /,
+    strain: tuple[float, float, float] = (0.01, 0.0, 0.0),
+    run: Path = Path("runs/microstructure"),
+    data: Path | None = None,
+    ink: str = "dark",
+    volume_fraction: float | None = None,
+    keep_fraction: bool = False,
+    unit: str = "",
+    out: Path = Path("runs/sketch"),
+    cleaning: SketchConfig = _CLEANING,
+    training: StressTraining = _STRESS,
+) -> dict[str, Any]:
+    """Turn a rough drawing of a cell into a clean cell and its local stress, and check that with the solver.
+
+    Args:
+        drawing: a picture of any size; it is stretched to the sides of the model's cells.
+        strain: mean strain xx, yy, xy (engineering shear) that the cell is under, plane strain.
+        run: folder of a trained model of flat cells.
+        data: a data set made by `generate`; needed at the first drawing only, to train what cleans and what gives the
+            stress (minutes each), which the run folder then keeps.
+        ink: what phase 1 is drawn as: dark (on light paper) or light.
+        volume_fraction: share of phase 1 that the clean cell has.
+        keep_fraction: give it the share that is inked in the drawing.
+        unit: of the Young's moduli, for the labels.
+        out: folder for the cell, the fields and the report; an older one is replaced.
+        cleaning: training of what cleans.
+        training: training of what gives the stress.
+    """
+    if keep_fraction and volume_fraction is not None:
+        raise ValueError(f"keep_fraction: expected it or volume_fraction, got both (volume_fraction {volume_fraction})")
+    designer = Designer.load(run)
+    model, materials = designer.model, designer.library.materials
+    drawn = read_sketch(drawing, model.config.size, ink)
+    cleaner, decoder = _sketch_models(run, model, materials, data, cleaning, training)
+    cell = cleaner.clean(drawn[None], drawn_fraction(drawn) if keep_fraction else volume_fraction)
+    started = time.perf_counter()
+    with torch.no_grad():
+        learned = under(decoder(model.encode(cell), cell), strain)
+    middle = time.perf_counter()
+    fields = elastic_response(cell.double(), materials.elastic())[1]
+    assert fields is not None
+    solved = under(fields.stress, strain)
+    ended = time.perf_counter()
+    learned = learned.double()
+    found = {
+        "drawing": str(drawing),
+        "volume fraction": float(cell.mean()),
+        "inked in the drawing": drawn_fraction(drawn),
+        "mean stress xx, yy, xy": [float(v) for v in learned.mean((2, 3))[0]],
+        "mean stress by the solver": [float(v) for v in solved.mean((2, 3))[0]],
+        "error of the stress": float(relative_error(learned, solved)[0]),
+        "milliseconds": 1e3 * (middle - started),
+        "milliseconds of the solver": 1e3 * (ended - middle),
+    }
+    print(", ".join(f"{name} {_shown(value)}" for name, value in found.items()))
+    unusual = float(Familiarity.of(model, designer.library.cells[:1000])(cell)[0])
+    if unusual > 1:
+        print(f"note: the cell is unlike those trained on ({unusual:.1f} times the usual distance); trust the solver")
+    folder = RunFolder(out, {"kind": "sketch"}, cleaning.seed)
+    for name in ("clean.png", "clean.h5"):
+        write_cell(cell[0], folder.path / name, overwrite=True)
+    _write_stress(folder.path / "stress.h5", drawn, cell[0], learned[0], solved[0], strain, unit)
+    folder.log(**found)
+    fields_shown = [von_mises(stress, cell, materials.elastic())[0] for stress in (learned, solved)]
+    report = Report("From a sketch to its stress", f"{drawing}, under the mean strain {strain} (xx, yy, xy).")
+    report.table([{"what": name, "value": _shown(value)} for name, value in found.items()])
+    figure = stress_picture(drawn, cell[0], fields_shown[0], fields_shown[1], unit)
+    report.picture(folder.figure("stress", figure), "Drawing, clean cell, von Mises stress learned and solved")
+    folder.write("report.html", report.html())
+    print(f"{folder.path}: clean.png (phase 1 white), clean.h5, stress.h5, figures/stress.png, report.html")
+    return found
+
+
+def _sketch_models(
+    run: Path,
+    model: Janus,
+    materials: Materials,
+    data: Path | None,
+    cleaning: SketchConfig,
+    training: StressTraining,
+) -> tuple[SketchCleaner, StressDecoder]:
+    """The two models beside a Janus; what the run folder has not got is trained if there are data."""
+    phases = materials.elastic()
+    missing = not (run / "sketch" / "cleaner.json").exists() or not (run / "stress" / "stress.json").exists()
+    if missing and data is not None:
+        found = read_data(data)
+        if found.config.materials.elastic() != phases:
+            raise ValueError(f"{data}: expected cells of {phases}, got {found.config.materials.elastic()}")
+        rows = split(found, _TRAINING.held_out)[0]
+        cells = found.cells[: rows.stop]
+        if not (run / "sketch" / "cleaner.json").exists():
+            train_cleaner(cells, model, cleaning, run=RunFolder(run / "sketch", cleaning, cleaning.seed))
+        if not (run / "stress" / "stress.json").exists():
+            config = StressConfig(model.config.latent, materials.young or (0.0, 0.0), materials.poisson)
+            settings = {"model": dataclasses.asdict(config), "training": dataclasses.asdict(training)}
+            folder = RunFolder(run / "stress", settings, training.seed)
+            train_stress(cells, model, config, training, run=folder)
+    cleaner, decoder = SketchCleaner.load(run / "sketch", model), StressDecoder.load(run / "stress")
+    if decoder.config.materials() != phases or decoder.config.latent != model.config.latent:
+        raise ValueError(
+            f"{run}/stress: expected a decoder of {phases}, got {decoder.config}; remove it and train again"
+        )
+    return cleaner, decoder
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(f"{v:.4g}" for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _write_stress(
+    path: Path, drawn: Tensor, cell: Tensor, learned: Tensor, solved: Tensor, strain: tuple[float, ...], unit: str
+) -> None:
+    """Fields as HDF5; the file replaces an older one only when it is complete."""
+    import h5py
+
+    temporary = path.with_name(f".{path.name}")
+    with h5py.File(temporary, "w") as file:
+        for name, values in (("drawing", drawn), ("cell", cell.byte()), ("stress", learned), ("stress_solver", solved)):
+            file[name] = values.numpy()
+        file.attrs["strain"] = strain
+        file.attrs["components"] = "xx, yy, xy along the first axis of stress; axes of a field are x, y"
+        file.attrs["units"] = unit or "that of the Young's moduli"
+    temporary.replace(path)
 
 
 def parse_targets(texts: tuple[str, ...]) -> dict[str, float]:
@@ -219,6 +363,7 @@ def picture(cells: Tensor, titles: list[str] | None = None) -> Any:
     """A figure of cells side by side, phase 1 dark, x to the right and y up; of 3-D cells the first layer in z.
 
     Example:
+        >>> from domains.microstructure.cells import generate as generate_cell
         >>> figure = picture(torch.stack([generate_cell("spinodal", (16, 16), 0.5, seed=s) for s in range(3)]))
         >>> len(figure.axes)
         3
@@ -230,7 +375,7 @@ def picture(cells: Tensor, titles: list[str] | None = None) -> Any:
         -(-len(cells) // columns), columns, figsize=(2.2 * columns, 2.4 * -(-len(cells) // columns)), squeeze=False
     )
     for index, axis in enumerate(axes.flat):
-        axis.set_axis_off()
+        axis.set(xticks=[], yticks=[])
         if index < len(cells):
             plane = cells[index] if cells[index].ndim == 2 else cells[index][..., 0]
             axis.imshow(plane.T.numpy(), origin="lower", cmap="Greys", vmin=0, vmax=1)
@@ -239,4 +384,35 @@ def picture(cells: Tensor, titles: list[str] | None = None) -> Any:
     for axis in list(figure.axes):
         if not axis.images:
             axis.remove()
+    return figure
+
+
+def stress_picture(drawn: Tensor, cell: Tensor, learned: Tensor, solved: Tensor, unit: str = "") -> Any:
+    """A figure of a drawing, its clean cell, and a local stress as learned and as solved, on one scale.
+
+    Args:
+        drawn: ``(n_1, n_2)`` in [0, 1], 1 for phase 1.
+        cell: ``(n_1, n_2)`` of 0 and 1.
+        learned: von Mises stress ``(n_1, n_2)``.
+        solved: the same by the solver.
+        unit: of the stress.
+
+    Example:
+        >>> len(stress_picture(*torch.rand(4, 16, 16), unit="MPa").axes)
+        5
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained")
+    for axis, plane, title in zip(axes, (drawn, cell), ("drawing, as read", "clean cell"), strict=False):
+        axis.imshow(plane.T.numpy(), origin="lower", cmap="Greys", vmin=0, vmax=1)
+        axis.set_title(title)
+    top = float(solved.quantile(0.995))
+    for axis, plane, title in zip(axes[2:], (learned, solved), ("stress, decoded", "stress, solver"), strict=True):
+        image = axis.imshow(plane.T.numpy(), origin="lower", cmap="inferno", vmin=0, vmax=top)
+        axis.set_title(title)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[], xlabel="x", ylabel="y")
+    label = f"von Mises stress, {unit}" if unit else "von Mises stress, in the unit of the moduli"
+    figure.colorbar(image, ax=list(axes), label=label, extend="max")
     return figure

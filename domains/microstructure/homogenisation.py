@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from domains.microstructure.first_derivative import guarded
 from domains.microstructure.voxel_elements import stencil_symbol, to_elements, to_nodes
 
 # A batch is solved in pieces whose element vectors take about this many bytes: larger ones leave the cache of a CPU
@@ -119,13 +120,14 @@ class _Homogenise(torch.autograd.Function):
         shares, elements, loads, fluctuation = ctx.saved_tensors
         dimensions, voxels = shares.ndim - 2, shares[0, 0].numel()
         sensitivity = torch.zeros_like(shares).flatten(2)
-        for cell, gradient in enumerate((gradients[0] + gradients[0].mT) / 2):
-            for load, row in enumerate(gradient):
+        gradient = gradients[0].detach()
+        for cell, weights in enumerate((gradient + gradient.mT) / 2):
+            for load, row in enumerate(weights):
                 total = _differences(fluctuation[cell, load], dimensions) + loads[load, :, None]
                 mixed = _differences(torch.tensordot(row, fluctuation[cell], 1), dimensions) + (row @ loads)[:, None]
                 for phase, element in enumerate(elements):
                     sensitivity[cell, phase] += (mixed * (element @ total)).sum(0) / voxels
-        return sensitivity.reshape(shares.shape), None, None, None, None
+        return guarded(sensitivity.reshape(shares.shape), shares), None, None, None, None
 
 
 def _differences(field: Tensor, dimensions: int) -> Tensor:

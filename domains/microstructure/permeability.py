@@ -47,6 +47,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from domains.microstructure.first_derivative import guarded
+
 _CHUNK = {"cpu": 2**17, "other": 2**24}  # numbers of one force field that are iterated together
 
 
@@ -308,13 +310,13 @@ class _Permeability(torch.autograd.Function):
         return matrix, velocity, pressure
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """With u = m w and f = - n w: dK_ij = - mean of u_i u_j dD = - mean of w_i w_j (m dn - n dm)."""
-        slip, grip, scaled = ctx.saved_tensors
-        weights = gradients[0] / math.prod(slip.shape[2:])
+        slip, grip, scaled = (tensor.detach() for tensor in ctx.saved_tensors)
+        weights = gradients[0].detach() / math.prod(slip.shape[2:])
         density = torch.einsum("bij,bik...,bjk...->bk...", weights, scaled, scaled)
-        return density * grip, -density * slip, None, None, None
+        first, second = ctx.saved_tensors[:2]
+        return guarded(density * grip, first), guarded(-density * slip, second), None, None, None
 
 
 class _Forces:

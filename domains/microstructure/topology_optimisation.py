@@ -81,7 +81,7 @@ def optimise_topology(
         grey = torch.sigmoid(beta * smooth)
         misfit = torch.log(read_properties(needed.solve(grey[None]), names)[0]) - wanted
         solves += 1
-        if float(misfit.abs().max()) < tolerance or solves % double_every == 0 or solves >= max_solves - 1:
+        if float(misfit.detach().abs().max()) < tolerance or solves % double_every == 0 or solves >= max_solves - 1:
             cell = (smooth.detach() > 0).to(torch.float32)
             reached = torch.log(read_properties(needed.solve(cell[None]), names)[0])
             solves += 1

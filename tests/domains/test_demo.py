@@ -29,3 +29,15 @@ def test_a_table_is_compared_on_the_same_folds(tmp_path) -> None:
     row = demo.cross_validated(run, "diabetes", "ridge", lambda: Ridge(0.01), x, y, regression=True)
     assert 50 < row["error"] < 60
     assert run.metrics()[0]["model"] == "ridge"
+
+
+def test_designed_cells_are_shown_with_the_solvers_values(tmp_path) -> None:
+    run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
+    demo.design_microstructure(run, report, steps=100)
+    logged = run.metrics()[0]
+    rows = logged["designs"]
+    assert len(rows) == 3 * logged["designs found"]
+    refined = max(abs(row["refined, solved"] / row["wanted"] - 1) for row in rows)
+    assert refined == pytest.approx(logged["greatest distance after refinement"], rel=1e-4)
+    assert refined < 0.5 * logged["greatest distance from a target"]
+    assert report.html().count("data:image/png") == 1

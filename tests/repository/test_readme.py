@@ -18,9 +18,11 @@ def test_the_code_on_the_first_screen_runs(capsys) -> None:
 
 
 def test_every_link_of_the_documents_leads_to_a_file() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "LIMITS.md", "CHANGELOG.md"):
-        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
-            assert target.startswith("https://") or (ROOT / target).exists(), (name, target)
+    documents = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "LIMITS.md", "CHANGELOG.md")]
+    documents += [*ROOT.glob("domains/*/README.md"), *ROOT.glob("datasets/*/README.md")]
+    for document in documents:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            assert target.startswith("https://") or (document.parent / target).exists(), (document, target)
 
 
 def test_results_are_generated_from_the_records(tmp_path) -> None:

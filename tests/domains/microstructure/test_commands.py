@@ -1,0 +1,137 @@
+"""The command as a user types it: from nothing to designed cells on disk, and what is refused."""
+
+import json
+
+import matplotlib
+import pytest
+import torch
+
+from domains.command_line import main
+from domains.microstructure.cells import generate
+from domains.microstructure.commands import parse_targets
+from domains.microstructure.data import read_data
+from domains.microstructure.design import Designer
+from domains.microstructure.images import read_cell, write_cell
+from domains.microstructure.materials import Materials
+from domains.microstructure.properties import read_properties
+
+matplotlib.use("Agg")
+
+GENERATE = ["--config.size", "16", "16", "--config.count", "60", "--config.feature", "0.4", "0.7", "--processes", "1"]
+TRAIN = ["--config.steps", "60", "--config.batch", "8", "--latent", "4", "--width", "4"]
+TARGETS = ["--target", "conductivity_xx=0.4", "--target", "youngs_y=0.35", "--volume-fraction", "0.55", "--count", "2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data set and a model made by the commands."""
+    folder = tmp_path_factory.mktemp("commands")
+    assert main(["microstructure", "generate", str(folder / "cells.h5"), *GENERATE]) == 0
+    assert main(["microstructure", "train", str(folder / "cells.h5"), "--run", str(folder / "model"), *TRAIN]) == 0
+    return folder
+
+
+def design(folder, out, *options):
+    return main(["microstructure", "design", *options, "--run", str(folder / "model"), "--out", str(folder / out)])
+
+
+def test_data_and_model_are_there_and_a_second_run_leaves_them(folder):
+    assert len(read_data(folder / "cells.h5")) == 60
+    before = (folder / "cells.h5").read_bytes(), (folder / "model" / "janus.safetensors").read_bytes()
+    assert main(["microstructure", "generate", str(folder / "cells.h5"), *GENERATE]) == 0
+    assert main(["microstructure", "train", str(folder / "cells.h5"), "--run", str(folder / "model"), *TRAIN]) == 0
+    assert before == ((folder / "cells.h5").read_bytes(), (folder / "model" / "janus.safetensors").read_bytes())
+    assert len(Designer.load(folder / "model").library) == 54
+
+
+def test_designs_are_written_with_the_solvers_values(folder):
+    assert design(folder, "designs", *TARGETS, "--formats", "png", "h5", "stl") == 0
+    lines = [json.loads(line) for line in (folder / "designs" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == len(list((folder / "designs").glob("design_*.png"))) in (1, 2)
+    for number, line in enumerate(lines, 1):
+        cell = read_cell(folder / "designs" / f"design_{number}.png", periodic="accept")
+        assert torch.equal(cell, read_cell(folder / "designs" / f"design_{number}.h5", periodic="accept"))
+        assert float(cell.mean()) == line["volume fraction"] == 141 / 256
+        values = read_properties(Materials().solve(cell[None]), ["conductivity_xx", "youngs_y"])[0]
+        assert [line["conductivity_xx"], line["youngs_y"]] == pytest.approx(values.tolist(), rel=1e-4)
+        assert float(line["youngs_y off by"].rstrip("%")) == pytest.approx(
+            100 * (line["youngs_y"] / 0.35 - 1), abs=0.01
+        )
+        assert (folder / "designs" / f"design_{number}.stl").stat().st_size > 84
+    assert "data:image/png" in (folder / "designs" / "report.html").read_text()
+
+
+def test_refined_designs_are_nearer(folder):
+    off = {}
+    for name, options in (("plain", ()), ("refined", ("--refined",))):
+        assert design(folder, name, *TARGETS, *options) == 0
+        lines = [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+        off[name] = [max(abs(line["conductivity_xx"] / 0.4 - 1), abs(line["youngs_y"] / 0.35 - 1)) for line in lines]
+    assert all(better < 0.5 * worse for better, worse in zip(off["refined"], off["plain"], strict=True))
+
+
+def test_designs_start_from_images(folder, recwarn):
+    cell = generate("schwarz_p", (16, 16, 16), 0.4)[..., 0]
+    write_cell(cell, folder / "mine.png")
+    assert (
+        design(folder, "from_image", str(folder / "mine.png"), "--target", "conductivity_xx=0.3", "--count", "1") == 0
+    )
+    assert (folder / "from_image" / "design_1.png").exists()
+
+
+def test_solve_prints_what_the_solver_says(folder, capsys):
+    cell = generate("spinodal", (16, 16), 0.5, seed=1, wavelength=8.0)
+    write_cell(cell, folder / "image.npy")
+    arguments = ["microstructure", "solve", str(folder / "image.npy"), "--materials.conductivities", "0.5", "2"]
+    assert main(arguments) == 0
+    value = float(read_properties(Materials(conductivities=(0.5, 2.0)).solve(cell[None]), ["conductivity_yy"]))
+    assert f"{value:.4g}" in capsys.readouterr().out
+
+
+def test_what_cannot_be_done_ends_with_one(folder, tmp_path):
+    assert design(folder, "a", "--target", "conductivity_xx=1.2") == 1
+    assert design(folder, "b", "--target", "youngs_y=0.6", "--volume-fraction", "0.3") == 1
+    assert design(folder, "c", "--target", "hardness=1") == 1
+    assert design(folder, "d", "--target", "conductivity_xx") == 1
+    assert design(folder, "e") == 1
+    assert design(tmp_path, "f", "--target", "conductivity_xx=0.4") == 1  # no model
+    assert not [path for path in folder.iterdir() if path.name in "abcdef"]
+    assert main(["microstructure", "train", str(tmp_path / "none.h5"), "--run", str(tmp_path / "run")]) == 1
+    assert main(["microstructure", "solve"]) == 1
+    write_cell(generate("spinodal", (24, 24), 0.5), tmp_path / "large.png")
+    assert design(folder, "g", str(tmp_path / "large.png"), "--target", "conductivity_xx=0.4") == 1
+
+
+def test_no_connected_design_is_told(folder, monkeypatch):
+    monkeypatch.setattr("domains.microstructure.design.is_connected", lambda cell, phase: False)
+    assert design(folder, "none", *TARGETS, "--connected") == 1
+    assert not (folder / "none").exists()
+
+
+def test_another_data_set_does_not_go_on_with_the_run(folder, tmp_path):
+    other = [*GENERATE, "--config.seed", "5"]
+    assert main(["microstructure", "generate", str(tmp_path / "cells.h5"), *other]) == 0
+    before = (folder / "model" / "janus.safetensors").read_bytes()
+    assert main(["microstructure", "train", str(tmp_path / "cells.h5"), "--run", str(folder / "model"), *TRAIN]) == 1
+    assert (folder / "model" / "janus.safetensors").read_bytes() == before
+
+
+def test_a_training_that_blows_up_ends_with_one(folder, tmp_path):
+    arguments = ["microstructure", "train", str(folder / "cells.h5"), "--run", str(tmp_path), "--config.rate", "1e25"]
+    assert main([*arguments, *TRAIN]) == 1
+
+
+def test_what_is_not_understood_ends_with_two():
+    assert main([]) == 2
+    assert main(["cheese"]) == 2
+    assert main(["microstructure", "cook"]) == 2
+    assert main(["--help"]) == 0
+    assert main(["microstructure", "--help"]) == 0
+    with pytest.raises(SystemExit):
+        main(["microstructure", "generate", "--no-such-option"])
+
+
+@pytest.mark.parametrize("texts", [("youngs_y",), ("youngs_y=stiff",), ("a=1", "a=2"), ()])
+def test_targets_that_say_nothing(texts):
+    with pytest.raises(ValueError):
+        parse_targets(texts)

@@ -1,0 +1,48 @@
+"""Cells like the training cells are familiar; noise is less so than they, and cells of one phase not at all."""
+
+import numpy as np
+import pytest
+import torch
+
+from domains.microstructure.data import CellDataConfig, random_cell
+from domains.microstructure.familiarity import Familiarity
+
+
+def test_training_and_held_out_cells_are_mostly_familiar(small):
+    first = len(small.rows)
+    strange = Familiarity.of(small.designer.model, small.data.cells[:first])
+    assert (
+        float((strange(small.data.cells[:first]) > 1).double().mean()) <= 0.03
+    )  # two measures at their 99 % quantiles
+    assert float((strange(small.data.cells[first:]) > 1).double().mean()) < 0.15
+
+
+def test_one_phase_is_unusual_and_noise_more_so_than_unseen_cells(small):
+    kinds = small.data.config.kinds
+    config = CellDataConfig(size=(48, 48), count=260, kinds=kinds, feature=(8 / 60, 8 / 48))  # as many voxels a wave
+    cells = torch.stack([random_cell(config, index)[1] for index in range(config.count)])
+    strange = Familiarity.of(small.designer.model, cells[:200])
+    noise = torch.rand(30, 48, 48, generator=torch.Generator().manual_seed(0)) > 0.5
+    assert float(strange(noise.float()).min()) > float(strange(cells[200:]).quantile(0.9))
+    assert (strange(torch.stack([torch.zeros(48, 48), torch.ones(48, 48)])) > 1).all()
+
+
+def test_the_measure_is_what_it_says(small):
+    model, known = small.designer.model, small.data.cells[: len(small.rows)].float()
+    strange = Familiarity.of(model, known)
+    with torch.no_grad():
+        latent = model.encode(known)
+        averages = model.averages(latent).double().numpy()
+        wrong = ((model.decode(latent) > 0) != (known > 0.5)).double().mean((1, 2)).numpy()
+    off = averages - averages.mean(0)
+    distance = np.sqrt(
+        np.einsum("ni,ij,nj->n", off, np.linalg.inv(np.cov(averages.T) + 1e-6 * np.eye(off.shape[1])), off)
+    )
+    expected = np.maximum(distance / np.quantile(distance, 0.99), wrong / np.quantile(wrong, 0.99))
+    assert strange(known).numpy() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_lower_quantile_is_stricter(small):
+    known = small.data.cells[: len(small.rows)]
+    loose, strict = (Familiarity.of(small.designer.model, known, q) for q in (0.99, 0.5))
+    assert (strict(known) > loose(known)).all()

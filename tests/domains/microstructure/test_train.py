@@ -1,0 +1,114 @@
+"""Training: exact after an interruption, blind to held-out cells, right about symmetries, refused for bad data."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from domains.microstructure import train as module
+from domains.microstructure.cells import generate
+from domains.microstructure.janus import JanusConfig
+from domains.microstructure.materials import Materials
+from domains.microstructure.properties import property_names, read_properties
+from domains.microstructure.train import TrainConfig, axis_orders, held_out_errors, split, train_janus, turned
+from separable.training import RunFolder
+
+MODEL = JanusConfig((16, 16), ("conductivity_xx", "conductivity_yy"), latent=4, width=4, modes=4, rank=2)
+SHORT = TrainConfig(steps=40, batch=8)
+
+
+def weights(model):
+    return torch.cat([p.flatten() for p in model.state_dict().values()])
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_weights(small, tmp_path, monkeypatch):
+    whole = train_janus(small.data, MODEL, SHORT, run=RunFolder(tmp_path / "a", {}, 0), progress=False)
+    measure, calls = module.held_out_errors, []
+
+    def cut(*arguments):
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    monkeypatch.setattr(module, "held_out_errors", cut)
+    run = RunFolder(tmp_path / "b", {}, 0)
+    with pytest.raises(KeyboardInterrupt):
+        train_janus(small.data, MODEL, SHORT, run=run, progress=False)
+    steps = [line["step"] for line in run.metrics()]
+    assert 0 < steps[-1] < 24
+    again = train_janus(small.data, MODEL, SHORT, run=run, progress=False)
+    assert torch.equal(weights(whole), weights(again))
+    assert [line["step"] for line in run.metrics()] == list(range(2, 41, 2))
+
+
+def test_a_finished_run_is_not_trained_again(small, tmp_path):
+    run = RunFolder(tmp_path, {}, 0)
+    first = train_janus(small.data, MODEL, SHORT, run=run, progress=False)
+    lines = len(run.metrics())
+    assert torch.equal(weights(first), weights(train_janus(small.data, MODEL, SHORT, run=run, progress=False)))
+    assert len(run.metrics()) == lines
+
+
+def test_held_out_cells_change_nothing(small):
+    first = small.held_out[0]
+    cells, columns = small.data.cells.clone(), {k: v.clone() for k, v in small.data.columns.items()}
+    cells[first:] = 1 - cells[first:]
+    columns["conductivity"][first:] *= 3
+    other = dataclasses.replace(small.data, cells=cells, columns=columns)
+    found = [train_janus(data, MODEL, SHORT, progress=False) for data in (small.data, other)]
+    assert torch.equal(*map(weights, found))
+
+
+def test_a_trained_model_reads_cells_it_has_not_seen(small):
+    model = small.designer.model
+    values = read_properties(small.data.columns, model.config.properties)
+    train, test = values[: len(small.rows)], values[len(small.rows) :]
+    guess = float((train.log().mean(0).exp() / test - 1).abs().median())
+    error, wrong = held_out_errors(model, small.data, small.held_out)
+    share = small.data.columns["volume_fraction"][len(small.rows) :]
+    assert error < guess / 3
+    assert wrong < float(torch.minimum(share, 1 - share).mean()) / 1.3  # what cells of one phase would get wrong
+
+
+@pytest.mark.parametrize("size", [(12, 12), (8, 8, 8)])
+def test_values_of_turned_cells_are_the_solvers(size):
+    materials = Materials()
+    cells = torch.stack([generate("gaussian", size, 0.5, seed=s, length=(3.0, 1.5, 2.0)[: len(size)]) for s in (0, 1)])
+    names = [n for n in property_names(["conductivity", "stiffness"], len(size)) if n != "volume_fraction"]
+    values = read_properties(materials.solve(cells), names)
+    turns = axis_orders(names, len(size))
+    assert len(turns) == (2 if len(size) == 2 else 6)
+    for seed, turn in enumerate(turns):
+        other, expected = turned(cells, values, [turn], torch.Generator().manual_seed(seed))
+        assert torch.allclose(read_properties(materials.solve(other), names), expected, rtol=1e-5)
+
+
+def test_only_symmetries_that_keep_the_set_of_properties_are_used():
+    assert len(axis_orders(["conductivity_xx"], 2)) == 1
+    assert len(axis_orders(["permeability_xx", "permeability_yy"], 3)) == 2
+    assert len(axis_orders(["volume_fraction"], 3)) == 6
+
+
+def test_bad_data_and_settings_are_refused(small):
+    with pytest.raises(ValueError):
+        train_janus(small.data, dataclasses.replace(MODEL, size=(24, 24)), SHORT, progress=False)
+    for value in (0.0, -1.0, float("nan")):
+        columns = {k: v.clone() for k, v in small.data.columns.items()}
+        columns["conductivity"][5, 0, 0] = value
+        with pytest.raises(ValueError):
+            train_janus(dataclasses.replace(small.data, columns=columns), MODEL, SHORT, progress=False)
+    with pytest.raises(ValueError):
+        train_janus(small.data, dataclasses.replace(MODEL, properties=("permeability_xx",)), SHORT, progress=False)
+    for bad in ({"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"held_out": 1.0}):
+        with pytest.raises(ValueError):
+            dataclasses.replace(SHORT, **bad)
+    with pytest.raises(ValueError):
+        split([0], 0.5)
+
+
+def test_a_rate_that_blows_up_is_reported_and_the_checkpoint_stays(small, tmp_path):
+    run = RunFolder(tmp_path, {}, 0)
+    with pytest.raises(FloatingPointError):
+        train_janus(small.data, MODEL, dataclasses.replace(SHORT, rate=1e25), run=run, progress=False)
+    assert not (tmp_path / "janus.json").exists()
