@@ -2,8 +2,11 @@
 
 Two measures, each held against the 99 % quantile over training cells:
 
-    distance     Mahalanobis distance of the head's averages from those of the training cells
+    distance     Mahalanobis distance, from those of the training cells, of the latent's statistics over the blocks of a
+                 cell: its mean, its covariance, and its covariance with the next block along each axis
     round trip   share of voxels that come back wrong from encoding and decoding
+
+The mean alone does not tell a lattice from a random cell of the same energy; the covariances do.
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ from torch import Tensor
 
 from domains.microstructure.janus import Janus
 
+_FLOOR = 1e-8  # added to variances; the latent lies in (0, 1), so its covariances vary by 1e-3 or so
+
 
 @dataclasses.dataclass(frozen=True)
 class Familiarity:
-    """The training cells' averages and the limits; make it with `of`.
+    """The training cells' statistics and the limits; make it with `of`.
 
     Attributes:
         model: the model whose training cells these are.
-        centre: ``(F,)`` mean of the averages.
+        centre: ``(F,)`` mean of the statistics.
         whitening: ``(F, F)``, to unit covariance.
         limits: greatest usual distance and share of wrong voxels.
     """
@@ -34,12 +39,18 @@ class Familiarity:
 
     @classmethod
     def of(cls, model: Janus, cells: Tensor, quantile: float = 0.99) -> Familiarity:
-        """Measure the training cells ``(N, n_1, ..)``."""
+        """Measure the training cells ``(N, n_1, ..)``: every other one gives the statistics, the rest the limits.
+
+        A distance is smaller for the cells that its covariance was taken from than for others like them.
+        """
+        if len(cells) < 4:
+            raise ValueError(f"cells: expected four or more to tell what is usual, got {len(cells)}")
         features, wrong = _measured(model, cells)
-        centre = features.mean(0)
-        covariance = torch.cov(features.T) + 1e-6 * torch.eye(features.shape[1], dtype=features.dtype)
+        first, second = features[::2], features[1::2]
+        centre = first.mean(0)
+        covariance = torch.cov(first.T) + _FLOOR * torch.eye(features.shape[1], dtype=features.dtype)
         whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))
-        distance = ((features - centre) @ whitening.T).norm(dim=1)
+        distance = ((second - centre) @ whitening.T).norm(dim=1)
         return cls(model, centre, whitening, (float(distance.quantile(quantile)), float(wrong.quantile(quantile))))
 
     def __call__(self, cells: Tensor) -> Tensor:
@@ -62,6 +73,18 @@ def _measured(model: Janus, cells: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         for part in cells.split(256):
             latent = model.encode(part.float())
-            features.append(model.averages(latent).double())
+            features.append(_statistics(latent.double()))
             wrong.append(((model.decode(latent) > 0) != (part > 0.5)).double().flatten(1).mean(1))
     return torch.cat(features), torch.cat(wrong)
+
+
+def _statistics(latent: Tensor) -> Tensor:
+    """Mean, covariance and covariance with the next block along each axis, ``(B, F)``, of a latent ``(B, C, ..)``."""
+    axes = tuple(range(2, latent.ndim))
+    mean = latent.mean(axes)
+    varying = latent - latent.mean(axes, keepdim=True)
+    flat = varying.flatten(2)
+    covariance = flat @ flat.mT / flat.shape[2]
+    upper = torch.triu_indices(covariance.shape[1], covariance.shape[1])
+    beside = [(varying * torch.roll(varying, 1, axis)).mean(axes) for axis in axes]
+    return torch.cat([mean, covariance[:, upper[0], upper[1]], *beside], 1)

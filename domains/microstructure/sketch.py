@@ -5,12 +5,14 @@ ones.  What is done with it, in this order:
 
     read        luminance, transparency on white paper, averaged over the pixels of each voxel of the model's grid
     normalise   the 2 % and 98 % quantiles of the grey values become 0 and 1; 1 is phase 1, by default the dark ink
-    draft       an encoder that has learned from drawings, and the decoder of Janus: the nearest cell of its family
+    draft       an encoder that has learned from drawings, and the decoder of Janus
     touch       three periodic convolutions over drawing and draft, 2 x 2 voxels at a time, added to the draft's logits
     threshold   at 0, or where the wanted share of phase 1 is met to a voxel
 
 The encoder starts from that of Janus and is trained with the touch on ``rough`` versions of the training cells to give
-the true cell (cross-entropy); the decoder of Janus stays as it is.  Periodic convolutions make opposite edges meet.
+the true cell (cross-entropy of their sum; with a touch, the draft alone is then no cell); the decoder of Janus stays as
+it is.  Periodic convolutions make opposite edges meet.  What the lines of a drawing do not say, nobody can: see
+`wobbled`, and ``benchmarks/microstructure_sketch.py``, where a plain U-Net cleans as well as this.
 """
 
 from __future__ import annotations

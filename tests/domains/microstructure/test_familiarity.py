@@ -32,13 +32,19 @@ def test_the_measure_is_what_it_says(small):
     strange = Familiarity.of(model, known)
     with torch.no_grad():
         latent = model.encode(known)
-        averages = model.averages(latent).double().numpy()
         wrong = ((model.decode(latent) > 0) != (known > 0.5)).double().mean((1, 2)).numpy()
-    off = averages - averages.mean(0)
-    distance = np.sqrt(
-        np.einsum("ni,ij,nj->n", off, np.linalg.inv(np.cov(averages.T) + 1e-6 * np.eye(off.shape[1])), off)
-    )
-    expected = np.maximum(distance / np.quantile(distance, 0.99), wrong / np.quantile(wrong, 0.99))
+    rows = []
+    for blocks in latent.double().permute(0, 2, 3, 1).numpy():
+        channels = blocks.shape[2]
+        own = np.cov(blocks.reshape(-1, channels).T, bias=True)[np.triu_indices(channels)]
+        off = blocks - blocks.mean((0, 1))
+        down, right = ((off * np.roll(off, 1, axis)).mean((0, 1)) for axis in (0, 1))
+        rows.append(np.concatenate([blocks.mean((0, 1)), own, down, right]))
+    statistics = np.array(rows)
+    off = statistics - statistics[::2].mean(0)
+    inverse = np.linalg.inv(np.cov(statistics[::2].T) + 1e-8 * np.eye(off.shape[1]))
+    distance = np.sqrt(np.einsum("ni,ij,nj->n", off, inverse, off))
+    expected = np.maximum(distance / np.quantile(distance[1::2], 0.99), wrong / np.quantile(wrong, 0.99))
     assert strange(known).numpy() == pytest.approx(expected, rel=1e-4)
 
 
