@@ -2,7 +2,7 @@
 
 Usage: python 33_sketch_to_stress.py [drawing.png]
 
-Everything is made on the spot and therefore small: 160 cells of 32^2 voxels, a Janus of a few thousand parameters, and
+Everything is made on the spot and therefore small: 300 cells of 32^2 voxels, a Janus of a few thousand parameters, and
 seconds of training.  `separable microstructure sketch` does the same with a model of your own data.
 """
 
@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from domains.microstructure.cells import generate
 from domains.microstructure.commands import stress_picture
-from domains.microstructure.data import CellData, CellDataConfig
+from domains.microstructure.data import CellData, CellDataConfig, random_cell
 from domains.microstructure.elasticity import elastic_response
 from domains.microstructure.janus import JanusConfig
 from domains.microstructure.materials import Materials
@@ -31,7 +30,7 @@ from domains.microstructure.stress import (
 )
 from domains.microstructure.train import TrainConfig, train_janus
 
-SIZE, CELLS = (32, 32), 160
+SIZE, CELLS = (32, 32), 300
 STRAIN = (0.01, 0.0, 0.0)  # 1 % along x, none along y, no shear
 PHASES = Materials(conductivities=None, young=(0.1, 1.0), poisson=(0.3, 0.3))
 
@@ -50,14 +49,15 @@ def draw(path: Path) -> None:
 
 def learn() -> tuple:
     """A Janus, what cleans drawings, and what gives the stress."""
-    cells = torch.stack([generate("spinodal", SIZE, 0.3 + 0.4 * (s % 9) / 8, seed=s) for s in range(CELLS)]).float()
-    data = CellData(cells.byte(), PHASES.solve(cells), ["spinodal"] * CELLS, CellDataConfig(SIZE, CELLS))
+    config = CellDataConfig(SIZE, CELLS, feature=(0.25, 0.6), materials=PHASES)
+    kinds, found = zip(*(random_cell(config, row) for row in range(CELLS)), strict=True)
+    cells = torch.stack(found).float()
+    data = CellData(cells.byte(), PHASES.solve(cells), list(kinds), config)
     janus = train_janus(
         data, JanusConfig(SIZE, ("youngs_x", "youngs_y"), width=8), TrainConfig(steps=500, batch=24), progress=False
     )
-    cleaner = train_cleaner(cells[:-16], janus, SketchConfig(touch=8, steps=250, drawings=300), progress=False)
-    config = StressConfig(young=(0.1, 1.0), poisson=(0.3, 0.3), width=8)
-    decoder = train_stress(cells[:-16], janus, config, StressTraining(steps=150), progress=False)
+    cleaner = train_cleaner(cells[:-16], janus, SketchConfig(steps=300, rate=1e-3, drawings=600), progress=False)
+    decoder = train_stress(cells[:-16], janus, StressConfig(width=8), StressTraining(steps=150), progress=False)
     truth = solved_stress(cells[-16:], PHASES.elastic()).float()
     with torch.no_grad():
         errors = relative_error(decoder(janus.encode(cells[-16:]), cells[-16:]), truth)
