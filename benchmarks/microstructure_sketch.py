@@ -1,7 +1,7 @@
 """Item sketch: rough drawings of held-out cells become clean cells and their stress, beside the solver and baselines.
 
 Needs the model and the data of `benchmarks.microstructure_design`, which are read and left as they are.  Everything is
-trained on one thread; times of training are of the processor, and a baseline gets as much as ours or more.
+trained on one thread; times of training are of the processor and stand beside every model.
 """
 
 import argparse
