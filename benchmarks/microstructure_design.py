@@ -27,14 +27,14 @@ from separable.training import RunFolder
 
 FOLDER = Path("runs/benchmarks/microstructure_2d")
 DATA = CellDataConfig(size=(64, 64), count=8000)
-MODEL = {"latent": 12, "width": 16}
+MODEL: dict[str, Any] = {"latent": 12, "width": 16}
 TRAINING = TrainConfig(steps=13000, properties=5.0)
 TARGETS = ("conductivity_xx", "youngs_y")
 SECONDS = 600.0  # of training on one core, at most, for every model
 COMMAND = "python -m benchmarks.microstructure_design"
 
 
-def trained(data: CellData, folder: Path, model: dict[str, int], training: TrainConfig) -> tuple[Janus, float]:
+def trained(data: CellData, folder: Path, model: dict[str, Any], training: TrainConfig) -> tuple[Janus, float]:
     """The model, and the processor seconds that its training took; a model in the folder is not trained again."""
     names = [n for n in property_names(list(data.columns), data.cells.ndim - 1) if n != "volume_fraction"]
     settings = {"data": data.config.to_json(), "model": model, "training": training.__dict__}

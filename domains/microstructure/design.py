@@ -17,7 +17,6 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from domains.microstructure.connectivity import is_connected
 from domains.microstructure.data import CellData
-from domains.microstructure.janus import BLOCK, Janus
+from domains.microstructure.janus import Janus
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.reachable import physical_bounds
@@ -365,27 +364,3 @@ def _distinct(cells: Tensor, errors: Tensor, count: int, separation: float, conn
             continue
         kept.append(index)
     return kept
-
-
-def blocks(size: Sequence[int]) -> int:
-    """Number of latent vectors of a cell.
-
-    Example:
-        >>> blocks((64, 64))
-        64
-    """
-    return int(np.prod([n // BLOCK for n in size]))
-
-
-def summary(designs: Designs, achieved: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """One row for each design: targets, predicted and, if known, achieved values."""
-    rows = []
-    for index in range(len(designs)):
-        row: dict[str, Any] = {"design": index + 1}
-        for place, (name, value) in enumerate(designs.targets.items()):
-            row[name] = value
-            row[f"{name} predicted"] = float(designs.predicted[index, place])
-            if achieved is not None:
-                row[f"{name} achieved"] = float(achieved[name][index])
-        rows.append(row)
-    return rows

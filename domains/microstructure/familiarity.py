@@ -80,6 +80,8 @@ def _measured(model: Janus, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 def _statistics(latent: Tensor) -> Tensor:
     """Mean, covariance and covariance with the next block along each axis, ``(B, F)``, of a latent ``(B, C, ..)``."""
+    if latent.ndim == 2:  # the published latent has no blocks
+        return latent
     axes = tuple(range(2, latent.ndim))
     mean = latent.mean(axes)
     varying = latent - latent.mean(axes, keepdim=True)

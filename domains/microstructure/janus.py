@@ -8,7 +8,8 @@ Source: Batley and Saha, "A unified generative-predictive framework for determin
 arXiv:2512.15746): encoder, decoder and a KHRONOS head on the squashed latent, trained on reconstruction, properties and
 cycle consistency.  The paper does not give the sizes, the latent or the weights of the losses; those here are ours.
 
-What differs, and why.  The published head takes the whole latent as coordinates of one product (``head="published"``).
+What differs, and why.  The published latent is one vector and its head one KHRONOS product over it
+(``head="published"``: the same encoder and decoder with a dense layer before and after that vector).
 An effective property is a mean over the cell of a local energy, and does not change when the cell is shifted or
 repeated; so the latent here keeps its place in the cell, every convolution is periodic, and the head is a separable
 function of each block, averaged, then a separable function of the averages.  A cell of another size can be read.
@@ -39,12 +40,12 @@ class JanusConfig:
     Attributes:
         size: voxels along each coordinate of the cells it is trained on, multiples of 8.
         properties: names of the P properties it predicts, see `properties.property_names`.
-        latent: C, coordinates for each block of 8 voxels a side.
+        latent: C, coordinates for each block of 8 voxels a side; with the published head, of the whole cell.
         width: channels of the encoder's first stage; the decoder has as many in its last.
         modes: M, averages between the two separable layers of the head.
         rank: of the head's layers.
         intervals: of the head's quadratic splines.
-        head: ``"local"`` (ours) or ``"published"``, a KHRONOS product over the whole latent.
+        head: ``"local"`` (ours) or ``"published"``, a KHRONOS product over one vector.
     """
 
     size: tuple[int, ...]
@@ -92,8 +93,9 @@ class Janus(nn.Module):
             )
         self.register_buffer("centre", centre)
         self.register_buffer("spread", spread)
-        self.encoder = _encoder(dimensions, config.width, config.latent)
-        self.decoder = _Decoder(dimensions, config.width, config.latent)
+        channels = config.latent if config.head == "local" else config.width
+        self.encoder: nn.Module = _encoder(dimensions, config.width, channels)
+        self.decoder: nn.Module = _Decoder(dimensions, config.width, channels)
         atoms = BSpline(intervals=config.intervals, degree=2, domain=(0.0, 1.0))
         self.local: SeparableLayer | None = None
         self.whole: nn.Module
@@ -105,17 +107,27 @@ class Janus(nn.Module):
                 config.modes, outputs, atoms=atoms, interaction=CanonicalPolyadic(rank=config.rank, order=2)
             )
         else:
-            blocks = torch.Size(n // BLOCK for n in config.size).numel()
-            self.whole = Khronos(blocks * config.latent, outputs, grid_points=config.intervals + 2, rank=1)
+            blocks = tuple(n // BLOCK for n in config.size)
+            dense = torch.Size(blocks).numel() * channels
+            self.encoder = nn.Sequential(self.encoder, nn.Flatten(), nn.Linear(dense, config.latent))
+            self.decoder = nn.Sequential(
+                nn.Linear(config.latent, dense), nn.Unflatten(1, (channels, *blocks)), self.decoder
+            )
+            self.whole = Khronos(config.latent, outputs, grid_points=config.intervals + 2, rank=config.rank)
 
     def encode(self, cells: Tensor) -> Tensor:
-        """Squashed latent ``(B, C, n_1/8, ..)`` in (0, 1) of cells ``(B, n_1, ..)`` with values in [0, 1]."""
+        """Squashed latent ``(B, C, n_1/8, ..)`` in (0, 1) of cells ``(B, n_1, ..)`` with values in [0, 1].
+
+        With the published head it is ``(B, C)``, and cells have the size of those trained on.
+        """
         dimensions = len(self.config.size)
         if cells.ndim != dimensions + 1 or any(n % BLOCK for n in cells.shape[1:]):
             raise ValueError(
                 f"cells: expected (B, {', '.join(['n'] * dimensions)}) with sides that are multiples of {BLOCK}, "
                 f"got {tuple(cells.shape)}"
             )
+        if self.config.head == "published" and tuple(cells.shape[1:]) != self.config.size:
+            raise ValueError(f"cells: expected {self.config.size} voxels, got {tuple(cells.shape[1:])}")
         latent: Tensor = torch.sigmoid(self.encoder(cells[:, None] - 0.5))
         return latent
 
@@ -126,13 +138,10 @@ class Janus(nn.Module):
 
     def read(self, latent: Tensor) -> Tensor:
         """Standardised logarithms ``(B, P)`` of the properties, from the squashed latent: the separable head."""
-        found: Tensor = self.whole(latent.flatten(1) if self.local is None else torch.sigmoid(self.averages(latent)))
+        if self.local is not None:
+            latent = torch.sigmoid(self.local(latent.movedim(1, -1)).flatten(1, -2).mean(1))
+        found: Tensor = self.whole(latent)
         return found
-
-    def averages(self, latent: Tensor) -> Tensor:
-        """Means ``(B, M)`` over the blocks of the head's first layer; for the published head, of the latent itself."""
-        blocks = latent.movedim(1, -1)
-        return (blocks if self.local is None else self.local(blocks)).flatten(1, -2).mean(1)
 
     def predict(self, cells: Tensor) -> Tensor:
         """Properties ``(B, P)`` of cells, in the units of the training data."""

@@ -7,7 +7,7 @@ import torch
 
 from domains.microstructure.cells import generate
 from domains.microstructure.connectivity import is_connected
-from domains.microstructure.design import Designer, Library, shifted_distance, summary
+from domains.microstructure.design import Designer, Library, shifted_distance
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
@@ -57,7 +57,6 @@ def test_what_is_said_of_a_design_agrees_with_itself(small):
     wanted = torch.tensor(list(TARGETS.values()))
     assert torch.allclose(found.errors, (found.predicted / wanted - 1).abs().amax(1), atol=1e-6)
     assert torch.equal(found.errors, found.errors.sort().values)
-    assert [row["youngs_y predicted"] for row in summary(found)] == found.predicted[:, 1].tolist()
 
 
 def test_designs_differ_over_all_shifts(small):
