@@ -34,7 +34,7 @@ lint: install ## Style, types and import directions
 	$(BIN)/lint-imports
 
 test: install lint ## Everything that must hold at every commit (under 15 minutes on 2 cores)
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
 
 validate: install ## Slow evidence: tests/validation
 	$(BIN)/pytest -o 'norecursedirs=.*' tests/validation
