@@ -96,9 +96,10 @@ def _bars(panel: Axes, strengths: Mapping[tuple[str, ...], float], most: int = 1
     panel.set_ylim(max(len(shown), 4) - 0.4, -0.6)
     panel.set_xlim(0, 118 * max((share for _, share in shown), default=1.0))
     panel.set_xticks([])
+    # Right-aligned: there is room to the left, under the names.
     if flat := [key[0] for key, share in strengths.items() if len(key) == 1 and share < _SEEN]:
         listed = ", ".join(_short(name) for name in flat[:4]) + (f" and {len(flat) - 4} more" if len(flat) > 4 else "")
-        panel.set_xlabel(f"no effect: {listed}", fontsize=7, color=_GREY, loc="left")
+        panel.set_xlabel(f"no effect: {listed}", fontsize=7, color=_GREY, loc="right")
     panel.set_title("share of the variance", fontsize=9.5, loc="left", color=_INK)
     panel.spines[["top", "right", "bottom"]].set_visible(False)
     panel.spines["left"].set_color(_GREY)
