@@ -64,12 +64,14 @@ def main() -> None:
         first["wrong voxels"] < rows[2]["wrong voxels"],
         first["designs: median of the worse property"] < rows[2]["designs: median of the worse property"],
     ]
-    gain = rows[2]["median error of reading"] / first["median error of reading"]
+    gains = [rows[2][name] / first[name] for name in ("designs: median of the worse property", "wrong voxels")]
     record.write(
         "microstructure",
         "published",
-        claim=f"A latent that keeps its place in the cell reads {gain:.1f} times more accurately than the published "
-        "arrangement of one vector, trained alike",
+        claim="A latent that keeps its place in the cell, inverted through the decoded cell: designs {:.1f} times nearer to "
+        "their targets and {:.0f} times fewer wrong voxels than the published arrangement, read as accurately".format(
+            *gains
+        ),
         measured=[first],
         target="reading, round trip and designs all better than the published arrangement",
         holds=bool(np.all(better)),
