@@ -68,9 +68,9 @@ def main() -> None:
     record.write(
         "microstructure",
         "published",
-        claim="A latent that keeps its place in the cell, inverted through the decoded cell: designs {:.1f} times nearer "
-        "to their targets and {:.0f} times fewer wrong voxels than the published arrangement, properties read as "
-        "accurately".format(*gains),
+        claim="A latent that keeps its place in the cell, inverted through the decoded cell: designs {:.1f} times "
+        "nearer to their targets and {:.0f} times fewer wrong voxels than the published arrangement, properties read "
+        "as accurately".format(*gains),
         measured=[first],
         target="reading, round trip and designs all better than the published arrangement",
         holds=bool(np.all(better)),
