@@ -1,0 +1,214 @@
+"""Environments: gymnasium's and stable-baselines3's checks, the vector form, goals and recordings."""
+
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from PIL import Image
+
+import domains.navigation
+from domains.navigation.environment import WaypointEnv
+from domains.navigation.goal_environment import WaypointGoalEnv
+from domains.navigation.options import WaypointOptions
+from domains.navigation.recording import record
+from domains.navigation.vector_environment import WaypointVectorEnv
+
+assert domains.navigation  # registers the ids
+IDS = ["separable/Waypoints2D-v0", "separable/Waypoints3D-v0"]
+RICH = {"obstacles": 3, "gusts": 1.0, "sensor_noise": 0.02}
+
+
+@pytest.fixture(autouse=True)
+def _no_window(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    import matplotlib
+
+    matplotlib.use("Agg")
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("more", [{}, {"discrete": True}, RICH, {"frame": "world"}])
+def test_gymnasium_finds_nothing_wrong(name, more):
+    check_env(gymnasium.make(name, **more).unwrapped)
+
+
+@pytest.mark.parametrize("env", [WaypointEnv, WaypointGoalEnv])
+@pytest.mark.parametrize("more", [{"dynamics": "unicycle"}, {"dynamics": "quadrotor", "discrete": True}])
+def test_stable_baselines3_finds_nothing_wrong(env, more):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    waypoints = {"waypoints": 1} if env is WaypointGoalEnv else {}
+    checker.check_env(env(render_mode="rgb_array", **more, **waypoints))
+
+
+def test_gymnasium_finds_nothing_wrong_with_goals():
+    check_env(WaypointGoalEnv(**RICH), skip_render_check=True)
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("more", [{}, RICH])
+@pytest.mark.parametrize("mode", [gymnasium.vector.AutoresetMode.NEXT_STEP, gymnasium.vector.AutoresetMode.SAME_STEP])
+def test_the_vector_form_equals_gymnasiums_own_of_single_environments(name, more, mode):
+    more = {**more, "time_limit": 1.0}
+    ours = gymnasium.make_vec(name, num_envs=5, autoreset_mode=mode, **more)
+    theirs = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make(name, **more)] * 5, autoreset_mode=mode)
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    assert ours.metadata["autoreset_mode"] == mode
+    a, b = ours.reset(seed=3), theirs.reset(seed=3)
+    np.testing.assert_array_equal(a[0], b[0])
+    assert data_equivalence(a[1], b[1], exact=True)
+    ours.action_space.seed(0)
+    ended = 0
+    for _ in range(70):
+        actions = ours.action_space.sample()
+        a, b = ours.step(actions), theirs.step(actions)
+        for mine, other in zip(a[:4], b[:4], strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert a[4].keys() == b[4].keys()
+        for key in a[4]:
+            if key != "final_obs":
+                assert data_equivalence(a[4][key], b[4][key], exact=True), key
+        for mine, other in zip(a[4].get("final_obs", []), b[4].get("final_obs", []), strict=True):
+            np.testing.assert_array_equal(mine, other)
+        ended += int((a[2] | a[3]).sum())
+    assert ended >= 10
+
+
+def test_without_autoreset_a_mask_chooses_who_starts_again():
+    envs = WaypointVectorEnv(3, autoreset_mode="DISABLED", time_limit=0.1)
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        envs.step(np.zeros((3, 2)))
+    envs.reset(seed=0)
+    for _ in range(2):
+        observations, _, _, truncated, _ = envs.step(np.zeros((3, 2)))
+    assert truncated.all()
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        envs.step(np.zeros((3, 2)))
+    with pytest.raises(ValueError):
+        envs.reset(options={"reset_mask": np.array([True])})
+    mask = np.array([True, False, True])
+    again, _ = envs.reset(options={"reset_mask": mask})
+    np.testing.assert_array_equal((again != observations).any(1), mask)
+
+
+@pytest.mark.parametrize("wrong", [{"autoreset_mode": "never"}, {"render_mode": "human"}, {"waypoint": 2}])
+def test_wrong_vector_forms_are_refused(wrong):
+    with pytest.raises(ValueError):
+        WaypointVectorEnv(2, **wrong)
+
+
+def test_bad_input_is_told_and_the_environment_goes_on():
+    env, twin = WaypointEnv(**RICH), WaypointEnv(**RICH)
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(np.zeros(2))
+    env.reset(seed=1)
+    twin.reset(seed=1)
+    for action in (np.zeros(3), np.array([np.nan, 0.0]), None, "left"):
+        with pytest.raises(ValueError):
+            env.step(action)
+    got, expected = env.step(np.array([1.0, 0.5])), twin.step(np.array([1.0, 0.5]))
+    np.testing.assert_array_equal(got[0], expected[0])
+    assert got[1:] == expected[1:]
+    with pytest.raises(ValueError):
+        WaypointEnv(rewards={"speed": 1.0})
+    with pytest.raises(ValueError):
+        WaypointEnv(render_mode="ascii")
+
+
+def test_info_tells_the_terms_of_the_reward_and_how_far_it_came():
+    env = gymnasium.make(IDS[0], time_limit=0.5)
+    env.reset(seed=0)
+    for i in range(10):
+        _, reward, terminated, truncated, info = env.step(np.array([0.5, 0.1], np.float32))
+        assert sum(info["reward_terms"].values()) == pytest.approx(reward)
+        assert info["time"] == pytest.approx(0.05 * (i + 1))
+    assert (terminated, truncated, info["is_success"]) == (False, True, False)
+
+
+def test_the_goal_reward_is_that_of_every_row_and_of_no_other_goal():
+    env, random = WaypointGoalEnv(), np.random.default_rng(0)
+    achieved, desired = random.uniform(-0.2, 0.2, (2, 50, 2)).astype(np.float32)
+    together = env.compute_reward(achieved, desired, [{}] * 50)
+    one_by_one = [env.compute_reward(a, b, {}) for a, b in zip(achieved, desired, strict=True)]
+    np.testing.assert_array_equal(together, one_by_one)
+    near = np.linalg.norm(5.0 * (achieved.astype(float) - desired), axis=1) < 0.5
+    np.testing.assert_array_equal(together, near)
+    assert 0 < near.sum() < 50
+    with pytest.raises(ValueError):
+        WaypointGoalEnv(WaypointOptions(waypoints=2))
+
+
+def test_stable_baselines3_trains_on_the_vector_form_and_sees_what_single_environments_give():
+    ppo = pytest.importorskip("stable_baselines3").PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+    from domains.navigation.stable_baselines import WaypointVecEnv
+
+    more = {**RICH, "time_limit": 1.0}
+    ours = WaypointVecEnv(4, every_step=True, **more)
+    theirs = DummyVecEnv([lambda: WaypointEnv(**more)] * 4)
+    for envs in (ours, theirs):
+        envs.seed(11)
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        actions = random.uniform(-1, 1, (4, 2)).astype(np.float32)
+        a, b = ours.step(actions), theirs.step(actions)
+        for mine, other in zip(a[:3], b[:3], strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert data_equivalence(a[3], b[3], exact=True)
+    with pytest.raises(ValueError):
+        ours.step(np.full((4, 2), np.nan))
+    with pytest.raises(AttributeError):
+        ours.set_attr("options", None)
+    assert ours.env_is_wrapped(VecMonitor) == [False] * 4
+    model = ppo("MlpPolicy", VecMonitor(WaypointVecEnv(8, **more)), n_steps=32, batch_size=64, device="cpu")
+    model.learn(512)
+    assert len(model.ep_info_buffer) > 0
+
+
+@pytest.mark.parametrize("dynamics", ["double_integrator", "unicycle", "quadrotor"])
+def test_pictures_show_what_moved(dynamics):
+    env = WaypointEnv(dynamics=dynamics, render_mode="rgb_array", **RICH)
+    env.reset(seed=0)
+    first = env.render()
+    assert first.dtype == np.uint8
+    assert first.shape == (320, 640 if dynamics == "quadrotor" else 320, 3)
+    for _ in range(10):
+        env.step(np.ones(env.action_space.shape))
+    assert (env.render() != first).any()
+    frames = WaypointVectorEnv(2, dynamics=dynamics, render_mode="rgb_array").render()
+    assert len(frames) == 2
+
+
+def test_a_window_opens_and_closes_without_a_display():
+    env = WaypointEnv(render_mode="human")
+    env.reset(seed=0)
+    env.step(np.zeros(2))
+    assert env.render() is None
+    env.close()
+    env.close()
+
+
+def test_an_episode_becomes_a_gif(tmp_path):
+    env = gymnasium.make(IDS[0], render_mode="rgb_array", time_limit=1.0)
+    info = record(env, None, tmp_path / "flight.gif", seed=0)
+    assert info["time"] <= 1.0
+    with Image.open(tmp_path / "flight.gif") as picture:
+        assert picture.n_frames > 3
+        assert picture.size == (320, 320)
+    assert [path.name for path in tmp_path.iterdir()] == ["flight.gif"]
+
+
+def test_recordings_that_cannot_be_are_refused(tmp_path, monkeypatch):
+    env = WaypointEnv(render_mode="rgb_array")
+    for wrong in ({"path": "flight.avi"}, {"path": "flight.gif", "every": 0}):
+        with pytest.raises(ValueError):
+            record(env, None, **wrong)
+    with pytest.raises(ValueError):
+        record(WaypointEnv(), None, tmp_path / "flight.gif")
+    monkeypatch.setitem(sys.modules, "imageio", None)
+    with pytest.raises(ModuleNotFoundError):
+        record(env, None, tmp_path / "flight.mp4")
