@@ -279,7 +279,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="train for seconds and print instead of recording")
     if parser.parse_args().quick:
-        FOLDER = Path("/tmp/sk/quick_sketch")
+        FOLDER = Path("runs/benchmarks/quick_sketch")
         main(SketchConfig(steps=20, drawings=100), StressTraining(cells=40, steps=10), keep=False)
     else:
         main(SketchConfig(), StressTraining(), keep=True)
