@@ -24,14 +24,8 @@ from domains.microstructure.elasticity import effective_stiffness, elastic_respo
 from domains.microstructure.images import otsu
 from domains.microstructure.janus import Janus
 from domains.microstructure.sketch import SketchConfig, drawings, mirrored_alike, rough, train_cleaner, wobbled
-from domains.microstructure.stress import (
-    StressConfig,
-    StressTraining,
-    relative_error,
-    solved_stress,
-    train_stress,
-    von_mises,
-)
+from domains.microstructure.stress import StressConfig, relative_error, von_mises
+from domains.microstructure.stress_training import StressTraining, solved_stress, train_stress
 from domains.microstructure.train import TrainConfig, split
 from separable.training import RunFolder
 

@@ -19,15 +19,8 @@ from domains.microstructure.elasticity import elastic_response
 from domains.microstructure.janus import JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.sketch import SketchConfig, drawn_fraction, read_sketch, train_cleaner
-from domains.microstructure.stress import (
-    StressConfig,
-    StressTraining,
-    relative_error,
-    solved_stress,
-    train_stress,
-    under,
-    von_mises,
-)
+from domains.microstructure.stress import StressConfig, relative_error, under, von_mises
+from domains.microstructure.stress_training import StressTraining, solved_stress, train_stress
 from domains.microstructure.train import TrainConfig, train_janus
 
 SIZE, CELLS = (32, 32), 300

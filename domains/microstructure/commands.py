@@ -21,15 +21,8 @@ from domains.microstructure.materials import Materials
 from domains.microstructure.properties import property_names, read_properties
 from domains.microstructure.refine import refine
 from domains.microstructure.sketch import SketchCleaner, SketchConfig, drawn_fraction, read_sketch, train_cleaner
-from domains.microstructure.stress import (
-    StressConfig,
-    StressDecoder,
-    StressTraining,
-    relative_error,
-    train_stress,
-    under,
-    von_mises,
-)
+from domains.microstructure.stress import StressConfig, StressDecoder, relative_error, under, von_mises
+from domains.microstructure.stress_training import StressTraining, train_stress
 from domains.microstructure.train import TrainConfig, split, train_janus
 from separable.training import Report, RunFolder
 

@@ -38,7 +38,7 @@ def components(cell: Tensor, phase: int = 1) -> tuple[Tensor, int]:
         >>> labels.tolist(), count
         ([[1, 0, 2, 0], [0, 0, 0, 0], [1, 0, 0, 0]], 2)
     """
-    labels, windings = _analyse(cell, phase)
+    labels, windings = analyse(cell, phase)
     return torch.from_numpy(labels).to(cell.device), len(windings)
 
 
@@ -60,7 +60,7 @@ def windings(cell: Tensor, phase: int = 1) -> list[list[Vector]]:
         >>> windings(torch.eye(3) + torch.eye(3).roll(1, 0))
         [[(1, 1)]]
     """
-    return _analyse(cell, phase)[1]
+    return analyse(cell, phase)[1]
 
 
 def percolates(cell: Tensor, axis: int, phase: int = 1) -> bool:
@@ -132,7 +132,14 @@ def largest_component(cell: Tensor, phase: int = 1) -> Tensor:
     return (keep if phase == 1 else ~keep).to(cell.dtype)
 
 
-def _analyse(cell: Tensor, phase: int) -> tuple[NDArray[np.int64], list[list[Vector]]]:
+def analyse(cell: Tensor, phase: int) -> tuple[NDArray[np.int64], list[list[Vector]]]:
+    """Labels as of `components`, in numpy, and the windings of each component, in one pass.
+
+    Example:
+        >>> labels, found = analyse(torch.eye(3), 1)
+        >>> labels.max(), found
+        (np.int64(3), [[], [], []])
+    """
     values = cell.detach().cpu().numpy()
     if values.ndim == 0 or values.size == 0 or not ((values == 0) | (values == 1)).all():
         raise ValueError(f"components: a cell has voxels of the values 0 and 1 only, got shape {values.shape}")

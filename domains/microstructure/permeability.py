@@ -35,19 +35,16 @@ logistic function of smooth noise, three slopes, 64^2) the diagonal took 520 for
 without its last term 237, 981 and 469, with it 53, 109 and 185.
 """
 
-import copy
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
+from domains.microstructure.connectivity import analyse
 from domains.microstructure.first_derivative import guarded
+from domains.microstructure.stokes_forces import Forces, Goal, relaxed, wide
 
 _CHUNK = {"cpu": 2**17, "other": 2**24}  # numbers of one force field that are iterated together
 
@@ -180,7 +177,7 @@ def permeability(
     solid = (density >= 1.0) if softness == 0.0 else torch.zeros_like(density, dtype=torch.bool)
     relief = _relief(density.detach(), half * edge**2, softness)
     exact = return_fields or (torch.is_grad_enabled() and cells.requires_grad)
-    goal = _Goal(tolerance / 100 if exact else tolerance, max_iterations, return_fields)
+    goal = Goal(tolerance / 100 if exact else tolerance, max_iterations, return_fields)
     matrix, velocity, pressure = _Permeability.apply(slip, grip, solid, relief, goal)
     result: Tensor = (matrix * edge**2).to(cells.dtype).reshape(*lead, d, d)
     if not return_fields:
@@ -190,15 +187,6 @@ def permeability(
         velocity=(velocity * edge**2).to(cells.dtype).reshape(*lead, d, d, *grid),
         pressure=(pressure * edge).to(cells.dtype).reshape(*lead, d, *grid),
     )
-
-
-@dataclass(frozen=True)
-class _Goal:
-    """When to stop, and what to hand back."""
-
-    tolerance: float
-    max_iterations: int
-    fields: bool
 
 
 def _checked_dimensions(cells: Tensor, dimensions: int | None) -> int:
@@ -280,7 +268,7 @@ class _Permeability(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, slip: Tensor, grip: Tensor, solid: Tensor, relief: Tensor, goal: _Goal
+        ctx: Any, slip: Tensor, grip: Tensor, solid: Tensor, relief: Tensor, goal: Goal
     ) -> tuple[Tensor, Tensor, Tensor]:
         batch, d, *grid = slip.shape
         reach, parts = _percolation(solid)
@@ -292,18 +280,18 @@ class _Permeability(torch.autograd.Function):
         size = max(1, _CHUNK["cpu" if slip.device.type == "cpu" else "other"] // (d * d * math.prod(grid)))
         worth = torch.where(reach.flatten(1).any(1) | needs_gradient)[0]
         for part in torch.tensor_split(worth, -(-len(worth) // size)) if len(worth) else ():
-            problem = _Forces(slip[part], grip[part], relief[part])
+            problem = Forces(slip[part], grip[part], relief[part])
             force = problem.solve(goal)
             disturbance = problem.green(force)
             applied = disturbance + problem.mobility * force
             mean = force.flatten(2) @ applied.flatten(2).mT / problem.count
             mean = 0.5 * (mean + mean.mT)
             matrix[part] = reach[part] @ mean @ reach[part]
-            flow = disturbance + _wide(matrix[part], disturbance)
+            flow = disturbance + wide(matrix[part], disturbance)
             if goal.fields:
                 velocity[part], pressure[part] = flow, problem.pressure(force)
             if needs_gradient:
-                scaled[part] = problem.scaled(flow, _relaxed(force, parts[part]))
+                scaled[part] = problem.scaled(flow, relaxed(force, parts[part]))
         if needs_gradient:
             ctx.save_for_backward(slip, grip, scaled)
         ctx.mark_non_differentiable(velocity, pressure)
@@ -319,242 +307,18 @@ class _Permeability(torch.autograd.Function):
         return guarded(density * grip, first), guarded(-density * slip, second), None, None, None
 
 
-class _Forces:
-    """The equations for the forces in B cells, as operators on force fields ``(B, loads, d, n_1, .., n_d)``.
-
-    Args:
-        slip: m of ``_face_coefficients``, ``(B, d, n_1, .., n_d)``.
-        grip: n of the same shape; the drag is D = n / m.
-        relief: s of ``_relief``, ``(B, n_1, .., n_d)``.
-    """
-
-    def __init__(self, slip: Tensor, grip: Tensor, relief: Tensor) -> None:
-        self.grid = tuple(slip.shape[2:])
-        self.d, self.count = len(self.grid), math.prod(self.grid)
-        self.axes = tuple(range(-self.d, 0))
-        self.slip, self.grip = slip.unsqueeze(1), grip.unsqueeze(1)
-        self.relief, self.grey = relief.unsqueeze(1), bool(relief.any())
-        self.held = self.grip > 0
-        self.mobility = torch.where(self.held, self.slip / torch.where(self.held, self.grip, 1.0), 0.0)  # 1 / D
-        self.gradient, laplacian = _symbols(self.grid, slip)
-        self.inverse = torch.where(laplacian > 0, 1.0 / torch.where(laplacian > 0, laplacian, 1.0), 0.0)
-        double = torch.ones(self.grid[-1] // 2 + 1, dtype=slip.dtype, device=slip.device)
-        double[1 : (self.grid[-1] + 1) // 2] = 2.0  # half a spectrum stands for the whole
-        self.diagonal = (1 - 1 / self.d) * float((self.inverse * double).sum()) / self.count  # g: mean over components
-        self.diagonal = max(self.diagonal, 1e-3)  # one voxel: no waves, G = 0
-        self.weight = torch.where(self.held, (self.mobility + self.diagonal).rsqrt(), 0.0)
-        self.damping = 1.0 / (1.0 + self.diagonal * laplacian)  # c G / (1 + c G) on waves without divergence
-        self.damping = torch.where(laplacian > 0, self.damping, 0.0)
-        # Conditions: the total of each component. Their multipliers are the mean velocities.
-        unit = torch.eye(self.d, dtype=slip.dtype, device=slip.device).reshape(self.d, self.d, *[1] * self.d)
-        self.conditions = self._smoothed(unit * self.held).flatten(3)  # (B, condition, d, count)
-        self.multipliers = torch.linalg.inv(self.conditions.sum(-1))
-
-    def green(self, force: Tensor) -> Tensor:
-        """Velocity of mean zero that periodic forces cause, free of divergence."""
-        spectrum = torch.fft.rfftn(force, dim=self.axes)
-        spectrum -= self.gradient * self._potential(spectrum).unsqueeze(-self.d - 1)
-        return self._back(spectrum.mul_(self.inverse))
-
-    def pressure(self, force: Tensor) -> Tensor:
-        """Pressure ``(B, loads, ..)`` that goes with it."""
-        return self._back(self._potential(torch.fft.rfftn(force, dim=self.axes)))
-
-    def applied(self, force: Tensor) -> Tensor:
-        """``(1 / D + G) f``; meaningful where there is drag."""
-        return self.green(force).addcmul_(self.mobility, force)
-
-    def preconditioned(self, residual: Tensor) -> Tensor:
-        """``w (1 + c G)^-1 w`` onto forces of total zero; takes the multiplier, a velocity, out of the residual."""
-        smooth = self._smoothed(residual)
-        mean = smooth.flatten(3).sum(-1) @ self.multipliers
-        residual -= _wide(mean, residual)
-        return smooth.sub_((mean @ self.conditions.flatten(2)).reshape(smooth.shape))
-
-    def scaled(self, flow: Tensor, force: Tensor) -> Tensor:
-        """The field w with ``u = m w``, ``f = - n w``: from the forces where the drag times g is above one."""
-        firm = self.held & (self.mobility < self.diagonal)
-        return torch.where(firm, -force / self.grip.clamp(min=1e-300), flow / self.slip.clamp(min=1e-300))
-
-    def solve(self, goal: _Goal) -> Tensor:
-        """Forces ``(B, d, d, ..)`` of all d loads, by conjugate gradients; cells that are done leave the iteration.
-
-        Raises:
-            RuntimeError: If some cell does not reach the tolerance.
-        """
-        forces: Tensor = -self.count * (self.multipliers @ self.conditions.flatten(2)).reshape(
-            -1, self.d, self.d, *self.grid
-        )
-        running, problem = torch.arange(len(forces), device=forces.device), self
-        force, residual = forces, -self.applied(forces)
-        energy = -_dots(force, residual) / self.count  # (B, d), falls to the diagonal of K
-        direction = problem.preconditioned(residual)
-        size = _dots(residual, direction)
-        least = 1e-26 * (size + self.count * energy.abs()).sum(-1, keepdim=True)  # rounding
-        steps: list[Tensor] = []
-        error = math.inf
-        for iteration in range(1, goal.max_iterations + 1):
-            image = problem.applied(direction)
-            curvature = _dots(direction, image)
-            length = torch.where(size > least, size / curvature.clamp(min=1e-300), 0.0)
-            force = force.addcmul(_wide(length, force), direction)
-            residual = residual.addcmul_(_wide(length, residual), image, value=-1.0)
-            steps.append(length * size / self.count)
-            energy = energy - steps[-1]
-            if iteration % 4 == 0:
-                recent = torch.stack(steps[-max(8, iteration // 4) :]).sum(0).sum(-1)
-                relative = recent / energy.sum(-1).clamp(min=1e-6)
-                error = float(relative.max())
-                open_ = relative > goal.tolerance
-                if iteration >= 8 and not bool(open_.all()):
-                    forces[running] = force
-                    if not bool(open_.any()):
-                        return forces
-                    keep = torch.where(open_)[0]
-                    running, problem = running[keep], problem._only(keep)
-                    force, residual, direction = force[keep], residual[keep], direction[keep]
-                    size, least, energy = size[keep], least[keep], energy[keep]
-                    steps = [step[keep] for step in steps]
-            smooth = problem.preconditioned(residual)
-            before, size = size, _dots(residual, smooth)
-            ratio = torch.where(size > least, size / before.clamp(min=1e-300), 0.0)
-            direction = smooth.addcmul_(_wide(ratio, direction), direction)
-        raise RuntimeError(
-            f"permeability: {len(running)} of {len(forces)} cells have an estimated relative error up to {error:.1e}, "
-            f"above {goal.tolerance:.1e}, after {goal.max_iterations} steps; allow more steps or a larger tolerance"
-        )
-
-    def _potential(self, spectrum: Tensor) -> Tensor:
-        return (self.gradient.conj() * spectrum).sum(-self.d - 1).mul_(self.inverse)
-
-    def _smoothed(self, residual: Tensor) -> Tensor:
-        spectrum = torch.fft.rfftn(self.weight * residual, dim=self.axes)
-        rotation = self.gradient * self._potential(spectrum).unsqueeze(-self.d - 1)
-        spectrum -= rotation.neg_().add_(spectrum).mul_(self.damping)
-        smooth = self._back(spectrum).mul_(self.weight)
-        if self.grey:
-            source = torch.zeros_like(residual[:, :, 0])
-            for axis, normal in zip(self.axes, residual.unbind(2), strict=True):
-                source += normal - normal.roll(-1, axis)
-            source = torch.fft.rfftn(source.mul_(self.relief), dim=self.axes)
-            potential = self._back(source.mul_(self.inverse)).mul_(self.relief)
-            for axis, normal in zip(self.axes, smooth.unbind(2), strict=True):
-                normal += potential - potential.roll(1, axis)
-        return smooth
-
-    def _back(self, spectrum: Tensor) -> Tensor:
-        field: Tensor = torch.fft.irfftn(spectrum, s=self.grid, dim=self.axes)
-        return field
-
-    def _only(self, keep: Tensor) -> "_Forces":
-        """The same equations for some of the cells."""
-        part = copy.copy(self)
-        for name in ("slip", "grip", "relief", "held", "mobility", "weight", "conditions", "multipliers"):
-            setattr(part, name, getattr(self, name)[keep])
-        return part
-
-
-def _dots(a: Tensor, b: Tensor) -> Tensor:
-    products: Tensor = torch.linalg.vecdot(a.flatten(2), b.flatten(2))
-    return products
-
-
-def _wide(numbers: Tensor, like: Tensor) -> Tensor:
-    return numbers.reshape(*numbers.shape, *[1] * (like.ndim - numbers.ndim))
-
-
-def _symbols(grid: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the backward difference ``(d, ..)``, complex, and of minus the Laplacian ``(..)``, on half the spectrum."""
-    d = len(grid)
-    differences = []
-    for axis, n in enumerate(grid):
-        frequencies = (torch.fft.rfftfreq if axis == d - 1 else torch.fft.fftfreq)(n, dtype=like.dtype)
-        angle = 2 * math.pi * frequencies
-        shape = [len(angle) if other == axis else 1 for other in range(d)]
-        differences.append((1.0 - torch.polar(torch.ones_like(angle), -angle)).reshape(shape))
-    half = (*grid[:-1], grid[-1] // 2 + 1)
-    gradient = torch.stack([difference.expand(half) for difference in differences]).to(like.device)
-    return gradient, gradient.abs().square().sum(0)
-
-
-def _relaxed(force: Tensor, parts: Tensor) -> Tensor:
-    """Forces ``(B, loads, d, ..)`` made unique on exact solid, for each solid voxel as if it were softened alone.
-
-    The equations leave the pressure inside solid open, and between parts of the fluid that do not meet, and with them
-    the normal forces. When a voxel is softened these pressures become such that what flows into it from a part of the
-    fluid flows back there: its normal forces towards each part have mean zero, and the least sum of squares.
-
-    Args:
-        force: Forces that solve the equations.
-        parts: Connected parts of the fluid ``(B, ..)``, numbered from 1; 0 is exact solid.
-    """
-    d = parts.ndim - 1
-    if bool((parts > 0).all()):
-        return force
-    solid = parts == 0
-    labels, forces = [], []  # of the two faces of each voxel along each axis, (B, ..) and (B, loads, ..)
-    for axis, normal in zip(range(-d, 0), force.unbind(2), strict=True):
-        labels += [parts.roll(1, axis), parts.roll(-1, axis)]
-        forces += [normal, -normal.roll(-1, axis)]
-    inward, neighbour = torch.stack(forces, 2), torch.stack(labels, 1)
-    same = (neighbour.unsqueeze(1) == neighbour.unsqueeze(2)) & (neighbour > 0).unsqueeze(1) & solid[:, None, None]
-    alike = same.to(force.dtype)
-    alike = alike / alike.sum(2, keepdim=True).clamp(min=1.0)
-    mean = torch.einsum("bij...,blj...->bli...", alike, inward)  # zero but at faces from solid to fluid
-    return torch.stack(
-        [normal - mean[:, :, 2 * k] + mean[:, :, 2 * k + 1].roll(1, k - d) for k, normal in enumerate(force.unbind(2))],
-        2,
-    )
-
-
 def _percolation(solid: Tensor) -> tuple[Tensor, Tensor]:
     """Of cells ``(B, ..)``: projectors ``(B, d, d)`` onto directions in which fluid goes on for ever; its parts."""
     d = solid.ndim - 1
     reach = torch.eye(d, dtype=torch.float64, device=solid.device).repeat(len(solid), 1, 1)
     parts = torch.ones(solid.shape, dtype=torch.int64, device=solid.device)
     for i in torch.where(solid.flatten(1).any(1))[0].tolist():
-        projector, labels = _connected(solid[i].cpu().numpy())
-        reach[i], parts[i] = torch.from_numpy(projector), torch.from_numpy(labels)
+        labels, windings = analyse(solid[i], phase=0)
+        parts[i] = torch.from_numpy(labels)
+        reach[i] = 0.0
+        if ways := sorted({way for ways in windings for way in ways}):
+            lengths = torch.tensor(ways, dtype=torch.float64) * torch.tensor(solid.shape[1:], dtype=torch.float64)
+            _, sizes, directions = torch.linalg.svd(lengths)
+            basis = directions[: int((sizes > 1e-9 * sizes[0]).sum())]
+            reach[i] = torch.eye(d, dtype=torch.float64) if len(basis) == d else basis.T @ basis
     return reach, parts
-
-
-def _connected(solid: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Projector ``(d, d)`` onto the span of all closed ways through the fluid, and labels of its parts on the torus.
-
-    Parts that are connected inside the box are the nodes of a graph, contacts across its sides the edges, each
-    with a step into the next period. A walk gives every node a period; an edge that disagrees closes a way round.
-    """
-    labels, count = ndimage.label(~solid)
-    d = solid.ndim
-    edges: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
-    for axis in range(d):
-        ahead, back = (tuple(sign * (k == axis) for k in range(d)) for sign in (1, -1))
-        pairs = np.stack([labels.take(-1, axis).ravel(), labels.take(0, axis).ravel()], 1)
-        for a, b in np.unique(pairs[(pairs > 0).all(1)], axis=0).tolist():
-            edges.setdefault(a, []).append((b, ahead))
-            edges.setdefault(b, []).append((a, back))
-    periods: dict[int, tuple[int, ...]] = {}
-    ways: set[tuple[int, ...]] = set()
-    part = np.arange(count + 1)
-    for start in edges:
-        if start in periods:
-            continue
-        periods[start] = (0,) * d
-        queue = deque([start])
-        while queue:
-            node = queue.popleft()
-            part[node] = start
-            for neighbour, step in edges[node]:
-                arrival = tuple(i + j for i, j in zip(periods[node], step, strict=True))
-                if neighbour not in periods:
-                    periods[neighbour] = arrival
-                    queue.append(neighbour)
-                elif arrival != periods[neighbour]:
-                    ways.add(tuple(i - j for i, j in zip(arrival, periods[neighbour], strict=True)))
-    projector = np.zeros((d, d))
-    if ways:
-        lengths = np.array(sorted(ways), dtype=np.float64) * np.array(solid.shape)
-        _, sizes, directions = np.linalg.svd(lengths)
-        basis = directions[: int((sizes > 1e-9 * sizes[0]).sum())]
-        projector = np.eye(d) if len(basis) == d else basis.T @ basis
-    return projector, part[labels].astype(np.int64)

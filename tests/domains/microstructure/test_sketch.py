@@ -27,7 +27,8 @@ from domains.microstructure.sketch import (
     train_cleaner,
     wobbled,
 )
-from domains.microstructure.stress import StressDecoder, StressTraining
+from domains.microstructure.stress import StressDecoder
+from domains.microstructure.stress_training import StressTraining
 from domains.microstructure.train import TrainConfig
 
 

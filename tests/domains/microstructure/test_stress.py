@@ -6,18 +6,8 @@ import torch
 from domains.microstructure.cells import generate
 from domains.microstructure.elasticity import Material, effective_stiffness, elastic_response
 from domains.microstructure.janus import Janus, JanusConfig
-from domains.microstructure.stress import (
-    StressConfig,
-    StressDecoder,
-    StressTraining,
-    relative_error,
-    solved_stress,
-    strain_of,
-    train_stress,
-    turned,
-    under,
-    von_mises,
-)
+from domains.microstructure.stress import StressConfig, StressDecoder, relative_error, strain_of, under, von_mises
+from domains.microstructure.stress_training import StressTraining, solved_stress, train_stress, turned
 
 PAIR = (Material(0.1, 0.3), Material(1.0, 0.2))
 SMALL = {"latent": 4, "young": (0.1, 1.0), "poisson": (0.3, 0.2), "width": 4}
