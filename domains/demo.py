@@ -152,7 +152,7 @@ def frame(x: Array, names: Any) -> Any:
         import pandas as pd
     except ImportError:
         return x
-    return pd.DataFrame(x, columns=list(names))
+    return pd.DataFrame(x, columns=[str(name) for name in names])
 
 
 def invert_borehole(run: RunFolder, report: Report) -> None:

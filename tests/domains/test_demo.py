@@ -31,6 +31,16 @@ def test_a_table_is_compared_on_the_same_folds(tmp_path) -> None:
     assert run.metrics()[0]["model"] == "ridge"
 
 
+def test_pictures_carry_the_names_of_the_columns() -> None:
+    pytest.importorskip("pandas")
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LinearRegression
+
+    table = load_breast_cancer()  # its names are numpy's strings, which scikit-learn does not take as names
+    fitted = LinearRegression().fit(demo.frame(table.data, table.feature_names), table.target)
+    assert fitted.feature_names_in_.tolist() == table.feature_names.tolist()
+
+
 def test_designed_cells_are_shown_with_the_solvers_values(tmp_path) -> None:
     run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
     demo.design_microstructure(run, report, steps=100)

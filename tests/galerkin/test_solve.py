@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from separable.atoms import BSpline, Chebyshev, Fourier, Table
+from separable.atoms import BSpline, Chebyshev, Fourier, Gaussian, Table
 from separable.galerkin import At, Coordinate, Field, Problem, Product, Solution, Source, Term, solve
 
 PI = np.pi
@@ -266,6 +266,12 @@ def test_splines_too_rough_for_the_operator_are_refused():
 def test_conditions_that_leave_no_function_are_refused():
     with pytest.raises(ValueError):
         solve(Problem([Coordinate("x", BSpline(1, 1), "value", "value")], [{"x": (1, 1)}], source=[{}]), progress=False)
+
+
+def test_functions_that_depend_on_each_other_are_refused():
+    wide = Gaussian(centres=12, width=20.0)  # flat over the domain, alike to rounding
+    with pytest.raises(ValueError):
+        solve(Problem([Coordinate("x", wide)], [{"x": (1, 1)}, {"x": (0, 0)}], source=[{}]), progress=False)
 
 
 @pytest.mark.parametrize(
