@@ -1,0 +1,130 @@
+"""Physically chosen coordinates: what a vehicle would steer by, computed from entries of the observation.
+
+    vector v          ->  |v|,  v / |v|            a distance and a direction (cos, sin of the bearing in the plane)
+    angle a           ->  cos a, sin a             the first periodic atoms
+    points p and q    ->  |q - p|,  (q - p) / |q - p|
+
+They follow the observation's own entries, which stay.  Near a waypoint the vector is short and its direction decides;
+a network has to learn that division from data, and this is the one thing of which a policy on raw vectors knows little.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from domains.navigation.options import WaypointOptions
+
+_SHORTEST = 1e-3  # a vector shorter than this has no direction: it fades to 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Coordinates:
+    """Which entries of the flattened observation belong together.
+
+    Args:
+        vectors: Groups of entries that are components of one vector, such as ``((0, 1), (2, 3))``.
+        angles: Entries that are angles, in rad.
+        between: Pairs of groups, the entries of one point and those of another: the vector from the first to the
+            second is read.
+
+    Raises:
+        ValueError: If an entry is negative, a vector has fewer than two entries, or two points differ in length.
+
+    Example:
+        >>> Coordinates(vectors=((0, 1),), angles=(2,)).count(3)
+        8
+    """
+
+    vectors: tuple[tuple[int, ...], ...] = ()
+    angles: tuple[int, ...] = ()
+    between: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        for vector in self.vectors:
+            if len(vector) < 2:
+                raise ValueError(f"Coordinates: vectors have two or more entries; got {vector!r}")
+        for start, end in self.between:
+            if len(start) != len(end) or len(start) < 2:
+                raise ValueError(
+                    f"Coordinates: between holds pairs of points with equally many entries, two or more; "
+                    f"got {start!r} and {end!r}"
+                )
+        if any(i < 0 for i in self.entries()):
+            raise ValueError(f"Coordinates: entries are at least 0; got {min(self.entries())}")
+
+    def entries(self) -> list[int]:
+        """Every entry that is named."""
+        points = [point for pair in self.between for point in pair]
+        return [*(i for group in (*self.vectors, *points) for i in group), *self.angles]
+
+    def count(self, n_inputs: int) -> int:
+        """Number of coordinates for ``n_inputs`` entries, which are kept.
+
+        Raises:
+            ValueError: If an entry is not one of the observation's.
+        """
+        if beyond := [i for i in self.entries() if i >= n_inputs]:
+            raise ValueError(f"Coordinates: the observation has entries 0 to {n_inputs - 1}; got {beyond[0]}")
+        lengths = [len(v) for v in self.vectors] + [len(start) for start, _ in self.between]
+        return n_inputs + sum(n + 1 for n in lengths) + 2 * len(self.angles)
+
+    def names(self, inputs: Sequence[str]) -> list[str]:
+        """A name for each coordinate, from names of the observation's entries."""
+        found = list(inputs)
+        for group in self._groups(inputs):
+            found += [f"length of {group[0]}..", *(f"direction of {name}" for name in group)]
+        for i in self.angles:
+            found += [f"cos {inputs[i]}", f"sin {inputs[i]}"]
+        return found
+
+    def _groups(self, inputs: Sequence[str]) -> list[list[str]]:
+        vectors = [[inputs[i] for i in v] for v in self.vectors]
+        return vectors + [[f"{inputs[j]} - {inputs[i]}" for i, j in zip(*pair, strict=True)] for pair in self.between]
+
+    @classmethod
+    def of_waypoints(cls, options: WaypointOptions) -> Coordinates:
+        """Those of a waypoint world: distance and direction to the next two waypoints.
+
+        Example:
+            >>> from domains.navigation.options import WaypointOptions
+            >>> Coordinates.of_waypoints(WaypointOptions()).vectors
+            ((0, 1), (2, 3))
+        """
+        d = options.dimensions
+        return cls(vectors=(tuple(range(d)), tuple(range(d, 2 * d))))
+
+
+class KnownCoordinates(nn.Module):
+    """Appends the chosen coordinates to the entries ``(B, F)`` of observations.
+
+    Example:
+        >>> import torch
+        >>> known = KnownCoordinates(3, Coordinates(vectors=((0, 1),)))
+        >>> [round(value, 3) for value in known(torch.tensor([[3.0, 4.0, 7.0]]))[0].tolist()]
+        [3.0, 4.0, 7.0, 5.0, 0.6, 0.8]
+    """
+
+    def __init__(self, n_inputs: int, coordinates: Coordinates) -> None:
+        super().__init__()
+        self.chosen = coordinates
+        self.n_inputs, self.n_outputs = n_inputs, coordinates.count(n_inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Coordinates ``(B, D)``."""
+        vectors = [x[:, list(v)] for v in self.chosen.vectors]
+        vectors += [x[:, list(end)] - x[:, list(start)] for start, end in self.chosen.between]
+        parts = [x]
+        for vector in vectors:
+            # Rounded off at zero, so that it and its slope are finite there.
+            length = torch.sqrt((vector * vector).sum(1, keepdim=True) + _SHORTEST**2)
+            parts += [length, vector / length]
+        if self.chosen.angles:
+            angles = x[:, list(self.chosen.angles)]
+            parts.append(torch.stack([torch.cos(angles), torch.sin(angles)], 2).flatten(1))
+        return torch.cat(parts, 1)
