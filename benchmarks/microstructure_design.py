@@ -1,9 +1,11 @@
 """Items 1 to 5, cells of 64^2 voxels: conductivity and elasticity, read and designed by Janus.
 
-Usage: ``python -m benchmarks.microstructure_design`` for all items, or with the numbers of some.
+Usage: ``python -m benchmarks.microstructure_design`` for all items, or with the numbers of some. Items 1, 2, 3 and 5
+are measured for three trainings, item 4 for the first. A model that is already in its folder is not trained again.
 """
 
 import copy
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,11 +31,40 @@ from separable.training import RunFolder
 FOLDER = Path("runs/benchmarks/microstructure_2d")
 DATA = CellDataConfig(size=(64, 64), count=8000)
 MODEL: dict[str, Any] = {"latent": 12, "width": 16}
-TRAINING = TrainConfig(steps=13000, properties=5.0)
+TRAINING = TrainConfig(steps=9000, properties=5.0)
 TARGETS = ("conductivity_xx", "youngs_y")
+SEEDS = (0, 1, 2)  # of the trainings; a bar is reached where every one of them reaches it
 SECONDS = 600.0  # of training on one core, at most, for every model
 NETWORKS = ((16, 3e-3), (24, 3e-3), (24, 1e-2), (48, 3e-3))  # width and rate of the convolutional regressor
 COMMAND = "python -m benchmarks.microstructure_design"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training of the model: its seed, the processor seconds that it took, and the designer made from it."""
+
+    seed: int
+    seconds: float
+    designer: Designer
+
+
+def trainings(data: CellData) -> list[Training]:
+    """A training for each seed; the first one's folder is the one that other benchmarks read."""
+    rows, _ = split(data, TRAINING.held_out)
+    found = []
+    for seed in SEEDS:
+        folder = FOLDER if seed == SEEDS[0] else FOLDER.with_name(f"{FOLDER.name}_seed_{seed}")
+        janus, seconds = trained(data, folder, MODEL, dataclasses.replace(TRAINING, seed=seed))
+        designer = Designer(janus, Library.of(data, janus, rows))
+        designer.save(folder)
+        found.append(Training(seed, seconds, designer))
+    return found
+
+
+def over_seeds(values: Sequence[float], form: str) -> str:
+    """Median and range of one number over the trainings."""
+    median, low, high = (form.format(v) for v in (float(np.median(values)), min(values), max(values)))
+    return f"median {median}, range {low} to {high} over {len(values)} trainings"
 
 
 def trained(data: CellData, folder: Path, model: dict[str, Any], training: TrainConfig) -> tuple[Janus, float]:
@@ -54,10 +85,13 @@ def regressor_errors(
     names: Sequence[str],
     rows: range,
     held_out: range,
-    seconds: float,
+    seconds: Sequence[float],
     networks: Sequence[tuple[int, float]],
-) -> tuple[dict[str, Any], Tensor]:
-    """Relative errors of the convolutional regressor; its width and rate are chosen in runs of a tenth of the time."""
+) -> tuple[dict[str, Any], list[Tensor]]:
+    """Relative errors of the convolutional regressor, trained with seed k for ``seconds[k]``.
+
+    Its width and rate are chosen in runs of a tenth of the time.
+    """
     inner, check = range(rows.stop - len(rows) // 10), range(rows.stop - len(rows) // 10, rows.stop)
 
     def errors(train: range, test: range, passed: float, **settings: Any) -> tuple[ConvolutionalRegressor, Tensor]:
@@ -68,10 +102,10 @@ def regressor_errors(
         return model, (torch.exp(torch.cat(parts) * spread + centre) / truth - 1).abs()
 
     settings = [{"width": w, "rate": r} for w, r in networks]
-    tried = [float(errors(inner, check, seconds / 10, **s)[1].median()) for s in settings]
+    tried = [float(errors(inner, check, seconds[0] / 10, **s)[1].median()) for s in settings]
     best = settings[int(np.argmin(tried))]
-    model, found = errors(rows, held_out, seconds, **best)
-    return {**best, "parameters": sum(p.numel() for p in model.parameters())}, found
+    models, found = zip(*(errors(rows, held_out, s, seed=k, **best) for k, s in enumerate(seconds)), strict=True)
+    return {**best, "parameters": sum(p.numel() for p in models[0].parameters())}, list(found)
 
 
 def row(model: str, errors: Tensor, parameters: int | str, seconds: float | str) -> dict[str, Any]:
@@ -89,43 +123,47 @@ def row(model: str, errors: Tensor, parameters: int | str, seconds: float | str)
     }
 
 
+def reading(data: CellData, janus: Janus, seconds: float, held_out: range) -> dict[str, Any]:
+    """Item 1: errors on held-out cells."""
+    truth = read_properties(data.columns, janus.config.properties)[held_out.start : held_out.stop]
+    with torch.no_grad():
+        cells = data.cells[held_out.start : held_out.stop].float()
+        errors = (torch.cat([janus.predict(part) for part in cells.split(128)]) / truth - 1).abs()
+    parameters = sum(p.numel() for p in janus.parameters())
+    return row(f"Janus (head of {janus.head_parameters()})", errors, parameters, seconds)
+
+
+def reading_baselines(
+    data: CellData,
+    names: tuple[str, ...],
+    seconds: Sequence[float],
+    rows: range,
+    held_out: range,
+    networks: Sequence[tuple[int, float]] = NETWORKS,
+) -> list[dict[str, Any]]:
+    """Beside item 1: a convolutional regressor for each training time of ours, and ridge on two-point statistics."""
+    settings, errors = regressor_errors(data, names, rows, held_out, seconds, networks)
+    start = time.process_time()
+    ridge = ridge_errors(data, names, rows, held_out, reach=16 if data.cells.ndim == 3 else 8)
+    passed = time.process_time() - start
+    name = f"CNN, width {settings['width']}, rate {settings['rate']}, seed "
+    return [
+        *(row(f"{name}{k}", e, settings["parameters"], seconds[k]) for k, e in enumerate(errors)),
+        row("two-point statistics + ridge", ridge, "", passed),
+    ]
+
+
 def forward(
     data: CellData,
     janus: Janus,
     seconds: float,
     rows: range,
     held_out: range,
-    item: str,
     networks: Sequence[tuple[int, float]] = NETWORKS,
 ) -> dict[str, Any]:
-    """Item 1: errors on held-out cells, beside a convolutional regressor and ridge on two-point statistics."""
-    names = janus.config.properties
-    truth = read_properties(data.columns, names)[held_out.start : held_out.stop]
-    with torch.no_grad():
-        cells = data.cells[held_out.start : held_out.stop].float()
-        ours = (torch.cat([janus.predict(part) for part in cells.split(128)]) / truth - 1).abs()
-    head = janus.head_parameters()
-    measured = row(f"Janus (head of {head})", ours, sum(p.numel() for p in janus.parameters()), seconds)
-    settings, errors = regressor_errors(data, names, rows, held_out, seconds, networks)
-    start = time.process_time()
-    ridge = ridge_errors(data, names, rows, held_out, reach=16 if data.cells.ndim == 3 else 8)
-    baselines = [
-        row(f"CNN, width {settings['width']}, rate {settings['rate']}", errors, settings["parameters"], seconds),
-        row("two-point statistics + ridge", ridge, "", time.process_time() - start),
-    ]
-    if item:
-        record.write(
-            "microstructure",
-            item,
-            claim=f"Properties of held-out cells by Janus: median relative error {measured['median error']:.2%}",
-            measured=[measured],
-            target="median at most 2 %, a head of at most 5,000 parameters, training at most 10 minutes",
-            holds=measured["median error"] <= 0.02 and head <= 5000 and seconds <= SECONDS,
-            baselines=baselines,
-            command=COMMAND,
-            seeds=[0],
-            spread="one training; bootstrap interval over held-out cells in the table",
-        )
+    """Item 1 for one training, with its baselines."""
+    measured = reading(data, janus, seconds, held_out)
+    baselines = reading_baselines(data, janus.config.properties, [seconds], rows, held_out, networks)
     return {"measured": measured, "baselines": baselines}
 
 
@@ -275,7 +313,7 @@ def speed(designer: Designer, data: CellData, held_out: range) -> dict[str, Any]
         predicted = milliseconds(lambda: model.predict(cells), 9)
         in_half = milliseconds(lambda: read(half, cells.to(torch.bfloat16)), 9)
         in_last = milliseconds(lambda: read(last, cells), 9)
-        in_parts = milliseconds(lambda: [model.predict(part) for part in cells.split(64)], 9)
+        at_once = milliseconds(lambda: read(model.encoder, cells), 9)
         moved = (read(half, cells.to(torch.bfloat16)) / model.predict(cells) - 1).abs().median()
         single = milliseconds(lambda: materials.solve(cells), 1)
         double = milliseconds(lambda: materials.solve(cells.double()), 1)
@@ -289,7 +327,7 @@ def speed(designer: Designer, data: CellData, held_out: range) -> dict[str, Any]
         "tried: encoder in bfloat16, ms a cell": in_half,
         "what bfloat16 moves the prediction by (median)": float(moved),
         "tried: channels last, ms a cell": in_last,
-        "tried: batches of 64, ms a cell": in_parts,
+        "tried: encoder on the whole batch at once, ms a cell": at_once,
         "threads": torch.get_num_threads(),
     }
 
@@ -299,59 +337,90 @@ def main(items: Sequence[str]) -> None:
     path = generate_data(FOLDER.with_suffix(".h5"), DATA, processes=2)
     data = read_data(path)
     rows, held_out = split(data, TRAINING.held_out)
-    janus, seconds = trained(data, FOLDER, MODEL, TRAINING)
-    designer = Designer(janus, Library.of(data, janus, rows))
-    designer.save(FOLDER)
+    models = trainings(data)
     parts: dict[str, Callable[[], Any]] = {
-        "5": lambda: record_speed(designer, data, held_out),
-        "2": lambda: record_round_trip(janus, data, held_out),
-        "3": lambda: record_designs(designer, data, held_out),
-        "4": lambda: record_time(designer, data, held_out),
-        "1": lambda: forward(data, janus, seconds, rows, held_out, "1"),
+        "5": lambda: record_speed(models, data, held_out),
+        "2": lambda: record_round_trip(models, data, held_out),
+        "3": lambda: record_designs(models, data, held_out),
+        "4": lambda: record_time(models[0].designer, data, held_out),
+        "1": lambda: record_reading(models, data, rows, held_out),
     }
     for item in items or parts:
         parts[item]()
 
 
-def record_speed(designer: Designer, data: CellData, held_out: range) -> None:
+def record_reading(models: Sequence[Training], data: CellData, rows: range, held_out: range) -> None:
+    """Item 1."""
+    measured = [{"seed": m.seed, **reading(data, m.designer.model, m.seconds, held_out)} for m in models]
+    errors, seconds = [line["median error"] for line in measured], [m.seconds for m in models]
+    janus = models[0].designer.model
+    baselines = reading_baselines(data, janus.config.properties, seconds, rows, held_out)
+    record.write(
+        "microstructure",
+        "1",
+        claim=f"Properties of held-out cells by Janus: median relative error {np.median(errors):.2%}",
+        measured=measured,
+        target="median at most 2 %, a head of at most 5,000 parameters, training at most 10 minutes",
+        holds=max(errors) <= 0.02 and janus.head_parameters() <= 5000 and max(seconds) <= SECONDS,
+        baselines=baselines,
+        command=COMMAND,
+        seeds=SEEDS,
+        spread=f"{over_seeds(errors, '{:.2%}')}; bootstrap interval over held-out cells in the table",
+    )
+
+
+def record_speed(models: Sequence[Training], data: CellData, held_out: range) -> None:
     """Item 5."""
-    rate = speed(designer, data, held_out)
+    rates = [{"seed": m.seed, **speed(m.designer, data, held_out)} for m in models]
+    times = [rate["times faster than float64"] for rate in rates]
     record.write(
         "microstructure",
         "5",
-        claim="Prediction is {:.0f} times faster than our own solver, 256 cells in one batch".format(
-            rate["times faster than float64"]
-        ),
-        measured=rate,
+        claim=f"Prediction is {np.median(times):.0f} times faster than our own solver, 256 cells in one batch",
+        measured=rates,
         target="prediction at least 1,000 times faster than the solver",
-        holds=rate["times faster than float64"] >= 1000,
+        holds=min(times) >= 1000,
         baselines="the solver is the baseline; microstructure-forward has it beside muSpectre and scikit-fem",
         command=COMMAND,
-        seeds=[0],
-        spread="median of 9 repetitions for the prediction",
+        seeds=SEEDS,
+        spread=f"{over_seeds(times, '{:.0f}')}, prediction (median of 9 repetitions) and solver timed anew for each",
     )
 
 
-def record_round_trip(janus: Janus, data: CellData, held_out: range) -> None:
+def record_round_trip(models: Sequence[Training], data: CellData, held_out: range) -> None:
     """Item 2."""
-    _, pixels = held_out_errors(janus, data, held_out)
+    pixels = [held_out_errors(m.designer.model, data, held_out)[1] for m in models]
     record.write(
         "microstructure",
         "2",
-        claim=f"Cells come back from the latent with {pixels:.2%} of their voxels wrong",
-        measured={"wrong voxels": pixels, "latent numbers per voxel": MODEL["latent"] / 64},
+        claim=f"Cells come back from the latent with {np.median(pixels):.2%} of their voxels wrong",
+        measured=[
+            {"seed": m.seed, "wrong voxels": wrong, "latent numbers per voxel": MODEL["latent"] / 64}
+            for m, wrong in zip(models, pixels, strict=True)
+        ],
         target="below 5 %",
-        holds=pixels < 0.05,
+        holds=max(pixels) < 0.05,
         baselines="published: below 5 %",
         command=COMMAND,
-        seeds=[0],
-        spread=f"mean over {len(held_out)} held-out cells",
+        seeds=SEEDS,
+        spread=f"{over_seeds(pixels, '{:.2%}')}, each a mean over {len(held_out)} held-out cells",
     )
 
 
-def record_designs(designer: Designer, data: CellData, held_out: range) -> None:
+def record_designs(models: Sequence[Training], data: CellData, held_out: range) -> None:
     """Item 3."""
-    found = designs(designer, data, held_out, TARGETS, count=8, targets=100)
+    found = [{"seed": m.seed, **designs(m.designer, data, held_out, TARGETS, count=8, targets=100)} for m in models]
+
+    def reached(one: dict[str, Any]) -> bool:
+        return bool(
+            one["median of the worse property"] <= 0.02
+            and one["designs with both within 5 %"] >= 0.9
+            and one["ms a design (median over targets)"] <= 50
+            and one["refined: median of the worse property"] <= 0.005
+            and one["least distinct designs for a target"] >= 5
+        )
+
+    worse = over_seeds([one["median of the worse property"] for one in found], "{:.2%}")
     record.write(
         "microstructure",
         "3",
@@ -359,15 +428,12 @@ def record_designs(designer: Designer, data: CellData, held_out: range) -> None:
         measured=found,
         target="median at most 2 %, 90 % within 5 %, 50 ms a design, refined at most 0.5 %, at least 5 distinct "
         "(10 % of the voxels over all shifts)",
-        holds=found["median of the worse property"] <= 0.02
-        and found["designs with both within 5 %"] >= 0.9
-        and found["ms a design (median over targets)"] <= 50
-        and found["refined: median of the worse property"] <= 0.005
-        and found["least distinct designs for a target"] >= 5,
+        holds=all(reached(one) for one in found),
         baselines="the nearest known cell is in the table; published: below 3.5 %, 50 ms",
         command=COMMAND,
-        seeds=[1],
-        spread="quantiles over targets in the table; the volume fraction is met to a voxel",
+        seeds=SEEDS,
+        spread=f"median of the worse property: {worse}, the same 100 targets (drawn with seed 1); quantiles over "
+        "targets in the table; the volume fraction is met to a voxel",
     )
 
 

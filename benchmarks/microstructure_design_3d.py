@@ -38,7 +38,7 @@ def main() -> None:
     _, pixels = held_out_errors(janus, data, held_out)
     found = designs(designer, data, held_out, TARGETS, count=8, targets=12)
     ours, others = to_two_percent(designer, data, held_out, TARGETS, targets=4, limit=40, settings=[OPTIMISER])
-    read = forward(data, janus, seconds, rows, held_out, "", networks=((16, 3e-3), (24, 3e-3)))
+    read = forward(data, janus, seconds, rows, held_out, networks=((16, 3e-3), (24, 3e-3)))
     error = read["measured"]["median error"]
     bars = {
         "1, median error at most 2 %": error <= 0.02 and janus.head_parameters() <= 5000 and seconds <= SECONDS,

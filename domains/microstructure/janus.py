@@ -18,6 +18,7 @@ function of each block, averaged, then a separable function of the averages.  A 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from separable.interactions import CanonicalPolyadic
 from separable.layers import Khronos, SeparableLayer
 
 BLOCK = 8  # voxels of a side that share one latent vector
+PART = 1 << 19  # voxels that `predict` reads at a time: what the encoder makes of more leaves the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Janus(nn.Module):
             )
         if self.config.head == "published" and tuple(cells.shape[1:]) != self.config.size:
             raise ValueError(f"cells: expected {self.config.size} voxels, got {tuple(cells.shape[1:])}")
-        latent: Tensor = torch.sigmoid(self.encoder(cells[:, None] - 0.5))
+        latent: Tensor = torch.sigmoid(self.encoder(cells[:, None]))
         return latent
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -139,13 +141,15 @@ class Janus(nn.Module):
     def read(self, latent: Tensor) -> Tensor:
         """Standardised logarithms ``(B, P)`` of the properties, from the squashed latent: the separable head."""
         if self.local is not None:
-            latent = torch.sigmoid(self.local(latent.movedim(1, -1)).flatten(1, -2).mean(1))
+            assert isinstance(self.whole, SeparableLayer)
+            return _at(self.whole, torch.sigmoid(_mean_over_blocks(self.local, latent)))
         found: Tensor = self.whole(latent)
         return found
 
     def predict(self, cells: Tensor) -> Tensor:
         """Properties ``(B, P)`` of cells, in the units of the training data."""
-        return self.physical(self.read(self.encode(cells)))
+        parts = cells.split(max(1, PART // max(1, cells[:1].numel())))
+        return self.physical(self.read(torch.cat([self.encode(part) for part in parts])))
 
     def physical(self, standardised: Tensor) -> Tensor:
         """Properties from standardised logarithms."""
@@ -188,6 +192,20 @@ class Janus(nn.Module):
         return model
 
 
+class _Patches(nn.Module):
+    """A linear map of each patch of ``side`` voxels, less 1/2; the half is taken from the bias, not from every voxel."""
+
+    def __init__(self, dimensions: int, outputs: int, side: int) -> None:
+        super().__init__()
+        self.side, convolution = side, _convolution(dimensions, 1, outputs, stride=side)
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def forward(self, cells: Tensor) -> Tensor:
+        bias = self.bias - self.weight.flatten(1).sum(1) / 2
+        apply = nn.functional.conv2d if cells.ndim == 4 else nn.functional.conv3d
+        return apply(cells, self.weight, bias, self.side)
+
+
 def _convolution(dimensions: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     """A periodic convolution; with a stride it is a patch embedding, whose kernel is the stride."""
     kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
@@ -197,9 +215,24 @@ def _convolution(dimensions: int, inputs: int, outputs: int, kernel: int = 3, st
 
 
 def _encoder(dimensions: int, width: int, latent: int) -> nn.Sequential:
-    """Patches of 4 voxels, one convolution; blocks of 8 voxels, one convolution; the latent."""
+    """From voxels to the latent of blocks of 8.
+
+    In three dimensions over half blocks; in two at once, which takes a quarter of the time and reads as well.
+    """
+    if dimensions == 2:
+        return nn.Sequential(
+            _Patches(dimensions, 2 * width, BLOCK),
+            nn.GELU(),
+            _convolution(dimensions, 2 * width, width, kernel=1),
+            nn.GELU(),
+            _convolution(dimensions, width, width),
+            nn.GELU(),
+            _convolution(dimensions, width, width),
+            nn.GELU(),
+            _convolution(dimensions, width, latent, kernel=1),
+        )
     return nn.Sequential(
-        _convolution(dimensions, 1, width, stride=4),
+        _Patches(dimensions, width, 4),
         nn.GELU(),
         _convolution(dimensions, width, width),
         nn.GELU(),
@@ -209,6 +242,45 @@ def _encoder(dimensions: int, width: int, latent: int) -> nn.Sequential:
         nn.GELU(),
         _convolution(dimensions, 2 * width, latent, kernel=1),
     )
+
+
+def _mean_over_blocks(layer: SeparableLayer, latent: Tensor) -> Tensor:
+    """Mean ``(B, M)`` over the blocks of an additive layer of splines, at a latent ``(B, C, ..)``.
+
+    The layer is linear in the values of its splines: those are averaged, and its coefficients applied once a cell.
+    """
+    values = _spline_values(layer, latent.flatten(2), over_blocks=True)
+    mean: Tensor = values.flatten(1) @ layer.expansion.coefficients[0].flatten(0, 1) @ layer.core
+    return mean if layer.bias is None else mean + layer.bias
+
+
+def _at(layer: SeparableLayer, x: Tensor) -> Tensor:
+    """What a layer of splines gives at ``(B, D)``, by `_spline_values`."""
+    factors = torch.einsum("bdk,dkq->bdq", _spline_values(layer, x), layer.expansion.coefficients[0])
+    found = layer.interaction.contract(factors, layer.core)
+    return found if layer.bias is None else found + layer.bias
+
+
+def _spline_values(layer: SeparableLayer, x: Tensor, over_blocks: bool = False) -> Tensor:
+    """Values ``(B, D, K)`` of quadratic splines at ``(B, D)`` in [0, 1], or their means over blocks at ``(B, D, N)``.
+
+    They are sums of 1, x and the squares of x - t where it is positive, t the breakpoints. With few intervals that is
+    as exact as the recursion, and half its time: a few plain operations where it gathers and scatters.
+    """
+    atom = layer.atoms[0]
+    assert isinstance(atom, BSpline)
+    powers = [x, *(torch.relu(x - start).square() for start in atom.breakpoints[:-1])]
+    if over_blocks:
+        powers = [power.mean(2) for power in powers]
+    return torch.stack([torch.ones_like(powers[0]), *powers], -1) @ _from_powers(atom).to(x)
+
+
+@functools.cache
+def _from_powers(atom: BSpline) -> Tensor:
+    """Matrix ``(K, K)``, float64, by which 1, x, (x - t_0)_+^2, .. make the values of open quadratic splines."""
+    points = torch.linspace(0, 1, atom.size, dtype=torch.float64)
+    squares = [torch.relu(points - start).square() for start in atom.breakpoints[:-1]]
+    return torch.linalg.solve(torch.stack([torch.ones_like(points), points, *squares], -1), atom(points))
 
 
 class _Decoder(nn.Module):
