@@ -113,7 +113,7 @@ class SpanActorCriticPolicy(_Networks, ActorCriticPolicy):
 
     Example:
         >>> from domains.navigation.stable_baselines import WaypointVecEnv
-        >>> model = PPO("SpanPolicy", WaypointVecEnv(4), batch_size=32, n_steps=8, policy_kwargs={"actor": {"pairs": 4}})
+        >>> model = PPO("SpanPolicy", WaypointVecEnv(4), n_steps=16, policy_kwargs={"actor": {"pairs": 4}})
         >>> model.predict(model.env.reset(), deterministic=True)[0].shape
         (4, 2)
     """
