@@ -14,7 +14,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -357,29 +357,39 @@ def _expected_seconds(results: Sequence[dict[str, Any]]) -> float | str:
     return round(sum(share * r["seconds"] for share, r in zip(shares, results, strict=True)) / successes, 2)
 
 
-def draw_curves(named: dict[str, dict[str, Sequence[dict[str, Any]]]], path: Path, title: str) -> None:
-    """Learning curves: a panel for each task, a line for each side, the middle half of the seeds shaded."""
+def draw_curves(
+    named: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]], path: Path, title: str, *, share: bool = True
+) -> None:
+    """Learning curves: a panel for each task, a line for each side, the middle half of the seeds shaded.
+
+    Args:
+        named: Results by task and side.
+        path: Of the picture.
+        title: Above it.
+        share: Whether all panels show success from 0 to 100 %; otherwise each has its own score.
+    """
     columns = min(3, len(named))
     rows = -(-len(named) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.0 * rows + 0.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
+    axes = np.atleast_1d(figure.subplots(rows, columns, sharey=share)).ravel()
     for axis, (task, sides) in zip(axes, named.items(), strict=False):
         for side, results in sides.items():
             length = min(len(result["curve"]) for result in results)
             curves = np.array([[point[:2] for point in result["curve"][:length]] for result in results])
-            steps, success = curves[:, :, 0].mean(0) / 1000, 100 * curves[:, :, 1]
+            steps, success = curves[:, :, 0].mean(0) / 1000, (100 if share else 1) * curves[:, :, 1]
             (line,) = axis.plot(steps, [iqm(column) for column in success.T], label=side)
             axis.fill_between(
                 steps, *np.quantile(success, [0.25, 0.75], axis=0), color=line.get_color(), alpha=0.2, linewidth=0
             )
-        axis.axhline(100 * GOAL, color="grey", linewidth=0.8, linestyle=":")
+        if share:
+            axis.axhline(100 * GOAL, color="grey", linewidth=0.8, linestyle=":")
         axis.set_title(task, fontsize=9)
         axis.set_xlabel("environment steps, thousands")
         axis.legend(fontsize=7)
     for axis in axes[len(named) :]:
         axis.set_visible(False)
     for row in range(rows):
-        axes[row * columns].set_ylabel("success, %")
+        axes[row * columns].set_ylabel("success, %" if share else "score")
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
 

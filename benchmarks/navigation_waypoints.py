@@ -151,8 +151,8 @@ def item_1b() -> None:
         baselines=[row for row in rows if not row["policy"].startswith("SPAN")],
         command="python -m benchmarks.navigation_waypoints 1b",
         seeds=SEEDS,
-        spread=f"95 % bootstrap intervals over 5 seeds (SPAN and MLP 10); 3 learning rates tried by every side on seeds "
-        f"{TUNING_SEEDS} (SPAN and MLP 6 settings)",
+        spread="95 % bootstrap intervals over 5 seeds (SPAN and MLP 10); 3 learning rates tried by every side on seeds "
+        f"{TUNING_SEEDS} (SPAN and MLP: 6 settings)",
     )
 
 

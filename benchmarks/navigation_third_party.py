@@ -1,0 +1,322 @@
+"""Item 4: environments nobody here wrote, separable policies against perceptrons of equal size.
+
+The settings are those of rl-baselines3-zoo, its learning rate and three times it (or a third) tried by both sides.
+``highway-env`` has to be installed (extra ``peers``).
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import PPO, SAC, HerReplayBuffer
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+import domains.navigation.policies
+from benchmarks import record
+from benchmarks.navigation_learning import draw_curves, interval, iqm, picture, trained_parameters
+
+FOLDER = Path("runs/benchmarks/navigation_third_party")
+SEEDS, TUNING_SEEDS = (0, 1, 2, 3, 4), (100,)
+assert domains.navigation.policies  # registers the policies
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A third-party environment and the zoo's settings for it.
+
+    Args:
+        algorithm: Of stable-baselines3.
+        steps: Length of a training; it ends early when the goal is kept for two evaluations and ``stops`` is set.
+        every: Steps between evaluations.
+        goal: Score that counts as solved: return, or share of successes.
+        worlds: Environments side by side.
+        settings: The zoo's.
+        rates: Learning rates that both sides try.
+        network: Sizes of the perceptron.
+        coordinates: Known coordinates of the observation.
+        published: What the zoo or the environment's authors report.
+        environment: Arguments of ``gymnasium.make``.
+        decays: Whether the learning rate falls to nothing.
+        success: Whether the score is the share of successes.
+        stops: Whether a training ends when it has kept the goal.
+    """
+
+    algorithm: type[Any]
+    steps: int
+    every: int
+    goal: float
+    worlds: int
+    settings: dict[str, Any]
+    rates: tuple[float, ...]
+    published: str
+    network: tuple[int, ...] = (64, 64)
+    coordinates: dict[str, Any] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    decays: bool = False
+    success: bool = False
+    stops: bool = False
+    policy: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+TASKS: dict[str, Task] = {
+    "CartPole-v1": Task(
+        PPO,
+        100_000,
+        4096,
+        475.0,
+        8,
+        {"n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20},
+        (1e-3, 3e-3),
+        "500 at 100,000 steps (PPO)",
+        decays=True,
+    ),
+    "Acrobot-v1": Task(
+        PPO,
+        163_840,
+        8192,
+        -100.0,
+        16,
+        {"n_steps": 256, "batch_size": 64, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4},
+        (3e-4, 1e-3),
+        "-73.5 at 1,000,000 steps (PPO)",
+    ),
+    "Pendulum-v1": Task(SAC, 20_000, 1000, -200.0, 1, {}, (1e-3, 3e-3), "-157 at 20,000 steps (SAC, 256 x 256)"),
+    "MountainCarContinuous-v0": Task(
+        SAC,
+        50_000,
+        2000,
+        90.0,
+        1,
+        {
+            "buffer_size": 50_000,
+            "batch_size": 512,
+            "ent_coef": 0.1,
+            "train_freq": 32,
+            "gradient_steps": 32,
+            "gamma": 0.9999,
+            "tau": 0.01,
+            "learning_starts": 0,
+            "use_sde": True,
+        },
+        (3e-4, 1e-3),
+        "94.7 at 50,000 steps (SAC)",
+        stops=True,
+        policy={"log_std_init": -3.67},
+    ),
+    "parking-v0": Task(
+        SAC,
+        20_000,
+        2000,
+        0.9,
+        1,
+        {
+            "replay_buffer_class": HerReplayBuffer,
+            "replay_buffer_kwargs": {"n_sampled_goal": 4, "goal_selection_strategy": "future"},
+            "batch_size": 256,
+            "gamma": 0.95,
+            "learning_starts": 1000,
+        },
+        (1e-3,),
+        "90 % success at 20,000 steps (TQC, 512 x 512 x 512); return -6.8 at 100,000",
+        coordinates={"between": [[[0, 1], [6, 7]]], "vectors": [[2, 3], [8, 9]]},
+        environment={"config": {"add_walls": False}},
+        success=True,
+        stops=True,
+    ),
+}
+
+
+def environments(name: str, count: int, seed: int) -> VecEnv:
+    """Copies of an environment side by side."""
+    if name == "parking-v0":
+        import highway_env  # noqa: F401 - registers it
+    envs = DummyVecEnv([functools.partial(gymnasium.make, name, **TASKS[name].environment) for _ in range(count)])
+    envs.seed(seed)
+    return envs
+
+
+def make_model(name: str, side: str, size: int, rate: float, seed: int) -> BaseAlgorithm:
+    """The untrained model of one side."""
+    task = TASKS[name]
+    if side == "MLP":
+        policy = "MultiInputPolicy" if task.success else "MlpPolicy"
+        kwargs: dict[str, Any] = {"net_arch": [size] * len(task.network)}
+    else:
+        policy, kwargs = "SpanPolicy", {"coordinates": task.coordinates, "actor": {"pairs": size, "singles": size}}
+    model: BaseAlgorithm = task.algorithm(
+        policy,
+        environments(name, task.worlds, 1000 * seed),
+        learning_rate=functools.partial(_falling, rate) if task.decays else rate,
+        seed=seed,
+        device="cpu",
+        policy_kwargs={**kwargs, **task.policy},
+        **task.settings,
+    )
+    return model
+
+
+def _falling(rate: float, remaining: float) -> float:
+    return rate * remaining
+
+
+@functools.cache
+def size_of(name: str, side: str) -> int:
+    """The perceptron's width, or the greatest size of ours with no more parameters."""
+    width = TASKS[name].network[0]
+    if side == "MLP":
+        return width
+    budget = trained_parameters(make_model(name, "MLP", width, 1e-3, 0))
+    size = 1
+    while trained_parameters(make_model(name, side, size + 1, 1e-3, 0)) <= budget:
+        size += 1
+    return size
+
+
+def score(name: str, model: BaseAlgorithm, episodes: int) -> float:
+    """Mean return, or share of successes, of the deterministic policy on episodes of its own."""
+    envs = environments(name, min(episodes, 20), 777_000)
+    observation = envs.reset()
+    n = envs.num_envs
+    total, ended, won = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
+    while not ended.all():
+        action, _ = model.predict(observation, deterministic=True)  # type: ignore[arg-type]
+        observation, reward, done, infos = envs.step(action)
+        total += np.where(ended, 0.0, reward)
+        for i in np.flatnonzero(done & ~ended):
+            won[i] = infos[i].get("is_success", False)
+        ended |= done
+    envs.close()
+    return float(won.mean()) if TASKS[name].success else float(total.mean())
+
+
+class _Watch(BaseCallback):
+    """Evaluates, and ends a training that has kept the goal if the task says so."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.next, self.seconds = name, TASKS[name].every, 0.0
+        self.curve: list[tuple[int, float]] = []
+
+    def _on_step(self) -> bool:
+        task = TASKS[self.name]
+        if self.num_timesteps >= self.next:
+            self.next += task.every
+            started = time.process_time()
+            self.curve.append((self.num_timesteps, score(self.name, self.model, 20)))
+            self.seconds += time.process_time() - started
+            if task.stops and len(self.curve) > 1 and min(s for _, s in self.curve[-2:]) >= task.goal:
+                return False
+        return True
+
+
+def result(name: str, side: str, rate: float, seed: int) -> dict[str, Any]:
+    """The kept result of one training, or the training's."""
+    task = TASKS[name]
+    key = [name, side, rate, seed, size_of(name, side), task.steps, task.every, str(task.settings), task.stops]
+    path = FOLDER / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json"
+    if not path.exists():
+        torch.set_num_threads(1)
+        model = make_model(name, side, size_of(name, side), rate, seed)
+        watch = _Watch(name)
+        started = time.process_time()
+        model.learn(task.steps, callback=watch)
+        seconds = time.process_time() - started - watch.seconds
+        content = {"key": key, "curve": watch.curve, "parameters": trained_parameters(model), "seconds": seconds}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def steps_to(found: dict[str, Any], goal: float) -> float:
+    """Steps at the first evaluation that reaches the goal."""
+    return next((float(steps) for steps, value in found["curve"] if value >= goal), math.inf)
+
+
+def compared(name: str, pool: concurrent.futures.Executor) -> dict[str, list[dict[str, Any]]]:
+    """Both sides, each at the rate that was best for it on the tuning seed."""
+    task = TASKS[name]
+    best = {}
+    tries = [(side, rate, seed) for side in ("SPAN", "MLP") for rate in task.rates for seed in TUNING_SEEDS]
+    if len(task.rates) > 1:
+        results = list(pool.map(result, *zip(*[(name, *one) for one in tries], strict=True)))
+        for side in ("SPAN", "MLP"):
+            scored = [
+                (min(steps_to(found, task.goal), 2 * task.steps), -np.mean([s for _, s in found["curve"]]), rate)
+                for (one, rate, _), found in zip(tries, results, strict=True)
+                if one == side
+            ]
+            best[side] = min(scored)[2]
+    else:
+        best = {"SPAN": task.rates[0], "MLP": task.rates[0]}
+    runs = [(name, side, best[side], seed) for side in best for seed in SEEDS]
+    results = list(pool.map(result, *zip(*runs, strict=True)))
+    return {side: [r for run, r in zip(runs, results, strict=True) if run[1] == side] for side in best}
+
+
+def main() -> None:
+    """Measure and record."""
+    rows, pictures = [], {}
+    processes = int(os.environ.get("PROCESSES", os.cpu_count() or 1))
+    better = []
+    with concurrent.futures.ProcessPoolExecutor(processes) as pool:
+        for name, task in TASKS.items():
+            found = compared(name, pool)
+            pictures[name] = found
+            for side, results in found.items():
+                reached = [min(steps_to(r, task.goal), task.steps) for r in results]
+                final = [r["curve"][-1][1] for r in results]
+                low, high = interval(reached)
+                rows.append(
+                    {
+                        "environment": name,
+                        "algorithm": task.algorithm.__name__ + (" + HER" if task.success else ""),
+                        "policy": side,
+                        "parameters": results[0]["parameters"],
+                        "learning rate": results[0]["key"][2],
+                        "goal": task.goal,
+                        "steps to the goal (IQM)": round(iqm(reached)),
+                        "95 % interval": f"{low:.0f} to {high:.0f}",
+                        "seeds that reached it": f"{sum(steps_to(r, task.goal) < math.inf for r in results)} of 5",
+                        "score at the end (IQM)": round(iqm(final), 3),
+                        "processor s a training": round(float(np.mean([r["seconds"] for r in results])), 1),
+                        "published": task.published,
+                    }
+                )
+                print(rows[-1], flush=True)
+            ours, theirs = (iqm([min(steps_to(r, task.goal), task.steps) for r in found[s]]) for s in ("SPAN", "MLP"))
+            if ours <= theirs:
+                better.append(name)
+    draw_curves(pictures, picture("4"), "Environments of others", share=False)
+    record.write(
+        "navigation",
+        "4",
+        claim=f"Environments of others: the goal in no more steps than the MLP of equal size in {len(better)} of "
+        f"{len(TASKS)} ({', '.join(better)})",
+        measured=[row for row in rows if row["policy"] == "SPAN"],
+        target="the same comparison, with published values beside it; no later than the MLP everywhere",
+        holds=len(better) == len(TASKS),
+        baselines=[row for row in rows if row["policy"] == "MLP"],
+        command="python -m benchmarks.navigation_third_party",
+        seeds=SEEDS,
+        spread="95 % bootstrap intervals over 5 seeds; both sides try the same learning rates on one other seed; "
+        "a training that fails counts its whole length",
+    )
+
+
+if __name__ == "__main__":
+    main()
