@@ -153,7 +153,7 @@ def main(cleaning: SketchConfig, training: StressTraining, keep: bool) -> None:
     cleaner, seconds = spent(lambda: train_cleaner(cells, janus, cleaning, run=run, progress=False))
     clean = cleaner.clean(sketches)
     with torch.no_grad():
-        draft = (cleaner.decoder(torch.sigmoid(cleaner.encoder(sketches[:, None] - 0.5)))[:, 0] > 0).float()
+        draft = (cleaner.decoder(torch.sigmoid(cleaner.encoder(sketches[:, None])))[:, 0] > 0).float()
     shown, original = drawings(cells, 200, cleaning.seed + 1)
     width = min((3, 5, 7), key=lambda w: float((thresholded(shown / 255, w) != original).float().mean()))
     median = thresholded(sketches, width)

@@ -19,7 +19,6 @@ from domains.navigation.stable_baselines import WaypointVecEnv
 
 STEPS = {"ppo": 4096, "sac": 2048}
 REPETITIONS, TARGET = 9, 1.3
-BATCH_256 = {"ppo": {"learning_rate": 3e-3, "batch_size": 256}, "sac": SETTINGS["sac"][1]}
 
 
 def milliseconds(algorithm: str, sizes: dict[str, int]) -> dict[str, list[float]]:
@@ -27,7 +26,7 @@ def milliseconds(algorithm: str, sizes: dict[str, int]) -> dict[str, list[float]
     options = WaypointOptions(**dict(BODY))
     models = {}
     for side, size in sizes.items():
-        setting = tuple(sorted(BATCH_256[algorithm].items()))
+        setting = tuple(sorted(SETTINGS[algorithm][1].items()))
         run = Run(side, algorithm, size, BODY, 1, 1, setting, 0)
         worlds = {"ppo": 16, "sac": 8}[algorithm]
         models[side] = run.model(WaypointVecEnv(worlds, options)).learn(1024)

@@ -20,7 +20,7 @@ def main() -> None:
         steps, every, _ = LENGTHS["ppo", frame]
         for budget in BUDGETS:
             for rate in RATES:
-                setting = tuple(sorted({"learning_rate": rate, "batch_size": 256}.items()))
+                setting = (("learning_rate", rate),)
                 row: dict[str, Any] = {"frame": frame, "parameters, at most": budget, "learning rate": rate}
                 for side in ("SPAN", "MLP"):
                     size = fitting_size(side, "ppo", options, budget)
