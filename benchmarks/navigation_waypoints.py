@@ -151,8 +151,8 @@ def item_1b() -> None:
         baselines=[row for row in rows if not row["policy"].startswith("SPAN")],
         command="python -m benchmarks.navigation_waypoints 1b",
         seeds=SEEDS,
-        spread="95 % bootstrap intervals over 5 seeds (body frame, SPAN and MLP: 10); 3 learning rates tried by every side on seeds "
-        f"{TUNING_SEEDS}",
+        spread="95 % bootstrap intervals over 5 seeds (body frame, SPAN and MLP: 10); 3 learning rates tried by every "
+        f"side on seeds {TUNING_SEEDS}",
     )
 
 

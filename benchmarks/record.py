@@ -1,7 +1,8 @@
 """The record of one measured claim, and RESULTS.md made from all records.
 
 A record is ``results/<area>-<item>.json``; its keys are the arguments of `write` and what the machine adds. RESULTS.md
-is generated from the records and from nothing else, so no number in it was typed.
+is generated from the records and from nothing else, so no number in it was typed; a picture of the same name is shown
+below its record.
 """
 
 import json
@@ -115,6 +116,8 @@ def publish(destination: Path = HERE.parent / "RESULTS.md") -> None:
         lines.append("")
         for item, content in contents.items():
             lines += _section(title, item, content)
+            if (RESULTS / f"{area}-{item}.png").exists():
+                lines += [f"![{title} {item}](benchmarks/results/{area}-{item}.png)", ""]
     destination.write_text("\n".join(lines).rstrip() + "\n")
 
 
