@@ -140,8 +140,8 @@ def main() -> None:
     record.write(
         "navigation",
         "latency",
-        claim=f"a quadratic policy of {ours[0]['parameters']} parameters acts in {ours[0]['numpy, us']:.0f} us by numpy "
-        f"alone and {ours[0]['onnxruntime, us']:.0f} us by onnxruntime on one core, where model.predict takes "
+        claim=f"a quadratic policy of {ours[0]['parameters']} parameters acts in {ours[0]['numpy, us']:.0f} us by "
+        f"numpy alone and {ours[0]['onnxruntime, us']:.0f} us by onnxruntime on one core, where model.predict takes "
         f"{ours[0]['model.predict, us']:.0f} us; the perceptron with 64 x 64 units takes "
         f"{theirs[0]['numpy, us']:.0f}, {theirs[0]['onnxruntime, us']:.0f} and "
         f"{theirs[0]['model.predict, us']:.0f} us",

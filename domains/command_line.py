@@ -6,7 +6,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-DOMAINS = {"microstructure": ("generate", "solve", "train", "design", "sketch")}
+DOMAINS = {
+    "microstructure": ("generate", "solve", "train", "design", "sketch"),
+    "navigation": ("train", "evaluate", "render", "inspect", "export"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         tyro.cli(function, prog=f"separable {domain} {verb}", args=given[2:])
-    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as refused:
+    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, ImportError) as refused:
         print(f"separable {domain} {verb}: {refused}", file=sys.stderr)
         return 1
     return 0

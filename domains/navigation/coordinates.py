@@ -75,17 +75,26 @@ class Coordinates:
         return n_inputs + sum(n + 1 for n in lengths) + 2 * len(self.angles)
 
     def names(self, inputs: Sequence[str]) -> list[str]:
-        """A name for each coordinate, from names of the observation's entries."""
+        """A name for each coordinate, from names of the observation's entries.
+
+        Example:
+            >>> Coordinates(vectors=((0, 1),)).names(["next x", "next y"])[2:]
+            ['length of next', 'direction of next x', 'direction of next y']
+        """
         found = list(inputs)
-        for group in self._groups(inputs):
-            found += [f"length of {group[0]}..", *(f"direction of {name}" for name in group)]
+        for label, group in self._groups(inputs):
+            found += [f"length of {label}", *(f"direction of {name}" for name in group)]
         for i in self.angles:
             found += [f"cos {inputs[i]}", f"sin {inputs[i]}"]
         return found
 
-    def _groups(self, inputs: Sequence[str]) -> list[list[str]]:
-        vectors = [[inputs[i] for i in v] for v in self.vectors]
-        return vectors + [[f"{inputs[j]} - {inputs[i]}" for i, j in zip(*pair, strict=True)] for pair in self.between]
+    def _groups(self, inputs: Sequence[str]) -> list[tuple[str, list[str]]]:
+        """A label and the names of the components of every vector."""
+        groups = [(_shared([inputs[i] for i in v]), [inputs[i] for i in v]) for v in self.vectors]
+        for start, end in self.between:
+            label = f"{_shared([inputs[i] for i in end])} - {_shared([inputs[i] for i in start])}"
+            groups.append((label, [f"{inputs[j]} - {inputs[i]}" for i, j in zip(start, end, strict=True)]))
+        return groups
 
     @classmethod
     def of_waypoints(cls, options: WaypointOptions) -> Coordinates:
@@ -98,6 +107,13 @@ class Coordinates:
         """
         d = options.dimensions
         return cls(vectors=(tuple(range(d)), tuple(range(d, 2 * d))))
+
+
+def _shared(names: Sequence[str]) -> str:
+    """What names begin with alike, or the first one's with dots."""
+    first, last = min(names), max(names)
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:n].rstrip(" (_[") or f"{names[0]}.."
 
 
 class KnownCoordinates(nn.Module):

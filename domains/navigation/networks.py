@@ -164,14 +164,18 @@ class QuadraticFeatures(Features):
         z = self.known(x)
         if self.learned is None:
             return z
-        u = self.learned(z)
-        if self.splines is not None:
-            factors = self.splines.factors(u)
-            assert isinstance(factors, Tensor)
-            u = factors[..., 0]
+        u = self.carried(self.learned(z))
         m, k = self.sizes.pairs, self.sizes.singles
         a, b, c = u.split([m, m, k], 1)
         return torch.cat([a * b, c, z], 1) if self.sizes.linear else torch.cat([a * b, c], 1)
+
+    def carried(self, u: Tensor) -> Tensor:
+        """Learned coordinates ``(B, 2 pairs + singles)`` in (-1, 1), each through its own function f."""
+        if self.splines is None:
+            return u
+        factors = self.splines.factors(u)
+        assert isinstance(factors, Tensor)
+        return factors[..., 0]
 
     def refine(self) -> None:
         """Double the splines' intervals; the features stay the same, to rounding. Optimisers have to be made anew."""

@@ -63,9 +63,10 @@ class Report:
         self._parts.append(f"<div class=wide><table><tr>{head}</tr>{body}</table></div>")
 
     def picture(self, file: Path, description: str) -> None:
-        """A PNG file, embedded, with a description for those who cannot see it."""
+        """A PNG or GIF file, embedded, with a description for those who cannot see it."""
         data = base64.b64encode(file.read_bytes()).decode()
-        self._parts.append(f'<p><img alt="{html.escape(description)}" src="data:image/png;base64,{data}"></p>')
+        kind = file.suffix.removeprefix(".")
+        self._parts.append(f'<p><img alt="{html.escape(description)}" src="data:image/{kind};base64,{data}"></p>')
 
     def html(self) -> str:
         """The page."""

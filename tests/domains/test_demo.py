@@ -51,3 +51,12 @@ def test_designed_cells_are_shown_with_the_solvers_values(tmp_path) -> None:
     assert refined == pytest.approx(logged["greatest distance after refinement"], rel=1e-4)
     assert refined < 0.5 * logged["greatest distance from a target"]
     assert report.html().count("data:image/png") == 1
+
+
+def test_flights_are_in_the_report(tmp_path) -> None:
+    run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
+    demo.fly_waypoints(run, report, steps=2_048)
+    (row,) = run.metrics()
+    assert [training["policy"] for training in row["trainings"]] == ["SpanPolicy", "MlpPolicy"]
+    page = report.html()
+    assert page.count("data:image/gif") == page.count("data:image/png") == 1

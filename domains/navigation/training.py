@@ -1,0 +1,441 @@
+"""Training of a policy on waypoint worlds with stable-baselines3: settings, progress, evaluations, resumption.
+
+A run folder holds, beside what `separable.training.RunFolder` writes,
+
+::
+
+    policy.safetensors        the best policy so far, which `saved.load_policy` reads together with config.json
+    last.safetensors          the last one
+    checkpoint.safetensors    everything that an interrupted run needs to go on (`checkpoint`)
+    best.zip                  the best model in the form of stable-baselines3, written at the end
+    figures/learning_curve.png
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import VecEnv
+from tqdm import tqdm
+
+from domains.navigation.checkpoint import restore, store
+from domains.navigation.coordinates import Coordinates
+from domains.navigation.evaluation import evaluate
+from domains.navigation.networks import PublishedSpan, QuadraticNetwork
+from domains.navigation.options import WaypointOptions
+from domains.navigation.policies import parameter_count
+from domains.navigation.saved import read_tensors, write_tensors
+from domains.navigation.stable_baselines import WaypointVecEnv
+from separable.training import RunFolder
+
+_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "sac": SAC, "td3": TD3, "dqn": DQN}
+_RATES = {"ppo": 1e-2, "a2c": 3e-3, "sac": 3e-3, "td3": 1e-3, "dqn": 1e-3}
+_ROLLOUTS = {"ppo": 64, "a2c": 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How a policy is trained.
+
+    Args:
+        algorithm: PPO and A2C take any actions, SAC and TD3 commands, DQN the numbers of a table (``discrete``).
+        policy: Our separable network, stable-baselines3's multilayer perceptron, or the published SPAN.
+        options: The worlds; their fields are settings of their own on the command line.
+        pairs: Products of two learned coordinates in our network.
+        singles: Learned coordinates that enter our network alone.
+        atoms: What a learned coordinate of our network is carried through.
+        hidden: Widths of the perceptron's layers.
+        rank: Modes of the published network.
+        steps: Steps of a world in all; on-policy methods finish the last rollout.
+        worlds: Number of worlds that fly side by side.
+        learning_rate: At the start; None takes one that suits the algorithm.
+        decay: Whether the learning rate falls to 0 in a straight line.
+        rollout: Steps of each world between two updates, PPO (64 if None) and A2C (8).
+        batch: Transitions in a step of the optimiser; A2C takes them all.
+        epochs: Times that PPO goes through a rollout.
+        gamma: Discount per step.
+        gae_lambda: Of generalised advantage estimation, PPO and A2C.
+        entropy: Weight of the entropy bonus, PPO and A2C.
+        deviation: Standard deviation of the actions: at the start for PPO and A2C, throughout for TD3.
+        buffer: Transitions that SAC, TD3 and DQN remember.
+        warmup: Steps with random actions before those learn.
+        updates: Steps of their optimiser for each step of all worlds; None makes as many as there are worlds.
+        evaluate_every: Steps between evaluations, each of which also saves; None makes 20 of them.
+        episodes: Episodes of an evaluation.
+        seed: Of worlds, start values and actions.
+
+    Raises:
+        ValueError: If a field is out of its range or does not go with another; both are named.
+
+    Example:
+        >>> TrainConfig(algorithm="dqn")
+        Traceback (most recent call last):
+        ValueError: TrainConfig: dqn needs options with discrete=True; got discrete=False
+    """
+
+    algorithm: Literal["ppo", "a2c", "sac", "td3", "dqn"] = "ppo"
+    policy: Literal["span", "mlp", "published"] = "span"
+    options: WaypointOptions = dataclasses.field(default_factory=WaypointOptions)
+    pairs: int = 5
+    singles: int = 5
+    atoms: Literal["tanh", "spline"] = "tanh"
+    hidden: tuple[int, ...] = (64, 64)
+    rank: int = 8
+    steps: int = 40_000
+    worlds: int = 16
+    learning_rate: float | None = None
+    decay: bool = True
+    rollout: int | None = None
+    batch: int = 128
+    epochs: int = 10
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    entropy: float = 0.0
+    deviation: float = 1.0
+    buffer: int = 100_000
+    warmup: int = 1_000
+    updates: int | None = None
+    evaluate_every: int | None = None
+    episodes: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._one_of("algorithm", tuple(_ALGORITHMS))
+        self._one_of("policy", ("span", "mlp", "published"))
+        whole = ["rank", "steps", "worlds", "batch", "epochs", "buffer", "episodes"]
+        whole += [name for name in ("rollout", "evaluate_every", "updates") if getattr(self, name) is not None]
+        for name in whole:
+            self._at_least(name, 1)
+        for name in ("pairs", "singles", "warmup", "seed"):
+            self._at_least(name, 0)
+        if not all(isinstance(width, int) and width > 0 for width in self.hidden):
+            self._wrong("hidden", "positive whole numbers", self.hidden)
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            self._wrong("learning_rate", "a finite number greater than 0, or None", self.learning_rate)
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                self._wrong(name, "a number from 0 to 1", getattr(self, name))
+        for name, least in (("entropy", "at least 0"), ("deviation", "greater than 0")):
+            value = getattr(self, name)
+            if not (0 <= value < math.inf) or (name == "deviation" and value == 0):
+                self._wrong(name, f"a finite number {least}", value)
+        if self.algorithm == "dqn" and not self.options.discrete:
+            raise ValueError("TrainConfig: dqn needs options with discrete=True; got discrete=False")
+        if self.algorithm in ("sac", "td3") and self.options.discrete:
+            raise ValueError(f"TrainConfig: {self.algorithm} needs options with discrete=False; got discrete=True")
+        if self.algorithm == "ppo" and self.horizon * self.worlds < 2:
+            raise ValueError("TrainConfig: ppo needs rollout * worlds of at least 2; got 1")
+        QuadraticNetwork(self.pairs, self.singles, atoms=self.atoms)  # says what is wrong with them
+
+    def _one_of(self, name: str, known: tuple[str, ...]) -> None:
+        if getattr(self, name) not in known:
+            self._wrong(name, "one of " + ", ".join(known), getattr(self, name))
+
+    def _at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            self._wrong(name, f"a whole number of at least {least}", value)
+
+    def _wrong(self, name: str, expected: str, value: object) -> None:
+        raise ValueError(f"TrainConfig: {name} is {expected}; got {value!r}")
+
+    @property
+    def every(self) -> int:
+        """Steps between evaluations."""
+        return self.evaluate_every or max(1, self.steps // 20)
+
+    @property
+    def horizon(self) -> int:
+        """Steps of each world between two updates of PPO and A2C."""
+        return self.rollout or _ROLLOUTS.get(self.algorithm, 1)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at the start."""
+        return self.learning_rate or _RATES[self.algorithm]
+
+    def changed(self, **changes: Any) -> TrainConfig:
+        """These settings with some fields replaced."""
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> TrainConfig:
+        """Settings from plain data, such as what JSON holds; the inverse of ``dataclasses.asdict``.
+
+        Raises:
+            ValueError: If a field does not exist or is wrong.
+
+        Example:
+            >>> TrainConfig.of({"steps": 10, "options": {"wind": 1.0}}).options.wind
+            1.0
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in data:
+            if name not in known:
+                raise ValueError(f"TrainConfig: expected fields among {', '.join(known)}; got {name!r}")
+        options = WaypointOptions().changed(**data.get("options", {}))
+        return cls(**{**data, "options": options, "hidden": tuple(data.get("hidden", (64, 64)))})
+
+    def mlp_of_equal_size(self) -> TrainConfig:
+        """The same training of a perceptron with two equal hidden layers and as many parameters as near as can be.
+
+        Example:
+            >>> TrainConfig().mlp_of_equal_size().hidden
+            (11, 11)
+        """
+        wanted = parameter_count(make_model(self.changed(buffer=1)).policy)
+        width, best = 1, (math.inf, 1)
+        while True:
+            model = make_model(self.changed(policy="mlp", hidden=(width, width), buffer=1))
+            count = parameter_count(model.policy)
+            best = min(best, (abs(count - wanted), width))
+            if count >= wanted:
+                return self.changed(policy="mlp", hidden=(best[1], best[1]))
+            width += 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Falling:
+    """A learning rate that falls to 0, as a function of the share of training that remains."""
+
+    rate: float
+
+    def __call__(self, remaining: float) -> float:
+        return self.rate * max(remaining, 1e-3)
+
+
+def make_model(config: TrainConfig, env: VecEnv | None = None, device: str = "cpu") -> BaseAlgorithm:
+    """An untrained model of stable-baselines3.
+
+    Args:
+        config: The settings.
+        env: The worlds; one of its own by default, for a model that is only to fly.
+        device: Where it trains; networks this small are fastest on a CPU.
+
+    Example:
+        >>> parameter_count(make_model(TrainConfig()).policy)
+        494
+    """
+    if env is None:
+        env = WaypointVecEnv(1, config.options)
+    c = config
+    kwargs: dict[str, Any] = {}
+    if c.policy == "mlp":
+        kwargs["net_arch"] = [*c.hidden]
+    elif c.policy == "published":
+        kwargs["actor"] = PublishedSpan(rank=c.rank)
+    else:
+        kwargs["coordinates"] = Coordinates.of_waypoints(c.options)
+        kwargs["actor"] = QuadraticNetwork(c.pairs, c.singles, atoms=c.atoms)
+    settings: dict[str, Any] = {"gamma": c.gamma}
+    if c.algorithm in _ROLLOUTS:
+        settings |= {"n_steps": c.horizon, "gae_lambda": c.gae_lambda, "ent_coef": c.entropy}
+        if not c.options.discrete:
+            kwargs["log_std_init"] = math.log(c.deviation)
+        if c.algorithm == "ppo":
+            n = c.horizon * env.num_envs
+            # stable-baselines3 warns of batches that do not divide the rollout: the last one would be smaller.
+            parts = max(1, round(n / c.batch))
+            while n % parts:
+                parts -= 1
+            settings |= {"batch_size": n // parts, "n_epochs": c.epochs}
+    else:
+        settings |= {"buffer_size": c.buffer, "learning_starts": c.warmup, "batch_size": c.batch}
+        settings |= {"train_freq": 1, "gradient_steps": c.updates or -1}
+    if c.algorithm == "td3":
+        n_actions = int(np.prod(env.action_space.shape or (1,)))
+        settings["action_noise"] = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, c.deviation))
+    return _ALGORITHMS[c.algorithm](
+        "MlpPolicy" if c.policy == "mlp" else "SpanPolicy",
+        env,
+        learning_rate=_Falling(c.rate) if c.decay else c.rate,
+        policy_kwargs=kwargs,
+        seed=c.seed,
+        device=device,
+        **settings,
+    )
+
+
+def train(
+    config: TrainConfig,
+    run: RunFolder | None = None,
+    *,
+    progress: bool = True,
+    device: str = "cpu",
+    each: Callable[[dict[str, Any]], None] | None = None,
+) -> BaseAlgorithm:
+    """Train a policy; a run that was interrupted goes on from its last evaluation.
+
+    On one machine with one number of threads the resumed run is the run that was not interrupted, to the last bit: the
+    checkpoint holds parameters, optimisers, the replay buffer, the worlds and the states of the random numbers.
+
+    Args:
+        config: The settings.
+        run: The folder that gets measurements, policies and checkpoints; without one only the model is left.
+        progress: Whether to show a bar with the time left.
+        device: Where to train.
+        each: Called with each evaluation: ``step``, ``seconds``, whether it is the ``best``, and the fields of
+            `evaluation.Evaluation`.
+
+    Returns:
+        The model with the parameters of the best evaluation: greatest success, then greatest return.
+
+    Raises:
+        FloatingPointError: The parameters stopped being finite; policies and checkpoint are those from before.
+
+    Example:
+        >>> model = train(TrainConfig(steps=512, worlds=8, episodes=5), progress=False)
+        >>> model.num_timesteps
+        512
+    """
+    env = WaypointVecEnv(config.worlds, config.options)
+    model = make_model(config, env, device)
+    best: dict[str, Any] = {}
+    if run is not None and (run.path / "checkpoint.safetensors").exists():
+        best = restore(model, run.path / "checkpoint.safetensors")
+    done = model.num_timesteps
+    watch = _Watch(config, run, best, progress, each)
+    if done < config.steps:
+        try:
+            model.learn(config.steps - done, watch, log_interval=None, reset_num_timesteps=done == 0)  # type: ignore[arg-type]
+        except ValueError as error:  # torch refuses a distribution of NaN before we look
+            if _finite(model):
+                raise
+            raise _diverged(model) from error
+        finally:
+            watch.bar.close()
+        watch.look()
+    model.policy.load_state_dict(watch.kept if run is None else read_tensors(run.path / "policy.safetensors"))
+    if run is not None:
+        _finish(run, model)
+    return model
+
+
+class _Watch(BaseCallback):
+    """Between two updates: evaluate, log, keep the best, save."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: RunFolder | None,
+        best: dict[str, Any],
+        progress: bool,
+        each: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        super().__init__()
+        self.config, self.run, self.best, self.each = config, run, best, each
+        self.kept: dict[str, torch.Tensor] = {}
+        self.next, self.started = 0, time.perf_counter()
+        self.bar = tqdm(total=config.steps, disable=not progress, unit="step")
+
+    def _on_training_start(self) -> None:
+        done = self.num_timesteps
+        self.bar.update(done - self.bar.n)
+        self.next = 0 if done == 0 else self._after(done)
+
+    def _after(self, step: int) -> int:
+        return (step // self.config.every + 1) * self.config.every
+
+    def _on_rollout_start(self) -> None:
+        if self.model.num_timesteps >= self.next:
+            self.look()
+
+    def _on_step(self) -> bool:
+        self.bar.update(min(self.num_timesteps, self.config.steps) - self.bar.n)
+        return True
+
+    def look(self) -> None:
+        """Evaluate the model as it is."""
+        model, config = self.model, self.config
+        step = model.num_timesteps
+        if not _finite(model):
+            raise _diverged(model)
+        self.next = self._after(step)
+        found = evaluate(model, config.options, config.episodes)
+        score = [found.success, found.returned]
+        tensors = {name: value.detach().clone() for name, value in model.policy.state_dict().items()}
+        better = score > self.best.get("score", [])
+        if better:
+            self.best, self.kept = {"score": score, "step": step}, tensors
+        self.bar.set_postfix_str(f"success {found.success:.0%}")
+        seconds = round(time.perf_counter() - self.started, 2)
+        row = {"step": step, "seconds": seconds, "best": better, **dataclasses.asdict(found)}
+        if self.each is not None:
+            self.each(row)
+        if self.run is None:
+            return
+        if better:
+            write_tensors(tensors, self.run.path / "policy.safetensors")
+        write_tensors(tensors, self.run.path / "last.safetensors")
+        self.run.log(**row)
+        store(model, self.run.path / "checkpoint.safetensors", self.best)
+
+
+def learning_curve(run: RunFolder) -> list[dict[str, Any]]:
+    """The evaluations of a run by step; an evaluation that was repeated after an interruption counts once."""
+    rows = {row["step"]: row for row in run.metrics() if "success" in row and "step" in row}
+    return [rows[step] for step in sorted(rows)]
+
+
+def draw_learning_curves(curves: dict[str, list[dict[str, Any]]]) -> Any:
+    """A figure of success over steps, with 95 % intervals, and of the time of the successful.
+
+    Args:
+        curves: Rows with ``step``, ``success``, ``low``, ``high`` and ``flight_time``, by name.
+
+    Example:
+        >>> rows = [{"step": 0, "success": 0.0, "low": 0.0, "high": 0.1, "flight_time": None}]
+        >>> len(draw_learning_curves({"span": rows}).axes)
+        2
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, rows in curves.items():
+        steps = [row["step"] for row in rows]
+        (line,) = left.plot(steps, [row["success"] for row in rows], marker=".", label=name)
+        left.fill_between(
+            steps, [row["low"] for row in rows], [row["high"] for row in rows], color=line.get_color(), alpha=0.15, lw=0
+        )
+        # The mean time of a few lucky episodes says nothing.
+        told = [row for row in rows if row["flight_time"] is not None and row["success"] >= 0.1]
+        right.plot(
+            [row["step"] for row in told], [row["flight_time"] for row in told], marker=".", color=line.get_color()
+        )
+    left.set(ylim=(-0.02, 1.02), xlabel="steps of a world", ylabel="share that reaches every waypoint")
+    right.set(xlabel="steps of a world", ylabel="mean time of those, s")
+    right.set_xlim(left.get_xlim())
+    figure.legend(loc="outside upper center", ncols=len(curves), frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _finish(run: RunFolder, model: BaseAlgorithm) -> None:
+    temporary = run.path / ".best.part.zip"
+    model.save(temporary)
+    temporary.replace(run.path / "best.zip")
+    run.figure("learning_curve", draw_learning_curves({run.path.name: learning_curve(run)}))
+
+
+def _finite(model: BaseAlgorithm) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in model.policy.parameters())
+
+
+def _diverged(model: BaseAlgorithm) -> FloatingPointError:
+    return FloatingPointError(
+        f"train: the policy's parameters are no longer finite after {model.num_timesteps} steps; the best policy until "
+        "then is kept; try a smaller learning_rate in another folder"
+    )
