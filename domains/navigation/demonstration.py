@@ -36,7 +36,7 @@ def flights(path: Path, episodes: int = 20, shown: int = 4) -> dict[str, dict[st
     return found
 
 
-def trainings(steps: int = 20_000) -> tuple[dict[str, Evaluation], dict[str, float], Any]:
+def trainings(steps: int = 24_000) -> tuple[dict[str, Evaluation], dict[str, float], Any]:
     """Train our policy and a perceptron with as many parameters with the same settings and seed.
 
     Args:
