@@ -214,7 +214,7 @@ def of_the_data() -> list[dict[str, Any]]:
 def main() -> None:
     """Measure and record."""
     data_file()
-    rows, bars = [], {}
+    rows, gaps = [], {}
     for method in STEPS:
         for budget in BUDGETS:
             found = compared(method, budget)
@@ -223,19 +223,17 @@ def main() -> None:
                 ours, theirs = (iqm([r["success"] for r in found[side][share]]) for side in ("SPAN", "MLP"))
                 name = f"{method}, {budget} parameters, {share:.0%} of the data"
                 if share in TARGETED:
-                    bars[name] = ours >= theirs
+                    gaps[name] = theirs - ours
                 print(f"{name}: SPAN {ours:.1%}, MLP {theirs:.1%}", flush=True)
-    missed = [name for name, held in bars.items() if not held]
+    missed = [name for name, gap in gaps.items() if gap > 0]
+    found_out = "reached with both methods and sizes"
+    if missed:
+        found_out = f"not reached, by at most {100 * max(gaps.values()):.1f} points: {'; '.join(missed)}"
     record.write(
         "navigation",
         "6",
-        claim="Learning from an expert's flights alone, separable policies succeed at least as often as perceptrons of "
-        "equal size; "
-        + (
-            f"not reached: {'; '.join(missed)}"
-            if missed
-            else "at 10 % and 100 % of the data, with both methods and sizes"
-        ),
+        claim="Learning from 10 % or 100 % of an expert's flights alone, separable policies succeed at least as often "
+        f"as perceptrons of equal size: {found_out}",
         measured=[line for line in rows if line["policy"] == "SPAN"],
         target="success of SPAN at least the MLP's at both shares of the data, 10 % and 100 % (a published claim on "
         "expert data is 6.7 times)",
