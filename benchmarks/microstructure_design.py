@@ -168,9 +168,12 @@ def forward(
 
 
 def designs(
-    designer: Designer, data: CellData, held_out: range, names: Sequence[str], count: int, targets: int
+    designer: Designer, data: CellData, held_out: range, names: Sequence[str], count: int, targets: int, **options: int
 ) -> dict[str, Any]:
-    """Item 3: designs for the properties of held-out cells, solved; the first of each is refined by the adjoint."""
+    """Item 3: designs for the properties of held-out cells, solved; the first of each is refined by the adjoint.
+
+    The options are those of `Designer.design`.
+    """
     values = read_properties(data.columns, names)
     fractions = data.columns["volume_fraction"]
     generator = torch.Generator().manual_seed(1)
@@ -180,7 +183,7 @@ def designs(
     for index in chosen.tolist():
         wanted = dict(zip(names, values[index].tolist(), strict=True))
         start = time.perf_counter()
-        found = designer.design(wanted, volume_fraction=float(fractions[index]), count=count)
+        found = designer.design(wanted, volume_fraction=float(fractions[index]), count=count, **options)
         milliseconds.append(1e3 * (time.perf_counter() - start) / len(found))
         achieved = read_properties(designer.library.materials.solve(found.cells), names)
         off = (achieved / values[index] - 1).abs()

@@ -7,7 +7,8 @@ From many known cells near the targets at once, Gauss-Newton steps of least norm
 where p is read *through the decoded cell*, p = read(encode(soft(decode(q)))), so that the latent stays one that
 decodes to a cell with its properties; ``through="head"`` reads the latent alone, the published inversion.  A start is a
 cell whose properties a solver has found, so the model's error there is known and is subtracted all the way: the model
-is trusted for differences only.  The designs are thresholded, read again, and the best distinct ones are returned.
+is trusted for differences only, of properties and of the picture: what the way through the latent gets wrong of the
+start is put back.  The designs are thresholded, read again, and the best distinct ones are returned.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from domains.microstructure.janus import Janus
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.reachable import physical_bounds
+from domains.microstructure.train import axis_orders
+
+RESTORED = 0.2  # logits of a voxel of the start that the decoder got wrong; more was measured to be worse, as was less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +103,16 @@ class Designer:
         self.model, self.library = model.eval(), library
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        self.known = model.standardised(library.values)
+        # A known cell is known with its axes in any other order, too: row k N + i is cell i in order k.
+        size = model.config.size
+        turns = axis_orders(model.config.properties, len(size))
+        self.turns = [(order, places) for order, places in turns if tuple(size[axis] for axis in order) == size]
+        self.known = model.standardised(torch.cat([library.values[:, places] for _, places in self.turns]))
+        self.fractions = library.fractions.repeat(len(self.turns))
         self._usual: dict[tuple[int, ...], float] = {}  # how near known cells are to each other, by properties
         with torch.no_grad():
-            read = [model.read(model.encode(part.float())) for part in library.cells.split(256)]
+            parts = torch.arange(len(self.known)).split(256)
+            read = [model.read(model.encode(self._turned(part))) for part in parts]
         self.offsets = self.known - torch.cat(read)
 
     def save(self, folder: str | Path) -> None:
@@ -208,7 +218,7 @@ class Designer:
         warnings = self._far_from_known(wanted, places, volume_fraction)
         if images is None:
             chosen = self._near(wanted, places, volume_fraction, starts or 4 * count)
-            cells, offsets = self.library.cells[chosen].float(), self.offsets[chosen]
+            cells, offsets = self._turned(chosen), self.offsets[chosen]
         else:
             cells, offsets = images.float(), torch.zeros(len(images), len(names))
             if image_values is not None:
@@ -234,28 +244,36 @@ class Designer:
     def _standard(self, values: Tensor, places: Sequence[int]) -> Tensor:
         return (torch.log(values.float()) - self.model.centre[list(places)]) / self.model.spread[list(places)]
 
+    def _turned(self, rows: Tensor) -> Tensor:
+        """The known cells ``(B, n_1, ..)`` of the given rows, in their orders of the axes."""
+        cells = [
+            self.library.cells[row % len(self.library)].permute(self.turns[row // len(self.library)][0])
+            for row in rows.tolist()
+        ]
+        return torch.stack(cells).float()
+
     def _coordinates(self, places: Sequence[int], with_fraction: bool) -> Tensor:
         """Properties of the known cells, and their volume fraction if asked, in standard deviations ``(N, T)``."""
         known = self.known[:, list(places)]
         if not with_fraction:
             return known
-        fractions = self.library.fractions
+        fractions = self.fractions
         return torch.cat([known, ((fractions - fractions.mean()) / fractions.std())[:, None]], 1)
 
     def _distances(self, wanted: Tensor, places: Sequence[int], fraction: float | None) -> Tensor:
         """Distance of every known cell from the targets, in standard deviations."""
         if fraction is not None:
-            fractions = self.library.fractions
+            fractions = self.fractions
             wanted = torch.cat([wanted, ((fraction - fractions.mean()) / fractions.std())[None]])
         return (self._coordinates(places, fraction is not None) - wanted).norm(dim=1)
 
     def _near(self, wanted: Tensor, places: Sequence[int], fraction: float | None, starts: int) -> Tensor:
-        """Rows of the library to start from: the nearest."""
+        """Rows of the known cells to start from: the nearest."""
         return self._distances(wanted, places, fraction).argsort()[:starts]
 
     def _far_from_known(self, wanted: Tensor, places: Sequence[int], fraction: float | None) -> tuple[str, ...]:
         """A warning if the eighth nearest known cell is farther away than is usual among known cells."""
-        count = min(8, len(self.library))
+        count = min(8, len(self.known))
         nearest = float(self._distances(wanted, places, fraction).kthvalue(count).values)
         key = (*places, fraction is not None)
         if key not in self._usual:
@@ -287,15 +305,26 @@ class Designer:
         """Logits of the designs after the Gauss-Newton steps."""
         model = self.model
         with torch.no_grad():
-            latent = torch.logit(model.encode(cells), eps=1e-3)
+            encoded = model.encode(cells)
+            latent = torch.logit(encoded, eps=1e-3)
+            known = model.read(encoded)[:, list(places)] + offsets
+            first, restored = model.decode(torch.sigmoid(latent)), torch.zeros(())
+            if through == "cell":
+                # What the round trip gets wrong is put back, barely, so that the design starts from the cell itself.
+                sign = torch.sign(cells - 0.5)
+                restored = sign * (RESTORED - sign * first).clamp_min(0)
         for step in range(steps):
             latent = latent.detach().requires_grad_(True)
-            logits = _symmetrised(model.decode(torch.sigmoid(latent)), symmetry)
+            logits = _symmetrised(model.decode(torch.sigmoid(latent)) + restored, symmetry)
             if fraction is not None:
                 logits = logits - _threshold(logits.detach(), fraction)
             # Sharper at every step: the last reads nearly what the thresholded cell will read.
-            soft = torch.sigmoid((2 + step) * logits)
-            squashed = model.encode(soft) if through == "cell" else torch.sigmoid(latent)
+            squashed = torch.sigmoid(latent)
+            if through == "cell":
+                squashed = model.encode(torch.sigmoid((2 + step) * logits))
+                with torch.no_grad():
+                    start = model.encode(torch.sigmoid((2 + step) * (first + restored)))
+                    offsets = known - model.read(start)[:, list(places)]
             read = model.read(squashed)[:, list(places)] + offsets
             residual = wanted - read
             residual = residual.sign() * (residual.abs() - slack).clamp_min(0)
@@ -310,7 +339,7 @@ class Designer:
             largest = update.abs().amax(1, keepdim=True).clamp_min(1.0)
             latent = latent.detach() + (update / largest).reshape(latent.shape)
         with torch.no_grad():
-            return _symmetrised(model.decode(torch.sigmoid(latent)), symmetry)
+            return _symmetrised(model.decode(torch.sigmoid(latent)) + restored, symmetry)
 
 
 def _symmetrised(logits: Tensor, symmetry: str) -> Tensor:
@@ -329,8 +358,9 @@ def _threshold(logits: Tensor, fraction: float) -> Tensor:
     """Level above which the given share of each cell's voxels lies, ``(B, 1, ..)``."""
     voxels = logits[0].numel()
     keep = min(max(round(fraction * voxels), 1), voxels - 1)
-    ordered = logits.flatten(1).sort(1, descending=True).values
-    level = (ordered[:, keep - 1] + ordered[:, keep]) / 2
+    # A partition and not a sort: of 32^3 voxels a seventh of the time, a third of that of a whole design.
+    ordered = torch.from_numpy(np.partition(logits.flatten(1).numpy(), (voxels - keep - 1, voxels - keep), axis=1))
+    level = (ordered[:, voxels - keep - 1] + ordered[:, voxels - keep]) / 2
     return level.reshape(-1, *[1] * (logits.ndim - 1))
 
 

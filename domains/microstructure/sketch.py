@@ -292,7 +292,7 @@ class SketchCleaner(nn.Module):
                 f"got {tuple(sketches.shape)}"
             )
         shown = sketches[:, None] - 0.5
-        draft: Tensor = self.decoder(torch.sigmoid(self.encoder(shown)))
+        draft: Tensor = self.decoder(torch.sigmoid(self.encoder(sketches[:, None])))
         if self.touch is None:
             return draft[:, 0]
         both = nn.functional.pixel_unshuffle(torch.cat([shown, torch.sigmoid(draft) - 0.5], 1), 2)
