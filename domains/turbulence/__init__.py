@@ -1,0 +1,1 @@
+"""Turbulence: flows on periodic grids, solved, measured, stored and read."""

@@ -1,0 +1,323 @@
+"""Readers: every layout gives the same lazy fields, and what is broken is refused with its place."""
+
+import dataclasses
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from domains.turbulence.data import FlowDataConfig, generate_data, shard_path
+from domains.turbulence.diagnostics import velocity
+from domains.turbulence.flows import KolmogorovFlow
+from domains.turbulence.grid import Grid
+from domains.turbulence.initial_conditions import random_vorticity
+from domains.turbulence.readers import LazyFields, read_flow
+from domains.turbulence.readers.lazy_fields import ArraySource
+
+N, T, NY, NX = 3, 6, 12, 16
+GRID = Grid((NY, NX), (3.0, 8.0))  # d_y = 0.25, d_x = 0.5
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Vorticity ``(N, T, NY, NX)`` and velocity ``(N, T, 2, NY, NX)``, float32."""
+    fields = random_vorticity(GRID, range(N * T), peak=2.0).reshape(N, T, NY, NX)
+    return fields.float().numpy(), velocity(fields, GRID).float().numpy()
+
+
+def write_pdebench(path, truth, **changes):
+    """Compressible layout: (N, T, x, y), one time more than frames."""
+    speed = truth[1].transpose(0, 1, 2, 4, 3)
+    with h5py.File(path, "w") as file:
+        file["Vx"], file["Vy"] = speed[:, :, 0], speed[:, :, 1]
+        file["density"] = np.ones((N, T, NX, NY), np.float32)
+        file["pressure"] = changes.get("pressure", np.ones((N, T, NX, NY), np.float32))
+        file["t-coordinate"] = changes.get("times", np.linspace(0, 0.1 * T, T + 1).astype(np.float32))
+        file["x-coordinate"] = changes.get("x", 0.25 + 0.5 * np.arange(NX, dtype=np.float32))
+        file["y-coordinate"] = 0.125 + 0.25 * np.arange(NY, dtype=np.float32)
+    return path
+
+
+def write_incompressible(path, truth):
+    with h5py.File(path, "w") as file:
+        file["velocity"] = truth[1].transpose(0, 1, 4, 3, 2)
+        file["particles"] = truth[0].transpose(0, 1, 3, 2)[..., None]
+        file["force"] = np.zeros((N, NX, NY, 2), np.float32)
+        file["t"] = 0.1 * np.arange(T) + np.zeros((N, 1))
+    return path
+
+
+def write_the_well(path, truth, boundary="PERIODIC", **changes):
+    with h5py.File(path, "w") as file:
+        file.attrs["dataset_name"], file.attrs["grid_type"] = "dummy", changes.get("grid_type", "cartesian")
+        file.attrs["n_spatial_dims"], file.attrs["n_trajectories"] = 2, changes.get("samples", N)
+        file.attrs["simulation_parameters"] = ["nu"]
+        file.attrs["nu"] = 0.01
+        axes = file.create_group("dimensions")
+        axes.attrs["spatial_dims"] = ["x", "y"]
+        axes["time"] = changes.get("times", 0.1 * np.arange(T, dtype=np.float32))
+        axes["x"], axes["y"] = 0.5 * np.arange(NX, dtype=np.float32), 0.25 * np.arange(NY, dtype=np.float32)
+        conditions = file.create_group("boundary_conditions")
+        for axis in "xy":
+            group = conditions.create_group(f"{axis}_boundary")
+            group.attrs["associated_dims"], group.attrs["bc_type"] = [axis], boundary
+        scalars, vectors = file.create_group("t0_fields"), file.create_group("t1_fields")
+        scalars.attrs["field_names"], vectors.attrs["field_names"] = ["tracer", "height"], ["velocity"]
+        scalars["tracer"] = truth[0].transpose(0, 1, 3, 2)
+        scalars["height"] = np.zeros((N, NX, NY), np.float32)
+        scalars["height"].attrs["time_varying"] = False
+        vectors["velocity"] = truth[1].transpose(0, 1, 4, 3, 2)
+        for field in (scalars["tracer"], vectors["velocity"]):
+            field.attrs["sample_varying"], field.attrs["time_varying"] = True, True
+            field.attrs["dim_varying"] = [True, True]
+    return path
+
+
+def as_dataset(truth, **attributes):
+    """In an order of its own, (x, time, sample, y), with units."""
+    coordinates = {
+        "time": ("time", 0.1 * np.arange(T), {"units": "s"}),
+        "x": ("x", 0.5 * np.arange(NX), {"units": "m", "axis": "X"}),
+        "northing": ("northing", 0.25 * np.arange(NY), {"units": "m", "axis": "Y"}),
+    }
+    values = (("x", "time", "realization", "northing"), truth[0].transpose(3, 1, 0, 2), {"units": "s-1"})
+    return xarray.Dataset({"vorticity": values}, coordinates, {"periodic": "x y", **attributes})
+
+
+def write_netcdf(path, truth, engine="h5netcdf"):
+    as_dataset(truth).to_netcdf(path, engine=engine)
+    return path
+
+
+LAYOUTS = {
+    "2D_CFD_periodic.hdf5": lambda path, truth: write_pdebench(path, truth),
+    "well.hdf5": lambda path, truth: write_the_well(path, truth),
+    "four.nc": lambda path, truth: write_netcdf(path, truth),
+    "three.nc": lambda path, truth: write_netcdf(path, truth, "scipy"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_gives_the_same_fields(name, truth, tmp_path):
+    data = read_flow(LAYOUTS[name](tmp_path / name, truth))
+    assert data.variable == "vorticity"
+    assert data.fields.shape == (N, T, NY, NX)
+    assert data.spacing == pytest.approx((0.25, 0.5))
+    assert data.time_step == pytest.approx(0.1)
+    assert data.times.shape == (T,)
+    assert data.periodic == (True, True)
+    assert data.grid.lengths == pytest.approx(GRID.lengths)
+    scale = np.abs(truth[0]).max()
+    assert np.abs(data.load().numpy() - truth[0]).max() < 1e-5 * scale
+    assert np.abs(data.fields[1, 2:5, 3] - truth[0][1, 2:5, 3]).max() < 1e-5 * scale
+
+
+def test_variables_are_chosen_by_name(truth, tmp_path):
+    well = write_the_well(tmp_path / "well.hdf5", truth, boundary="WALL")
+    assert np.array_equal(read_flow(well, variable="tracer").fields[:], truth[0])
+    assert np.array_equal(read_flow(well, variable="velocity_y").fields[2], truth[1][2, :, 1])
+    assert read_flow(well, variable="tracer").periodic == (False, False)
+    bench = write_incompressible(tmp_path / "ns_incom.h5", truth)
+    assert np.array_equal(read_flow(bench, variable="velocity_x").fields[:], truth[1][:, :, 0])
+    assert np.array_equal(read_flow(bench, variable="particles").fields[:], truth[0])
+    curled = read_flow(write_pdebench(tmp_path / "any.hdf5", truth), variable="vorticity", periodic=True)
+    assert np.abs(curled.fields[0] - truth[0][0]).max() < 1e-4
+    for path, wrong in ((well, "vorticity"), (well, None), (well, "height"), (bench, "vorticity"), (bench, "w")):
+        with pytest.raises(ValueError, match=path.name):
+            read_flow(path, variable=wrong)
+    with pytest.raises(ValueError, match="periodic"):
+        _ = read_flow(well, variable="tracer").grid
+
+
+def test_one_dimension(tmp_path):
+    values = np.random.default_rng(0).standard_normal((4, 9, 32)).astype(np.float32)
+    with h5py.File(tmp_path / "1D_Burgers.hdf5", "w") as file:
+        file["tensor"], file["t-coordinate"] = values, 0.01 * np.arange(10)
+        file["x-coordinate"] = np.arange(32) / 32
+    data = read_flow(tmp_path / "1D_Burgers.hdf5")
+    assert np.array_equal(data.fields[:], values)
+    assert data.spacing == (1 / 32,)
+    assert data.periodic is None
+
+
+def test_arrays_of_the_user(truth, tmp_path):
+    np.save(tmp_path / "mine.npy", truth[0])
+    for source in (truth[0], torch.from_numpy(truth[0]), tmp_path / "mine.npy", str(tmp_path / "mine.npy")):
+        data = read_flow(source, spacing=(0.25, 0.5), time_step=0.1, units={"field": "s-1"}, periodic=True)
+        assert np.array_equal(data.fields[:], truth[0])
+        assert data.grid == GRID
+        assert data.units["field"] == "s-1"
+    assert read_flow(as_dataset(truth)).units == {"field": "s-1", "length": "m", "time": "s"}
+
+
+def test_an_axis_that_decreases_is_turned_round(truth, tmp_path):
+    southwards = as_dataset(truth).isel(northing=slice(None, None, -1))
+    southwards.to_netcdf(tmp_path / "south.nc", engine="h5netcdf")
+    for source in (southwards, tmp_path / "south.nc"):
+        data = read_flow(source)
+        assert np.array_equal(data.fields[:], truth[0])
+        assert data.spacing == pytest.approx((0.25, 0.5))
+
+
+def test_fields_are_read_only_where_they_are_indexed(truth):
+    class Counted(ArraySource):
+        frames = 0
+
+        def read(self, sample, start, stop):
+            Counted.frames += stop - start
+            return super().read(sample, start, stop)
+
+    fields = LazyFields([Counted("a", truth[0]), Counted("b", truth[0][:2])])
+    assert fields.shape == (5, T, NY, NX)
+    assert Counted.frames == 0
+    assert np.array_equal(fields[3, 4], truth[0][0, 4])
+    assert Counted.frames == 1
+    assert np.array_equal(fields[-1, ::-2], truth[0][1, ::-2])
+    assert np.array_equal(fields[1:4, 1:3, ..., 2], np.concatenate([truth[0][1:], truth[0][:1]])[:, 1:3, :, 2])
+    assert fields[:0].shape == (0, T, NY, NX)
+    for wrong in (5, (0, 6), "a"):
+        with pytest.raises(IndexError):
+            fields[wrong]
+
+
+def test_files_of_one_kind_are_joined_and_of_two_are_not(truth, tmp_path):
+    for name in ("a", "b"):
+        write_the_well(tmp_path / f"{name}.hdf5", truth)
+    data = read_flow(tmp_path)
+    assert len(data) == 2 * N
+    assert np.allclose(data.fields[N], data.fields[0])
+    data.close()
+    later = 0.2 * np.arange(T)
+    write_the_well(tmp_path / "b.hdf5", truth, times=later)
+    with pytest.raises(ValueError, match=r"b\.hdf5.*time between frames"):
+        read_flow([tmp_path / "a.hdf5", tmp_path / "b.hdf5"])
+    scaled = as_dataset(truth)
+    scaled.vorticity.attrs["units"] = "h-1"
+    scaled.to_netcdf(tmp_path / "hours.nc")
+    write_netcdf(tmp_path / "seconds.nc", truth)
+    with pytest.raises(ValueError, match=r"hours\.nc.*units.*h-1"):
+        read_flow([tmp_path / "seconds.nc", tmp_path / "hours.nc"])
+
+
+def test_windows_are_all_pieces_of_all_samples(truth):
+    data = read_flow(truth[0])
+    windows = data.windows(2, 3, stride=1)
+    assert len(windows) == 2 * N
+    pieces = list(windows)
+    for index, (history, lead) in enumerate(pieces):
+        sample, start = divmod(index, 2)
+        assert np.array_equal(torch.cat([history, lead]).numpy(), truth[0][sample, start : start + 5])
+        assert history.dtype == torch.float32
+    assert len(pieces) == len(windows)
+    assert len(data.windows(1, 1, stride=2, samples=[2])) == 3
+    for wrong in ({"history": 4, "lead": 3}, {"history": 0, "lead": 1}, {"history": 1, "lead": 1, "samples": [3]}):
+        with pytest.raises(ValueError):
+            data.windows(**wrong)
+
+
+def test_windows_work_in_other_processes(truth, tmp_path):
+    data = read_flow(write_the_well(tmp_path / "well.hdf5", truth), variable="tracer")
+    windows = pickle.loads(pickle.dumps(data.windows(1, 1)))
+    assert np.array_equal(windows[7][1][0].numpy(), truth[0][1, 3])
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_value_that_is_not_finite_is_named(name, truth, tmp_path):
+    broken = (truth[0].copy(), truth[1].copy())
+    for part in broken:
+        part[1, 4, ..., 3, 2] = np.nan
+    path = LAYOUTS[name](tmp_path / name, broken)
+    with pytest.raises(ValueError, match=rf"{name}: sample 1, frame 4"):
+        read_flow(path)
+    data = read_flow(path, scan=False)
+    assert np.isfinite(data.fields[0]).all()
+    with pytest.raises(ValueError, match=rf"{name}: sample 1, frame 4"):
+        data.windows(2, 2)[1 * 3 + 1]
+
+
+@pytest.mark.parametrize("write", [write_pdebench, write_the_well])
+def test_missing_frames_are_named(write, truth, tmp_path):
+    times = np.delete(0.1 * np.arange(T + 1), 3)
+    with pytest.raises(ValueError, match=r"flow\.h5.*: between frame 2 and 3: 1 missing"):
+        read_flow(write(tmp_path / "flow.h5", truth, times=times), variable="Vx")
+    with pytest.raises(ValueError, match=r"flow\.h5"):
+        read_flow(write(tmp_path / "flow.h5", truth, times=0.1 * np.arange(T + 4)), variable="Vx")
+    jumps = 0.1 * np.arange(T) + np.zeros((N, 1))
+    jumps[2, 4] += 0.05
+    if write is write_the_well:
+        with pytest.raises(ValueError, match=r"sample 2: between frame 3 and 4: uneven"):
+            read_flow(write(tmp_path / "flow.h5", truth, times=jumps), variable="tracer")
+
+
+def test_shapes_that_disagree_are_named(truth, tmp_path):
+    cut = write_pdebench(tmp_path / "cut.hdf5", truth, pressure=np.ones((N, T - 1, NX, NY)))
+    with pytest.raises(ValueError, match=r"cut\.hdf5: pressure"):
+        read_flow(cut, variable="Vx")
+    short = write_pdebench(tmp_path / "short.hdf5", truth, x=np.arange(NX - 1.0))
+    with pytest.raises(ValueError, match=r"short\.hdf5: x-coordinate"):
+        read_flow(short, variable="Vx")
+    uneven = write_pdebench(tmp_path / "uneven.hdf5", truth, x=np.arange(NX) ** 1.2)
+    with pytest.raises(ValueError, match=r"uneven\.hdf5.*point along x"):
+        read_flow(uneven, variable="Vx")
+    fewer = write_the_well(tmp_path / "fewer.hdf5", truth, samples=N + 1)
+    with pytest.raises(ValueError, match=r"fewer\.hdf5: tracer"):
+        read_flow(fewer)
+    sphere = write_the_well(tmp_path / "sphere.hdf5", truth, grid_type="spherical")
+    with pytest.raises(ValueError, match="spherical"):
+        read_flow(sphere)
+    layered = as_dataset(truth).expand_dims(level=3)
+    with pytest.raises(ValueError, match="level"):
+        read_flow(layered)
+
+
+def test_units_that_disagree_are_named(truth, tmp_path):
+    path = write_netcdf(tmp_path / "flow.nc", truth)
+    assert read_flow(path, units={"field": "s-1"}).units["field"] == "s-1"
+    with pytest.raises(ValueError, match=r"flow\.nc: expected the unit 'h-1' of field, got 's-1'"):
+        read_flow(path, units={"field": "h-1"})
+    with pytest.raises(ValueError, match="pressure"):
+        read_flow(path, units={"pressure": "Pa"})
+    mixed = as_dataset(truth)
+    mixed.x.attrs["units"] = "km"
+    with pytest.raises(ValueError, match="'km' and 'm'"):
+        read_flow(mixed)
+
+
+def test_our_shards_are_checked_against_their_sums(tmp_path):
+    config = FlowDataConfig(KolmogorovFlow(), (16, 16), (), 3, 5, 0.5, 1.0, 0.05, shard=2)
+    folder = generate_data(tmp_path / "set", config, progress=False)
+    assert len(read_flow(folder)) == 3
+    assert len(read_flow(shard_path(folder, 1))) == 1
+    with pytest.raises(ValueError, match="vorticity"):
+        read_flow(folder, variable="pressure")
+    with h5py.File(shard_path(folder, 0), "a") as file:
+        file["vorticity"][1, 2, 0, 0] += 1
+    with pytest.raises(ValueError, match=r"shard_00000\.h5: sample 1"):
+        read_flow(folder)
+    assert len(read_flow(folder, scan=False)) == 3
+    shard_path(folder, 1).unlink()
+    with pytest.raises(ValueError, match=r"shard_00001\.h5"):
+        read_flow(folder)
+    assert dataclasses.asdict(config)["frames"] == 5
+
+
+def test_what_is_no_flow_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_flow(tmp_path / "none.h5")
+    with pytest.raises(ValueError):
+        read_flow(tmp_path)
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(ValueError, match="text"):
+        read_flow(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["weights"] = np.zeros(3)
+    with pytest.raises(ValueError, match="weights"):
+        read_flow(tmp_path / "other.h5")
+    for wrong in (np.zeros((3, 4)), np.zeros((2, 3, 4, 4), dtype=int), np.zeros((2, 0, 4, 4)), [1, 2], None):
+        with pytest.raises(ValueError):
+            read_flow(wrong)
+    with pytest.raises(ValueError):
+        read_flow(np.zeros((2, 3, 4, 4)), spacing=-1.0)
