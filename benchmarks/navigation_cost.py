@@ -22,7 +22,7 @@ REPETITIONS, TARGET = 9, 1.3
 
 
 def milliseconds(algorithm: str, sizes: dict[str, int]) -> dict[str, list[float]]:
-    """Time of one environment step of training, for each side, in turns."""
+    """Processor time of one environment step of training, for each side, in turns."""
     options = WaypointOptions(**dict(BODY))
     models = {}
     for side, size in sizes.items():
@@ -33,9 +33,9 @@ def milliseconds(algorithm: str, sizes: dict[str, int]) -> dict[str, list[float]
     found: dict[str, list[float]] = {side: [] for side in sizes}
     for _ in range(REPETITIONS):
         for side, model in models.items():
-            started = time.perf_counter()
+            started = time.process_time()
             model.learn(STEPS[algorithm], reset_num_timesteps=False)
-            found[side].append(1000 * (time.perf_counter() - started) / STEPS[algorithm])
+            found[side].append(1000 * (time.process_time() - started) / STEPS[algorithm])
     return found
 
 
