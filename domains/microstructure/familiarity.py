@@ -1,12 +1,14 @@
 """Whether a cell is like those a model was trained on: what warns a user before a prediction is believed.
 
-Two measures, each held against the 99 % quantile over training cells:
+Three measures, each held against the 99 % quantile over training cells:
 
     distance     Mahalanobis distance, from those of the training cells, of the latent's statistics over the blocks of a
                  cell: its mean, its covariance, and its covariance with the next block along each axis
     round trip   share of voxels that come back wrong from encoding and decoding
+    fraction     how far the share of phase 1 is from its mean
 
-The mean alone does not tell a lattice from a random cell of the same energy; the covariances do.
+The third tells a cell of one phase, which is simple and comes back right.  In the first, the mean alone does not tell a
+lattice from a random cell of the same energy; the covariances do.
 """
 
 from __future__ import annotations
@@ -29,13 +31,15 @@ class Familiarity:
         model: the model whose training cells these are.
         centre: ``(F,)`` mean of the statistics.
         whitening: ``(F, F)``, to unit covariance.
-        limits: greatest usual distance and share of wrong voxels.
+        fraction: mean share of phase 1.
+        limits: greatest usual distance, share of wrong voxels and departure of the share of phase 1.
     """
 
     model: Janus
     centre: Tensor
     whitening: Tensor
-    limits: tuple[float, float]
+    fraction: float
+    limits: tuple[float, float, float]
 
     @classmethod
     def of(cls, model: Janus, cells: Tensor, quantile: float = 0.99) -> Familiarity:
@@ -45,13 +49,15 @@ class Familiarity:
         """
         if len(cells) < 4:
             raise ValueError(f"cells: expected four or more to tell what is usual, got {len(cells)}")
-        features, wrong = _measured(model, cells)
+        features, wrong, share = _measured(model, cells)
         first, second = features[::2], features[1::2]
         centre = first.mean(0)
         covariance = torch.cov(first.T) + _FLOOR * torch.eye(features.shape[1], dtype=features.dtype)
         whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))
         distance = ((second - centre) @ whitening.T).norm(dim=1)
-        return cls(model, centre, whitening, (float(distance.quantile(quantile)), float(wrong.quantile(quantile))))
+        fraction = float(share.mean())
+        usual = tuple(float(m.quantile(quantile)) for m in (distance, wrong, (share - fraction).abs()))
+        return cls(model, centre, whitening, fraction, (usual[0], usual[1], usual[2]))
 
     def __call__(self, cells: Tensor) -> Tensor:
         """How far each cell ``(B, n_1, ..)`` is from the training set; above 1 is unusual.
@@ -63,19 +69,21 @@ class Familiarity:
             >>> bool((Familiarity.of(model, cells)(cells) <= 1).float().mean() > 0.9)
             True
         """
-        features, wrong = _measured(self.model, cells)
+        features, wrong, share = _measured(self.model, cells)
         distance = ((features - self.centre) @ self.whitening.T).norm(dim=1)
-        return torch.maximum(distance / self.limits[0], wrong / max(self.limits[1], 1e-6))
+        measures = torch.stack([distance, wrong, (share - self.fraction).abs()])
+        return (measures / torch.tensor(self.limits).clamp_min(1e-6)[:, None]).amax(0)
 
 
-def _measured(model: Janus, cells: Tensor) -> tuple[Tensor, Tensor]:
+def _measured(model: Janus, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Statistics ``(B, F)``, shares of wrong voxels ``(B,)`` and shares of phase 1 ``(B,)``, in float64."""
     features, wrong = [], []
     with torch.no_grad():
         for part in cells.split(256):
             latent = model.encode(part.float())
             features.append(_statistics(latent.double()))
             wrong.append(((model.decode(latent) > 0) != (part > 0.5)).double().flatten(1).mean(1))
-    return torch.cat(features), torch.cat(wrong)
+    return torch.cat(features), torch.cat(wrong), (cells > 0.5).double().flatten(1).mean(1)
 
 
 def _statistics(latent: Tensor) -> Tensor:

@@ -11,9 +11,8 @@ from domains.microstructure.familiarity import Familiarity
 def test_training_and_held_out_cells_are_mostly_familiar(small):
     first = len(small.rows)
     strange = Familiarity.of(small.designer.model, small.data.cells[:first])
-    assert (
-        float((strange(small.data.cells[:first]) > 1).double().mean()) <= 0.03
-    )  # two measures at their 99 % quantiles
+    # Three measures at their 99 % quantiles, one of which is taken from half of the cells.
+    assert float((strange(small.data.cells[:first]) > 1).double().mean()) <= 0.04
     assert float((strange(small.data.cells[first:]) > 1).double().mean()) < 0.15
 
 
@@ -44,7 +43,10 @@ def test_the_measure_is_what_it_says(small):
     off = statistics - statistics[::2].mean(0)
     inverse = np.linalg.inv(np.cov(statistics[::2].T) + 1e-8 * np.eye(off.shape[1]))
     distance = np.sqrt(np.einsum("ni,ij,nj->n", off, inverse, off))
+    share = known.numpy().mean((1, 2))
+    departure = np.abs(share - share.mean())
     expected = np.maximum(distance / np.quantile(distance[1::2], 0.99), wrong / np.quantile(wrong, 0.99))
+    expected = np.maximum(expected, departure / np.quantile(departure, 0.99))
     assert strange(known).numpy() == pytest.approx(expected, rel=1e-4)
 
 
