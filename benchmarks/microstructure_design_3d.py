@@ -134,7 +134,8 @@ def measure(item: str, table: Table) -> None:
         command=f"python -m benchmarks.microstructure_design_3d {item}",
         seeds=[0],
         spread=f"one training; quantiles over {table.targets[0]} targets ({table.targets[1]} for item 4) in the table; "
-        "the architecture and the designs' starts and steps were chosen on held-out cells, which may be among the targets",
+        "the architecture and the designs' starts and steps were chosen on held-out cells, which may be among the "
+        "targets",
     )
 
 
