@@ -59,19 +59,19 @@ def compared(
     for side, size in runs.items():
         if algorithm == "sac":  # long: tuned in the body frame alone, on both sides
             there = LENGTHS["sac", "body"]
-            setting = tuned(side, algorithm, _body_size(side, width), BODY, *there[:2])
+            setting = tuned(side, algorithm, size_in_body_frame(side, "sac", width), BODY, *there[:2])
         else:
             setting = tuned(side, algorithm, size, options, steps, every)
         found[side] = run_all([Run(side, algorithm, size, options, steps, every, setting, seed) for seed in seeds])
     return found
 
 
-def _body_size(side: str, width: int) -> int:
-    """Size in the body frame of a network that is as large as the perceptron there."""
+def size_in_body_frame(side: str, algorithm: str, width: int) -> int:
+    """Size in the body frame of a network that is as large as the perceptron of this width there."""
     if side == "MLP":
         return width
-    budget = Run("MLP", "sac", width, BODY, 1, 1, tuple(SETTINGS["sac"][0].items()), 0)
-    return fitting_size(side, "sac", BODY, trained_parameters(budget.model(WaypointVecEnv(2))))
+    budget = Run("MLP", algorithm, width, BODY, 1, 1, tuple(SETTINGS[algorithm][0].items()), 0)
+    return fitting_size(side, algorithm, BODY, trained_parameters(budget.model(WaypointVecEnv(2))))
 
 
 def rows_of(task: dict[str, Any], found: dict[str, list[dict[str, Any]]], steps: int) -> list[dict[str, Any]]:
