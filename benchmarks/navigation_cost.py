@@ -78,7 +78,7 @@ def main() -> None:
     record.write(
         "navigation",
         "3",
-        claim=f"A training step costs at most {greatest:.2f} times the MLP's of equal size, success with PPO is sooner; "
+        claim=f"A training step costs at most {greatest:.2f} times the MLP's; success with PPO is sooner; "
         + (f"not reached: {'; '.join(missed)}" if missed else "every bar is reached"),
         measured=rows,
         target="cost at most 1.3 times the MLP's; expected time to 80 % success lower, failures counted",
