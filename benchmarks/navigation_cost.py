@@ -19,7 +19,7 @@ from domains.navigation.options import WaypointOptions
 from domains.navigation.stable_baselines import WaypointVecEnv
 
 STEPS = {"ppo": 4096, "sac": 2048}
-REPETITIONS, TARGET = 9, 1.3
+REPETITIONS, TARGET = 3, 1.3
 
 
 def milliseconds(algorithm: str, sizes: dict[str, int]) -> dict[str, list[float]]:
