@@ -31,6 +31,7 @@ from domains.navigation.coordinates import Coordinates
 from domains.navigation.networks import Features, Network, make_network
 
 NetworkLike = Network | dict[str, Any] | str | None
+_NOT_OURS = ("net_arch", "activation_fn")  # arguments of stable-baselines3's perceptrons
 
 
 def make_coordinates(coordinates: Coordinates | Mapping[str, Any] | None) -> Coordinates:
@@ -53,27 +54,52 @@ def _tuples(value: Any) -> Any:
 
 
 class _Networks:
-    """What the policies share: the sizes of actor and critic, and how observations become one row of numbers."""
+    """What the policies share: sizes of actor and critic, and how observations become one row of numbers.
 
-    def _keep(self, coordinates: Any, actor: NetworkLike, critic: NetworkLike, kwargs: dict[str, Any]) -> None:
-        for name in ("net_arch", "activation_fn"):
+    It stands before a policy of stable-baselines3 among the bases, and makes it without hidden layers of its own.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        coordinates: Coordinates | Mapping[str, Any] | None = None,
+        actor: NetworkLike = None,
+        critic: NetworkLike = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in _NOT_OURS:
             if name in kwargs:
                 raise ValueError(f"SpanPolicy: {name} belongs to MlpPolicy; use actor=, critic= and coordinates=")
         self._coordinates = make_coordinates(coordinates)
         self._actor = make_network(actor)
         self._critic = self._actor if critic is None else make_network(critic)
+        combined = isinstance(observation_space, spaces.Dict)
+        kwargs.setdefault("features_extractor_class", CombinedExtractor if combined else FlattenExtractor)
+        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)  # type: ignore[call-arg]
 
-    def _features(self, network: Network, extractor: nn.Module, extra: int = 0) -> Features:
-        return network.build(int(extractor.features_dim) + extra, self._coordinates)  # type: ignore[arg-type]
+    def _features(self, network: Network, extractor: nn.Module) -> Features:
+        return network.build(int(extractor.features_dim), self._coordinates)  # type: ignore[arg-type]
 
-    def _own_parameters(self) -> dict[str, Any]:
-        """What rebuilds the policy besides what stable-baselines3 keeps."""
-        return {"coordinates": self._coordinates, "actor": self._actor, "critic": self._critic}
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """What rebuilds the policy."""
+        data = super()._get_constructor_parameters()  # type: ignore[misc]
+        own = {"coordinates": self._coordinates, "actor": self._actor, "critic": self._critic}
+        return {name: value for name, value in data.items() if name not in _NOT_OURS} | own
 
 
-def _extractor(space: spaces.Space[Any], kwargs: dict[str, Any]) -> None:
-    combined: type[BaseFeaturesExtractor] = CombinedExtractor
-    kwargs.setdefault("features_extractor_class", combined if isinstance(space, spaces.Dict) else FlattenExtractor)
+class _ContinuousNetworks(_Networks):
+    """What SAC and TD3 share: critics of an observation and an action."""
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        """Values by our networks."""
+        policy: Any = self
+        kwargs = policy._update_features_extractor(policy.critic_kwargs, features_extractor)
+        own = {name: value for name, value in kwargs.items() if name not in _NOT_OURS}
+        critic: ContinuousCritic = _SpanCritic(self._critic, self._coordinates, **own).to(policy.device)
+        return critic
 
 
 class _ActorCritic(nn.Module):
@@ -118,28 +144,9 @@ class SpanActorCriticPolicy(_Networks, ActorCriticPolicy):
         (4, 2)
     """
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        *,
-        coordinates: Coordinates | Mapping[str, Any] | None = None,
-        actor: NetworkLike = None,
-        critic: NetworkLike = None,
-        **kwargs: Any,
-    ) -> None:
-        self._keep(coordinates, actor, critic, kwargs)
-        _extractor(observation_space, kwargs)
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
-
     def _build_mlp_extractor(self) -> None:
         networks = [self._features(network, self.features_extractor) for network in (self._actor, self._critic)]
         self.mlp_extractor = _ActorCritic(*networks).to(self.device)  # type: ignore[assignment]
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = super()._get_constructor_parameters() | self._own_parameters()
-        return {name: value for name, value in data.items() if name not in ("net_arch", "activation_fn")}
 
 
 class _SpanCritic(ContinuousCritic):
@@ -154,23 +161,8 @@ class _SpanCritic(ContinuousCritic):
             setattr(self, f"qf{i}", self.q_networks[i])
 
 
-class SpanSACPolicy(_Networks, SACPolicy):
+class SpanSACPolicy(_ContinuousNetworks, SACPolicy):
     """For SAC; arguments as in `SpanActorCriticPolicy`, and those of ``SACPolicy``."""
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        *,
-        coordinates: Coordinates | Mapping[str, Any] | None = None,
-        actor: NetworkLike = None,
-        critic: NetworkLike = None,
-        **kwargs: Any,
-    ) -> None:
-        self._keep(coordinates, actor, critic, kwargs)
-        _extractor(observation_space, kwargs)
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """stable-baselines3's actor with our features before its linear outputs."""
@@ -181,32 +173,9 @@ class SpanSACPolicy(_Networks, SACPolicy):
         actor.latent_pi = nn.Sequential(features)
         return actor.to(self.device)
 
-    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
-        """Values by our networks."""
-        kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor)
-        return _SpanCritic(self._critic, self._coordinates, **_without_arch(kwargs)).to(self.device)
 
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return _without_arch(super()._get_constructor_parameters()) | self._own_parameters()
-
-
-class SpanTD3Policy(_Networks, TD3Policy):
+class SpanTD3Policy(_ContinuousNetworks, TD3Policy):
     """For TD3; arguments as in `SpanActorCriticPolicy`, and those of ``TD3Policy``."""
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        *,
-        coordinates: Coordinates | Mapping[str, Any] | None = None,
-        actor: NetworkLike = None,
-        critic: NetworkLike = None,
-        **kwargs: Any,
-    ) -> None:
-        self._keep(coordinates, actor, critic, kwargs)
-        _extractor(observation_space, kwargs)
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> DeterministicActor:
         """stable-baselines3's actor with our network."""
@@ -217,34 +186,14 @@ class SpanTD3Policy(_Networks, TD3Policy):
         actor.mu = nn.Sequential(features, outputs, nn.Tanh())
         return actor.to(self.device)
 
-    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
-        """Values by our networks."""
-        kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor)
-        return _SpanCritic(self._critic, self._coordinates, **_without_arch(kwargs)).to(self.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return _without_arch(super()._get_constructor_parameters()) | self._own_parameters()
-
 
 class SpanDQNPolicy(_Networks, DQNPolicy):
     """For DQN; ``actor`` sizes the network of action values. Other arguments as in ``DQNPolicy``."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
-        lr_schedule: Schedule,
-        *,
-        coordinates: Coordinates | Mapping[str, Any] | None = None,
-        actor: NetworkLike = None,
-        critic: NetworkLike = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *spaces_and_rate: Any, critic: NetworkLike = None, **kwargs: Any) -> None:
         if critic is not None:
             raise ValueError("SpanPolicy: DQN has one network, which actor= sizes; got critic= as well")
-        self._keep(coordinates, actor, critic, kwargs)
-        _extractor(observation_space, kwargs)
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
+        super().__init__(*spaces_and_rate, **kwargs)
 
     def make_q_net(self) -> QNetwork:
         """Values of every action by our network."""
@@ -255,12 +204,7 @@ class SpanDQNPolicy(_Networks, DQNPolicy):
         return network.to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {name: value for name, value in self._own_parameters().items() if name != "critic"}
-        return _without_arch(super()._get_constructor_parameters()) | own
-
-
-def _without_arch(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name not in ("net_arch", "activation_fn")}
+        return {name: value for name, value in super()._get_constructor_parameters().items() if name != "critic"}
 
 
 SpanPolicy: dict[type[BaseAlgorithm], type[Any]] = {
