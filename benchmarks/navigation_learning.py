@@ -7,7 +7,6 @@ Success is the share of 100 episodes, never trained on, that the deterministic p
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import math
@@ -30,6 +29,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
 from benchmarks import record
+from benchmarks.kept import kept, kept_path
 from domains.navigation.coordinates import Coordinates, KnownCoordinates
 from domains.navigation.networks import QuadraticFeatures
 from domains.navigation.options import WaypointOptions
@@ -134,19 +134,11 @@ class Run:
     def path(self) -> Path:
         """Where the result is kept."""
         text = json.dumps([dataclasses.asdict(self), FIXED[self.algorithm], WORLDS[self.algorithm]], sort_keys=True)
-        return FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+        return kept_path(FOLDER, text)
 
     def result(self) -> dict[str, Any]:
         """The kept result, or the training's."""
-        path = self.path()
-        if not path.exists():
-            found = self._train()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps({**dataclasses.asdict(self), **found}))
-            temporary.replace(path)
-        content: dict[str, Any] = json.loads(path.read_text())
-        return content
+        return kept(self.path(), lambda: {**dataclasses.asdict(self), **self._train()})
 
     def _train(self) -> dict[str, Any]:
         torch.set_num_threads(1)
@@ -172,7 +164,7 @@ class Run:
         return ALGORITHMS[self.algorithm](
             policy,
             envs,
-            learning_rate=functools.partial(_falling, rate),
+            learning_rate=functools.partial(falling, rate),
             seed=self.seed,
             device="cpu",
             policy_kwargs=kwargs,
@@ -181,7 +173,8 @@ class Run:
         )
 
 
-def _falling(rate: float, remaining: float) -> float:
+def falling(rate: float, remaining: float) -> float:
+    """A learning rate that falls linearly to nothing with the share of training that remains."""
     return rate * remaining
 
 

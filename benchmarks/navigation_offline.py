@@ -8,7 +8,6 @@ behaviour cloning and by implicit Q-learning.  A training is cached in ``runs/be
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import runpy
@@ -23,6 +22,7 @@ import torch
 from stable_baselines3 import TD3
 
 from benchmarks import record
+from benchmarks.kept import kept, kept_path
 from benchmarks.navigation_learning import SIDES, TUNING_SEEDS, evaluate, interval, iqm
 from domains.navigation.coordinates import Coordinates
 from domains.navigation.flights import FlightData, read_flights
@@ -67,18 +67,11 @@ class Run:
     def path(self) -> Path:
         """Where the result is kept."""
         text = json.dumps([dataclasses.asdict(self), STEPS[self.method], BATCH, BETA, UNSEEN, EPISODES])
-        return FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+        return kept_path(FOLDER, text)
 
     def result(self) -> dict[str, Any]:
         """The kept result, or the training's."""
-        path = self.path()
-        if not path.exists():
-            found = self._train()
-            temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps({**dataclasses.asdict(self), **found}))
-            temporary.replace(path)
-        content: dict[str, Any] = json.loads(path.read_text())
-        return content
+        return kept(self.path(), lambda: {**dataclasses.asdict(self), **self._train()})
 
     def _train(self) -> dict[str, Any]:
         torch.set_num_threads(1)

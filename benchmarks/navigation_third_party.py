@@ -7,7 +7,6 @@ The settings are those of rl-baselines3-zoo, which were tuned for perceptrons; b
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 import os
@@ -25,7 +24,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import domains.navigation.policies
 from benchmarks import record
-from benchmarks.navigation_learning import draw_curves, interval, iqm, picture, trained_parameters
+from benchmarks.kept import kept, kept_path
+from benchmarks.navigation_learning import draw_curves, falling, interval, iqm, picture, trained_parameters
 
 FOLDER = Path("runs/benchmarks/navigation_third_party")
 SEEDS = (0, 1, 2, 3, 4)
@@ -158,17 +158,13 @@ def make_model(name: str, side: str, size: int, seed: int) -> BaseAlgorithm:
     model: BaseAlgorithm = task.algorithm(
         policy,
         environments(name, task.worlds, 1000 * seed),
-        learning_rate=functools.partial(_falling, task.rate) if task.decays else task.rate,
+        learning_rate=functools.partial(falling, task.rate) if task.decays else task.rate,
         seed=seed,
         device="cpu",
         policy_kwargs={**kwargs, **task.policy},
         **task.settings,
     )
     return model
-
-
-def _falling(rate: float, remaining: float) -> float:
-    return rate * remaining
 
 
 @functools.cache
@@ -225,21 +221,17 @@ def result(name: str, side: str, seed: int) -> dict[str, Any]:
     """The kept result of one training, or the training's."""
     task = TASKS[name]
     key = [name, side, task.rate, seed, size_of(name, side), task.steps, task.every, str(task.settings), task.stops]
-    path = FOLDER / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json"
-    if not path.exists():
-        torch.set_num_threads(1)
-        model = make_model(name, side, size_of(name, side), seed)
-        watch = _Watch(name)
-        started = time.process_time()
-        model.learn(task.steps, callback=watch)
-        seconds = time.process_time() - started - watch.seconds
-        content = {"key": key, "curve": watch.curve, "parameters": trained_parameters(model), "seconds": seconds}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(content))
-        temporary.replace(path)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return kept(kept_path(FOLDER, json.dumps(key)), lambda: {"key": key, **_train(name, side, seed)})
+
+
+def _train(name: str, side: str, seed: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    model = make_model(name, side, size_of(name, side), seed)
+    watch = _Watch(name)
+    started = time.process_time()
+    model.learn(TASKS[name].steps, callback=watch)
+    seconds = time.process_time() - started - watch.seconds
+    return {"curve": watch.curve, "parameters": trained_parameters(model), "seconds": seconds}
 
 
 def steps_to(found: dict[str, Any], goal: float) -> float:
