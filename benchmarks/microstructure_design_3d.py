@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from benchmarks.microstructure_design import SECONDS, designs, forward, speed, to_two_percent, trained
+from benchmarks.microstructure_measures import SECONDS, designs, forward, speed, to_two_percent, trained
 from domains.microstructure.data import CellDataConfig, generate_data, read_data
 from domains.microstructure.design import Designer, Library
 from domains.microstructure.materials import Materials

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from benchmarks import record
-from benchmarks.microstructure_design import DATA, FOLDER, TARGETS, TRAINING, trained
+from benchmarks.microstructure_design import DATA, FOLDER, TARGETS, TRAINING
+from benchmarks.microstructure_measures import trained
 from domains.microstructure.data import CellData, generate_data, read_data
 from domains.microstructure.design import Designer, Library
 from domains.microstructure.janus import Janus
