@@ -49,7 +49,7 @@ TABLES = {
         Path("runs/benchmarks/microstructure_3d_permeability"),
         CellDataConfig(
             size=(32, 32, 32),
-            count=1200,
+            count=3600,
             volume_fraction=(0.2, 0.65),
             feature=(0.25, 0.5),
             materials=Materials(conductivities=None, permeability=True),
