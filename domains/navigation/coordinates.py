@@ -11,6 +11,7 @@ a network has to learn that division from data, and this is the one thing of whi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -130,17 +131,31 @@ class KnownCoordinates(nn.Module):
         super().__init__()
         self.chosen = coordinates
         self.n_inputs, self.n_outputs = n_inputs, coordinates.count(n_inputs)
+        # Vectors that follow each other and are equally long are read at once: (where each ends, where it starts).
+        vectors: list[tuple[tuple[int, ...], tuple[int, ...]]] = [(v, ()) for v in coordinates.vectors]
+        vectors += [(end, start) for start, end in coordinates.between]
+        runs = itertools.groupby(vectors, lambda vector: (len(vector[0]), len(vector[1])))
+        self.runs = 0
+        for self.runs, (_, run) in enumerate(runs, 1):
+            for name, entries in zip(("ends", "starts"), zip(*run, strict=True), strict=True):
+                self.register_buffer(f"{name}_{self.runs - 1}", torch.tensor(entries).long(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Coordinates ``(B, D)``."""
-        vectors = [x[:, list(v)] for v in self.chosen.vectors]
-        vectors += [x[:, list(end)] - x[:, list(start)] for start, end in self.chosen.between]
-        parts = [x]
-        for vector in vectors:
+        """Coordinates ``(B, D)``, the entries first."""
+        return torch.cat([x, *self.appended(x)], 1)
+
+    def appended(self, x: Tensor) -> list[Tensor]:
+        """What follows the entries, in parts ``(B, ..)``."""
+        parts = []
+        for run in range(self.runs):
+            starts = self.get_buffer(f"starts_{run}")
+            vectors = x[:, self.get_buffer(f"ends_{run}")]
+            if starts.numel():
+                vectors = vectors - x[:, starts]
             # Rounded off at zero, so that it and its slope are finite there.
-            length = torch.sqrt((vector * vector).sum(1, keepdim=True) + _SHORTEST**2)
-            parts += [length, vector / length]
+            lengths = torch.sqrt(vectors.square().sum(2, keepdim=True) + _SHORTEST**2)
+            parts.append(torch.cat([lengths, vectors / lengths], 2).flatten(1))
         if self.chosen.angles:
             angles = x[:, list(self.chosen.angles)]
             parts.append(torch.stack([torch.cos(angles), torch.sin(angles)], 2).flatten(1))
-        return torch.cat(parts, 1)
+        return parts

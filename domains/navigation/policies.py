@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -159,6 +160,29 @@ class _SpanCritic(ContinuousCritic):
             features = network.build(n, coordinates)
             self.q_networks[i] = nn.Sequential(features, nn.Linear(features.n_outputs, 1))
             setattr(self, f"qf{i}", self.q_networks[i])
+
+    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
+        """Values ``(B, 1)`` of every critic. They share the known coordinates, which are the observation's alone."""
+        z = self._coordinates_of(obs, actions)
+        return tuple(self._value(i, z) for i in range(self.n_critics))
+
+    def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """The first critic's values ``(B, 1)``."""
+        return self._value(0, self._coordinates_of(obs, actions))
+
+    def _coordinates_of(self, obs: Tensor, actions: Tensor) -> Tensor:
+        with torch.set_grad_enabled(not self.share_features_extractor):
+            x = self.extract_features(obs, self.features_extractor)
+        return torch.cat([x, actions, *self._network(0)[0].known.appended(x)], 1)
+
+    def _value(self, i: int, z: Tensor) -> Tensor:
+        features, readout = self._network(i)
+        value: Tensor = readout(features.of_coordinates(z))
+        return value
+
+    def _network(self, i: int) -> tuple[Features, nn.Module]:
+        features, readout = cast("nn.Sequential", self.q_networks[i])
+        return cast("Features", features), readout
 
 
 class SpanSACPolicy(_ContinuousNetworks, SACPolicy):

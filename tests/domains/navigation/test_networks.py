@@ -50,6 +50,14 @@ def test_quadratic_features_are_those_of_the_formula(pairs, singles, linear):
     assert features.n_outputs == expected.shape[1] == pairs + singles + 15 * linear
 
 
+@pytest.mark.parametrize(("pairs", "singles"), [(4, 3), (0, 5), (3, 0)])
+def test_slopes_of_the_features_are_those_of_differences(pairs, singles):
+    features = built(QuadraticNetwork(pairs=pairs, singles=singles))
+    x = torch.from_numpy(observations(4)).requires_grad_()
+    given = [x, features.learned.weight, features.learned.bias]
+    assert torch.autograd.gradcheck(lambda x, *_: features(x), given)
+
+
 def test_a_linear_network_is_its_known_coordinates():
     features, x = built(QuadraticNetwork(pairs=0, singles=0)), observations()
     np.testing.assert_allclose(features(torch.from_numpy(x)), known(x), rtol=1e-12)
