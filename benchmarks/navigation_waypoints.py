@@ -32,7 +32,7 @@ from domains.navigation.stable_baselines import WaypointVecEnv
 BODY, WORLD = (("frame", "body"),), (("frame", "world"),)
 LENGTHS = {
     ("ppo", "body"): (40_960, 1024, SEEDS),
-    ("ppo", "world"): (204_800, 4096, SEEDS[:5]),
+    ("ppo", "world"): (102_400, 2048, SEEDS[:5]),
     ("sac", "body"): (16_384, 1024, SEEDS[:5]),
     ("sac", "world"): (24_576, 2048, SEEDS[:5]),
 }
