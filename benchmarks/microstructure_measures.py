@@ -126,11 +126,19 @@ def forward(
 
 
 def designs(
-    designer: Designer, data: CellData, held_out: range, names: Sequence[str], count: int, targets: int, **options: int
+    designer: Designer,
+    data: CellData,
+    held_out: range,
+    names: Sequence[str],
+    count: int,
+    targets: int,
+    fraction: bool = True,
+    **options: int,
 ) -> dict[str, Any]:
     """Item 3: designs for the properties of held-out cells, solved; the first of each is refined by the adjoint.
 
-    The options are those of `Designer.design`.
+    With ``fraction`` every design has the held-out cell's volume fraction as well. The options are those of
+    `Designer.design`.
     """
     values = read_properties(data.columns, names)
     fractions = data.columns["volume_fraction"]
@@ -141,9 +149,10 @@ def designs(
     for index in chosen.tolist():
         wanted = dict(zip(names, values[index].tolist(), strict=True))
         start = time.perf_counter()
-        found = designer.design(wanted, volume_fraction=float(fractions[index]), count=count, **options)
+        share = float(fractions[index]) if fraction else None
+        found = designer.design(wanted, volume_fraction=share, count=count, **options)
         milliseconds.append(1e3 * (time.perf_counter() - start) / len(found))
-        achieved = read_properties(designer.library.materials.solve(found.cells), names)
+        achieved = read_properties(designer.library.materials.needed_for(names).solve(found.cells), names)
         off = (achieved / values[index] - 1).abs()
         errors.append(off.amax(1))
         each.append(off)

@@ -71,6 +71,19 @@ def test_a_trained_model_reads_cells_it_has_not_seen(small):
     assert wrong < float(torch.minimum(share, 1 - share).mean()) / 1.3  # what cells of one phase would get wrong
 
 
+def test_hubers_loss_is_moved_less_by_wrong_properties(small):
+    """A tenth of the cells say a hundred times their properties: squares are drawn after them."""
+    columns = {k: v.clone() for k, v in small.data.columns.items()}
+    columns["conductivity"][: len(small.rows) : 10] *= 100
+    wrong = dataclasses.replace(small.data, columns=columns)
+    config = TrainConfig(steps=300, batch=16, rate=1e-2)
+    errors = []
+    for huber in (None, 0.05):
+        model = train_janus(wrong, MODEL, dataclasses.replace(config, huber=huber), progress=False)
+        errors.append(held_out_errors(model, small.data, small.held_out)[0])
+    assert errors[1] < errors[0] / 2
+
+
 @pytest.mark.parametrize("size", [(12, 12), (8, 8, 8)])
 def test_values_of_turned_cells_are_the_solvers(size):
     materials = Materials()
@@ -100,7 +113,7 @@ def test_bad_data_and_settings_are_refused(small):
             train_janus(dataclasses.replace(small.data, columns=columns), MODEL, SHORT, progress=False)
     with pytest.raises(ValueError):
         train_janus(small.data, dataclasses.replace(MODEL, properties=("permeability_xx",)), SHORT, progress=False)
-    for bad in ({"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"held_out": 1.0}):
+    for bad in ({"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"held_out": 1.0}, {"huber": 0.0}):
         with pytest.raises(ValueError):
             dataclasses.replace(SHORT, **bad)
     with pytest.raises(ValueError):
