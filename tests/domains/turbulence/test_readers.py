@@ -220,7 +220,7 @@ def test_windows_are_all_pieces_of_all_samples(truth):
 
 def test_windows_work_in_other_processes(truth, tmp_path):
     data = read_flow(write_the_well(tmp_path / "well.hdf5", truth), variable="tracer")
-    windows = pickle.loads(pickle.dumps(data.windows(1, 1)))
+    windows = pickle.loads(pickle.dumps(data.windows(1, 1)))  # how a DataLoader sends them to its workers
     assert np.array_equal(windows[7][1][0].numpy(), truth[0][1, 3])
 
 
