@@ -9,7 +9,7 @@ from collections.abc import Sequence
 DOMAINS = {
     "microstructure": ("generate", "solve", "train", "design", "sketch"),
     "navigation": ("train", "evaluate", "render", "inspect", "export"),
-    "turbulence": ("generate",),
+    "turbulence": ("generate", "train", "forecast"),
 }
 
 

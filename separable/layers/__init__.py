@@ -2,6 +2,7 @@
 
 from separable.layers.convolution import SeparableConvolution
 from separable.layers.coordinates import LearnedCoordinates
+from separable.layers.depthwise import DepthwiseSeparableFilter
 from separable.layers.embedding import SeparableEmbedding
 from separable.layers.khronos import Khronos
 from separable.layers.leviathan import LeviathanEmbedding
@@ -19,6 +20,7 @@ __all__ = [
     "Span",
     # fields on a periodic grid
     "SeparableConvolution",
+    "DepthwiseSeparableFilter",
     # torch.nn modules with their weight in factors
     "SeparableEmbedding",
     "SeparableLinear",

@@ -41,3 +41,28 @@ def test_the_code_of_the_readme_runs():
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+
+
+def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys):
+    import xarray
+
+    sample, run = str(Path(__file__).parents[3] / "datasets" / "kolmogorov_flow" / "sample.h5"), str(tmp_path / "run")
+    small = ["--channels", "4", "--products", "2", "--blocks", "1", "--batch", "2"]
+    command = ["turbulence", "train", sample, "--run", run, "--steps", "3", *small]
+    assert main(command) == 0
+    assert "3 steps" in capsys.readouterr().out
+    assert main(command) == 0  # finished: nothing more is done
+    assert main([*command, "--seed", "1"]) == 1
+    assert "other settings" in capsys.readouterr().err
+    names = {"config.json", "environment.json", "metrics.jsonl", "checkpoint.safetensors", "forecaster.json"}
+    assert names <= {path.name for path in (tmp_path / "run").iterdir()}
+
+    out = tmp_path / "forecast.nc"
+    wanted = ["--out", str(out), "--members", "3", "--steps", "2", "--sample", "1", "--frame", "10"]
+    assert main(["turbulence", "forecast", run, sample, *wanted]) == 0
+    with xarray.open_dataset(out) as found:
+        assert dict(found.sizes) == {"realization": 3, "forecast_period": 2, "y": 32, "x": 32}
+        assert found.time.values.tolist() == [11.0, 12.0]
+    assert main(["turbulence", "forecast", run, sample, *wanted[:-1], "42"]) == 1
+    assert "frame" in capsys.readouterr().err
+    assert main(["turbulence", "forecast", str(tmp_path), sample]) == 1

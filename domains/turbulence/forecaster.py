@@ -1,0 +1,286 @@
+"""What every forecaster has in common: from the last frames of a flow to an ensemble of the next ones.
+
+A forecaster gives one step, `Forecaster.advance`; here it is repeated for samples and members, a few of them at a time,
+and the result is told as an xarray.Dataset with CF attributes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from domains.turbulence.data import LAYOUT
+from domains.turbulence.flows import Flow, flow_from_settings
+from domains.turbulence.grid import Grid
+from domains.turbulence.readers import FlowData
+
+_NOT_A_TIME = ("1", "unknown", "frame")  # units of which CF's standard name forecast_period must not be said
+
+
+@dataclass(frozen=True)
+class FlowDescription:
+    """What a forecaster was made for, and what its forecasts are.
+
+    Attributes:
+        variable: name of the field.
+        long_name: the same in words.
+        units: of ``field``, ``length`` and ``time``; "1" is without a dimension, "unknown" is not known.
+        time_step: between two frames, in ``units["time"]``.
+        shape: points (n_y, n_x) or (n_x,).
+        lengths: of the box (l_y, l_x) or (l_x,), in ``units["length"]``.
+    """
+
+    variable: str
+    long_name: str
+    units: dict[str, str]
+    time_step: float
+    shape: tuple[int, ...]
+    lengths: tuple[float, ...]
+
+    @classmethod
+    def of(cls, data: FlowData) -> FlowDescription:
+        """What was read.
+
+        Raises:
+            ValueError: there is one frame only, or the box is known not to repeat.
+
+        Example:
+            >>> from domains.turbulence.readers import read_flow
+            >>> FlowDescription.of(read_flow(np.zeros((1, 3, 8, 8)), spacing=0.5, time_step=2.0)).lengths
+            (4.0, 4.0)
+        """
+        if len(data.times) < 2:
+            raise ValueError(f"data: expected two frames or more, got {len(data.times)}")
+        grid, flow = data.grid, flow_of(data)
+        long_name = data.variable if flow is None else flow.long_name
+        return cls(data.variable, long_name, dict(data.units), data.time_step, grid.shape, grid.lengths)
+
+    def check(self, data: FlowData) -> None:
+        """Refuse data of another variable, unit, box or time between frames; the points may be others.
+
+        Raises:
+            ValueError: something differs; the message names it.
+        """
+        lengths = tuple(n * d for n, d in zip(data.fields.shape[2:], data.spacing, strict=True))
+        compared: list[tuple[str, str, str | None]] = [("variable", self.variable, data.variable)]
+        compared += [(f"unit of {name}", unit, data.units.get(name)) for name, unit in self.units.items()]
+        for name, wanted, found in compared:
+            if wanted != found:
+                raise ValueError(f"data: expected the {name} {wanted}, got {found}")
+        if len(lengths) != len(self.lengths) or not np.allclose(lengths, self.lengths, rtol=1e-6):
+            raise ValueError(f"data: expected a box of {self.lengths}, got {lengths}")
+        if len(data.times) > 1 and not np.isclose(data.time_step, self.time_step, rtol=1e-6):
+            raise ValueError(f"data: expected {self.time_step:g} between two frames, got {data.time_step:g}")
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> FlowDescription:
+        """From plain JSON data."""
+        plain: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()}
+        return cls(**plain)
+
+
+def flow_of(data: FlowData) -> Flow | None:
+    """The flow that data were made with, or None where the file does not say."""
+    return flow_from_settings(data.attributes["config"]["flow"]) if data.attributes.get("layout") == LAYOUT else None
+
+
+class Forecaster(ABC):
+    """Forecasts of one flow. Its subclasses are final; they give `advance`, `history` and `description`.
+
+    Attributes:
+        description: what is forecast.
+        history: number H of frames that a forecast starts from.
+    """
+
+    description: FlowDescription
+    history: int
+
+    @abstractmethod
+    def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """The next frame ``(B, *grid)`` after frames ``(B, H, *grid)``, float32, in the flow's units.
+
+        Args:
+            frames: each the past of one member, on any grid over the box that the forecaster accepts.
+            generators: one for each, from which all that is random is drawn.
+
+        Raises:
+            ValueError: the grid is refused; the message says what is expected.
+        """
+
+    def rollout(
+        self, history: Any, members: int, *, seed: int = 0, samples: Sequence[int] | None = None, together: int = 64
+    ) -> Iterator[Tensor]:
+        """One lead after another, without end, ``(S, members, *grid)`` each; only the last H frames are held.
+
+        Args:
+            history: frames ``(S, H, *grid)``, a tensor or an array.
+            members: of each sample's ensemble.
+            seed: of what is random. Member j of sample s draws from ``(seed, s, j)``, so it is the same in any batch,
+                to rounding.
+            samples: the numbers s; by default 0, 1, .. .
+            together: members that are advanced at once; decides the memory that is needed beside them.
+
+        Raises:
+            ValueError: a shape or a number does not fit, or frames are not finite.
+            FloatingPointError: a member is no longer finite.
+        """
+        frames = torch.as_tensor(np.asarray(history) if not isinstance(history, Tensor) else history).float()
+        dimensions = len(self.description.shape)
+        if frames.ndim != dimensions + 2 or frames.shape[1] != self.history:
+            raise ValueError(
+                f"history: expected (samples, {self.history} frames, + {dimensions} grid axes), "
+                f"got {tuple(frames.shape)}"
+            )
+        numbers = list(range(len(frames)) if samples is None else samples)
+        if len(numbers) != len(frames) or members < 1 or together < 1:
+            raise ValueError(
+                f"expected a number for each of {len(frames)} samples and 1 or more for members and together, got "
+                f"{len(numbers)}, {members}, {together}"
+            )
+        if bad := [s for s, frame in zip(numbers, frames, strict=True) if not bool(torch.isfinite(frame).all())]:
+            raise ValueError(f"history: sample {bad[0]} is not finite")
+        return self._leads(frames, members, seed, numbers, together)
+
+    def _leads(self, frames: Tensor, members: int, seed: int, numbers: list[int], together: int) -> Iterator[Tensor]:
+        generators = [np.random.default_rng((seed, s, j)) for s in numbers for j in range(members)]
+        held = frames.repeat_interleave(members, 0)
+        shape = (len(numbers), members, *frames.shape[2:])
+        lead = 0
+        while True:
+            lead += 1
+            following = torch.empty_like(held[:, 0])
+            for begin in range(0, len(held), together):
+                part = slice(begin, begin + together)
+                following[part] = self.advance(held[part], generators[part])
+            if not bool(torch.isfinite(following).all()):
+                place = int((~torch.isfinite(following.flatten(1)).all(1)).nonzero()[0, 0])
+                sample, member = divmod(place, members)
+                raise FloatingPointError(
+                    f"forecast: member {member} of sample {numbers[sample]} is not finite at step {lead}"
+                )
+            held = torch.cat([held[:, 1:], following[:, None]], 1)
+            yield following.reshape(shape)
+
+    def forecast(
+        self,
+        history: Any,
+        members: int,
+        steps: int,
+        *,
+        seed: int = 0,
+        together: int = 64,
+        reference_time: float = 0.0,
+        progress: bool = False,
+    ) -> Any:
+        """An ensemble of what comes after some frames, as an xarray.Dataset (needs xarray).
+
+        Args:
+            history: the last frames ``(H, n_y, n_x)``, oldest first, in the units of ``description``; or those of
+                several samples ``(S, H, n_y, n_x)``, which puts a dimension ``sample`` in front. In one dimension
+                without n_y. A tensor, an array or an xarray.DataArray.
+            members: of the ensemble.
+            steps: of ``description.time_step`` each.
+            seed: of what is random, see `rollout`.
+            together: members advanced at once, see `rollout`.
+            reference_time: time of the last frame, in ``description.units["time"]``.
+            progress: whether to show a bar with the time left.
+
+        Returns:
+            The field by realization, forecast_period, y, x, float32, with units, names and coordinates after CF 1.11.
+
+        Raises:
+            ValueError: a shape or a number does not fit, or frames are not finite.
+            FloatingPointError: a member is no longer finite.
+        """
+        given = history if isinstance(history, Tensor) else torch.as_tensor(np.array(history))
+        one = given.ndim == len(self.description.shape) + 1
+        if steps < 1:
+            raise ValueError(f"steps: expected 1 or more, got {steps}")
+        leads = self.rollout(given[None] if one else given, members, seed=seed, together=together)
+        found: NDArray[np.float32] | None = None
+        for step in tqdm(range(steps), unit="step", disable=not progress):
+            frame = next(leads).numpy()
+            if found is None:
+                found = np.empty((*frame.shape[:2], steps, *frame.shape[2:]), np.float32)
+            found[:, :, step] = frame
+        assert found is not None
+        return forecast_dataset(found[0] if one else found, self.description, type(self).__name__, seed, reference_time)
+
+
+def forecast_dataset(
+    fields: NDArray[np.float32], description: FlowDescription, source: str, seed: int, reference_time: float = 0.0
+) -> Any:
+    """Members ``([samples,] members, steps, *grid)`` as an xarray.Dataset with CF attributes.
+
+    Args:
+        fields: in the units of the description, on any grid over its box.
+        description: of the flow.
+        source: name of what made the forecast.
+        seed: of it.
+        reference_time: time of the last known frame.
+    """
+    import xarray
+
+    unit = description.units
+    dimensions = len(description.shape)
+    space = ("y", "x")[-dimensions:]
+    grid = Grid(tuple(fields.shape[-dimensions:]), description.lengths)
+    lead = description.time_step * np.arange(1, fields.shape[-dimensions - 1] + 1)
+    period = {"long_name": "time since the last known frame", **_units(unit["time"])}
+    if unit["time"] not in _NOT_A_TIME:
+        period["standard_name"] = "forecast_period"
+    coordinates: dict[str, Any] = {
+        "realization": (
+            "realization",
+            np.arange(fields.shape[-dimensions - 2]),
+            {"standard_name": "realization", "long_name": "member of the ensemble", "units": "1"},
+        ),
+        "forecast_period": ("forecast_period", lead, period),
+        "forecast_reference_time": (
+            (),
+            float(reference_time),
+            {"long_name": "time of the last known frame", **_units(unit["time"])},
+        ),
+        "time": (
+            "forecast_period",
+            reference_time + lead,
+            {"long_name": "time for which the forecast holds", **_units(unit["time"])},
+        ),
+    }
+    for name, values in grid.axes().items():
+        attributes = {"axis": name.upper(), "long_name": f"distance along {name}", **_units(unit["length"])}
+        coordinates[name] = (name, values.numpy(), attributes)
+    front: tuple[str, ...] = ()
+    if fields.ndim == dimensions + 3:
+        front = ("sample",)
+        coordinates["sample"] = ("sample", np.arange(len(fields)), {"long_name": "number of the start", "units": "1"})
+    variable = (
+        (*front, "realization", "forecast_period", *space),
+        fields,
+        {"long_name": description.long_name, **_units(unit["field"])},
+    )
+    return xarray.Dataset(
+        {description.variable: variable},
+        coordinates,
+        {
+            "Conventions": "CF-1.11",
+            "title": f"ensemble forecast of {description.long_name}",
+            "source": f"separable, {source}",
+            "seed": seed,
+            "periodic": " ".join(space),
+            "box_lengths": list(description.lengths),
+        },
+    )
+
+
+def _units(unit: str) -> dict[str, str]:
+    """The attribute, or none where the unit is not known: CF has no word for that."""
+    return {} if unit == "unknown" else {"units": unit}

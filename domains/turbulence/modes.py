@@ -1,0 +1,72 @@
+"""The lowest Fourier modes of periodic fields, the same numbers on every grid that resolves them.
+
+Fields are ``(..., n_y, n_x)`` or ``(..., n_x)``, modes ``m = (m_y, m_x)`` or ``(m_x,)`` whole periods in the box::
+
+    c(p, q) = 1 / (n_x n_y) sum over points of f(x, y) exp(-2 pi i (p x / l_x + q y / l_y)),   |p| <= m_x, |q| <= m_y
+
+stored ``(..., m_x + 1, 2 m_y + 1)``, p = 0 .. m_x and q = 0 .. m_y, -m_y .. -1, or ``(..., m_x + 1)`` in one
+dimension; p < 0 is the complex conjugate. Unlike those of `Grid`, which a solver steps, these hold no zeros, so that
+what is done to every mode is done to no more than there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def to_modes(fields: Tensor, modes: Sequence[int]) -> Tensor:
+    """Coefficients of the modes of real fields; what lies above is dropped.
+
+    Raises:
+        ValueError: the grid does not resolve the modes: it needs 2 m + 1 points.
+
+    Example:
+        >>> wave = torch.cos(2 * torch.pi * 3 * torch.arange(16) / 16).expand(12, 16)
+        >>> coefficients = to_modes(wave, (4, 5))
+        >>> coefficients.shape, round(float(coefficients[3, 0].real), 6)
+        (torch.Size([6, 9]), 0.5)
+    """
+    grid = fields.shape[-len(modes) :]
+    if any(n < 2 * m + 1 for n, m in zip(grid, modes, strict=True)):
+        raise ValueError(f"fields: expected at least {[2 * m + 1 for m in modes]} points for the modes, got {grid}")
+    if fields.numel() == 0:  # MKL refuses no fields
+        shape = [*fields.shape[: -len(modes)], modes[-1] + 1, *(2 * m + 1 for m in modes[:-1])]
+        return fields.new_zeros(shape) + 0j
+    along_x = torch.fft.rfft(fields, norm="forward")[..., : modes[-1] + 1]
+    if len(modes) == 1:
+        return along_x
+    both = torch.fft.fft(along_x.transpose(-1, -2), norm="forward")  # along y over contiguous memory is faster
+    return torch.cat([both[..., : modes[0] + 1], both[..., grid[0] - modes[0] :]], -1)
+
+
+def to_points(coefficients: Tensor, grid: Sequence[int]) -> Tensor:
+    """Real fields ``(..., *grid)`` of coefficients of modes; the grid must have 2 m + 1 points or more.
+
+    Example:
+        >>> field = torch.randn(9, 11)  # 2 m + 1 points hold as much as the modes do
+        >>> bool(torch.allclose(to_points(to_modes(field, (4, 5)), (9, 11)), field, atol=1e-6))
+        True
+    """
+    if len(grid) == 1:
+        return torch.fft.irfft(coefficients, n=grid[0], norm="forward")
+    n_y, n_x = grid
+    width = coefficients.shape[-1]
+    zeros = coefficients.new_zeros(()).expand(*coefficients.shape[:-1], n_y - width)
+    padded = torch.cat([coefficients[..., : width // 2 + 1], zeros, coefficients[..., width // 2 + 1 :]], -1)
+    return torch.fft.irfft(torch.fft.ifft(padded, norm="forward").transpose(-1, -2), n=n_x, norm="forward")
+
+
+def mean_square(coefficients: Tensor, dimensions: int) -> Tensor:
+    """Mean over the box of the square of fields, ``(...)``, from their coefficients (Parseval).
+
+    Example:
+        >>> field = torch.randn(9, 11)
+        >>> bool(torch.allclose(mean_square(to_modes(field, (4, 5)), 2), field.square().mean()))
+        True
+    """
+    power = torch.view_as_real(coefficients).square().sum(-1)
+    by_p = power if dimensions == 1 else power.sum(-1)
+    return 2 * by_p.sum(-1) - by_p[..., 0]

@@ -1,0 +1,155 @@
+"""The quadratic operator against sums written out in numpy, on other grids, and under shifts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from domains.turbulence.model import OperatorConfig, SeparableOperator
+from domains.turbulence.modes import mean_square, to_modes, to_points
+
+
+def made(modes=(3, 4), seed=0, **sizes):
+    sizes = {"inputs": 2, "outputs": 2, "channels": 3, "products": 2, "blocks": 2, "condition": 4} | sizes
+    generator = torch.Generator().manual_seed(seed)
+    operator = SeparableOperator(OperatorConfig(modes=modes, **sizes), generator).double()
+    with torch.no_grad():
+        for parameter in operator.parameters():  # what starts as zero or one would hide mistakes
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return operator
+
+
+def resolved_fields(count, modes, grid, seed=0):
+    """The same random fields of some modes on any grid, double."""
+    smallest = tuple(2 * m + 1 for m in modes)
+    generator = torch.Generator().manual_seed(seed)
+    white = torch.randn(*count, *smallest, generator=generator, dtype=torch.float64)
+    return to_points(to_modes(white, modes), grid)
+
+
+def projection(n, m):
+    """The matrix that keeps the modes up to m of n points, from cosines and sines."""
+    x = np.arange(n) * 2 * np.pi / n
+    waves = [np.ones(n)] + [f(p * x) * 2**0.5 for p in range(1, m + 1) for f in (np.cos, np.sin)]
+    basis = np.stack(waves, 1)
+    return basis @ basis.T / n
+
+
+def filter_at(taps, n):
+    """Values of the trigonometric polynomial through the taps at n offsets, so that a sum over them is the integral."""
+    size = len(taps)
+    p = np.arange(-(size // 2), size // 2 + 1)
+    offset = np.arange(size) * 2 * np.pi / size
+    coefficients = np.array([(taps * np.exp(-1j * q * offset)).sum() for q in p])
+    at = np.arange(n) * 2 * np.pi / n
+    return np.array([(coefficients * np.exp(1j * p * s)).sum().real for s in at]) / n
+
+
+def circulant(values):
+    n = len(values)
+    return np.array([[values[(j - i) % n] for i in range(n)] for j in range(n)])
+
+
+def by_loops(operator, fields, condition):
+    """The operator on points, one sample, channel and product at a time."""
+    named = {name: value.detach().numpy() for name, value in operator.state_dict().items()}
+    m_y, m_x = operator.config.modes
+    n_y, n_x = fields.shape[2:]
+    keep_y, keep_x = projection(n_y, m_y), projection(n_x, m_x)
+    results = []
+    for sample, z in zip(fields.numpy(), condition.numpy(), strict=True):
+        h = np.einsum("ci,iyx->cyx", named["lift"], np.stack([keep_y @ field @ keep_x for field in sample]))
+        for index in range(operator.config.blocks):
+            p = {name.removeprefix(f"blocks.{index}."): v for name, v in named.items() if name.startswith("blocks.")}
+            size = np.sqrt((h**2).mean() + 1e-6)
+            u = h / size * (p["gain"] * (1 + p["film"] @ z))[:, None, None]
+            v = []
+            for k, row in enumerate(p["mix"]):
+                mixed = sum(weight * channel for weight, channel in zip(row, u, strict=True))
+                down, along = (filter_at(p[f"filters.taps.{axis}"][k], n) for axis, n in ((0, n_y), (1, n_x)))
+                v.append(circulant(down) @ mixed @ circulant(along).T)
+            products = operator.config.products
+            first, second, third = v[:products], v[products : 2 * products], v[2 * products :]
+            joined = [keep_y @ (a * b) @ keep_x for a, b in zip(first, second, strict=True)] + third
+            h = h + np.einsum("ck,kyx->cyx", p["join"], np.stack(joined)) + p["bias"][:, None, None]
+        results.append(np.einsum("oc,cyx->oyx", named["read"], h))
+    return torch.from_numpy(np.stack(results))
+
+
+def test_the_operator_is_the_sums_of_its_definition():
+    operator = made()
+    fields = torch.randn(2, 2, 12, 15, dtype=torch.float64)  # with modes above, which are to be dropped
+    condition = torch.randn(2, 4, dtype=torch.float64)
+    torch.testing.assert_close(operator.on_points(fields, condition).detach(), by_loops(operator, fields, condition))
+
+
+@pytest.mark.parametrize("grid", [(7, 9), (16, 12), (64, 65)])
+def test_every_grid_that_resolves_the_modes_gives_the_same(grid):
+    operator = made()
+    condition = torch.randn(3, 4, dtype=torch.float64)
+    found = operator.on_points(resolved_fields((3, 2), (3, 4), grid), condition).detach()
+    wanted = operator.on_points(resolved_fields((3, 2), (3, 4), (32, 40)), condition).detach()
+    torch.testing.assert_close(to_modes(found, (3, 4)), to_modes(wanted, (3, 4)))
+
+
+@pytest.mark.parametrize("shift", [(0, 3), (5, 0), (2, 7)])
+def test_it_commutes_with_shifts(shift):
+    operator = made()
+    fields = resolved_fields((2, 2), (3, 4), (16, 18))
+    condition = torch.randn(2, 4, dtype=torch.float64)
+    moved = operator.on_points(fields.roll(shift, (-2, -1)), condition)
+    torch.testing.assert_close(moved, operator.on_points(fields, condition).roll(shift, (-2, -1)))
+
+
+def test_modes_are_the_fourier_sums_and_parseval_holds():
+    field = torch.randn(2, 9, 12, dtype=torch.float64)
+    found = to_modes(field, (3, 4))
+    y, x = np.arange(9) / 9, np.arange(12) / 12
+    for p, q in ((0, 0), (2, 3), (4, -1), (0, -3)):
+        wave = np.exp(-2j * np.pi * (p * x[None] + q * y[:, None]))
+        expected = (field.numpy() * wave).mean((1, 2))
+        np.testing.assert_allclose(found[:, p, q].numpy(), expected, atol=1e-14)
+    kept = to_points(found, (9, 12))
+    torch.testing.assert_close(mean_square(found, 2), kept.square().mean((1, 2)))
+    line = torch.randn(3, 16, dtype=torch.float64)
+    torch.testing.assert_close(
+        mean_square(to_modes(line, (7,)), 1), to_points(to_modes(line, (7,)), (16,)).square().mean(1)
+    )
+    assert to_modes(field[:0], (3, 4)).shape == (0, 5, 7)
+    with pytest.raises(ValueError, match="points"):
+        to_modes(field, (5, 4))
+
+
+def test_gradients_in_both_dimensions():
+    for modes in ((2,), (1, 2)):
+        operator = made(modes, blocks=1, channels=2, products=1, inputs=1, outputs=1, condition=2)
+        fields = torch.randn(1, 1, *(2 * m + 2 for m in modes), dtype=torch.float64, requires_grad=True)
+        z = torch.randn(1, 2, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(operator.on_points, (fields, z))
+        inputs = (fields.detach(), z.detach(), *operator.parameters())
+        assert torch.autograd.gradcheck(lambda f, z, *_, operator=operator: operator.on_points(f, z), inputs)
+
+
+def test_an_untrained_operator_gives_zero_and_counts_its_numbers():
+    config = OperatorConfig(5, 1, (10, 10), condition=16)
+    operator = SeparableOperator(config)
+    assert not operator.on_points(torch.randn(2, 5, 32, 32), torch.randn(2, 16)).any()
+    block = 16 + 16 * 16 + 36 * 16 + 36 * 2 * 21 + 16 * 24 + 16
+    assert operator.n_parameters == 16 * 5 + 8 * block + 16
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="channels"):
+        OperatorConfig(1, 1, (3, 3), channels=0)
+    with pytest.raises(ValueError, match="modes"):
+        OperatorConfig(1, 1, (3, 3, 3))
+    with pytest.raises(ValueError, match="condition"):
+        OperatorConfig(1, 1, (3, 3), condition=-1)
+    operator = made()
+    fields, z = torch.randn(1, 2, 12, 12, dtype=torch.float64), torch.randn(1, 4, dtype=torch.float64)
+    for wrong, condition in ((fields[:, :1], z), (fields, None), (fields, z[:, :3])):
+        with pytest.raises(ValueError, match="expected"):
+            operator.on_points(wrong, condition)
+    with pytest.raises(ValueError, match="None"):
+        made(**dataclasses.asdict(OperatorConfig(2, 2, (3, 4), blocks=1))).on_points(fields, z)
