@@ -9,8 +9,8 @@ import tyro
 
 from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.diagnostics import correlation
-from domains.turbulence.noise_forecaster import NoiseForecaster
 from domains.turbulence.readers import read_flow
+from domains.turbulence.saved import load_forecaster
 from domains.turbulence.train import TrainConfig
 from domains.turbulence.train import train as train_forecaster
 from separable.training import RunFolder
@@ -46,7 +46,7 @@ def train(
     data: Path,
     /,
     run: Path = Path("runs/turbulence"),
-    config: tyro.conf.OmitArgPrefixes[TrainConfig] = _TRAINING,
+    config: tyro.conf.AvoidSubcommands[tyro.conf.OmitArgPrefixes[TrainConfig]] = _TRAINING,
     device: str = "cpu",
 ) -> Path:
     """Train an ensemble forecaster on a flow; an interrupted run goes on where its last checkpoint was.
@@ -97,7 +97,7 @@ def forecast(
     """
     if out.suffix != ".nc":
         raise ValueError(f"out: expected a path ending in .nc, got {out.name!r}")
-    forecaster = NoiseForecaster.load(run).to(device)
+    forecaster = load_forecaster(run).to(device)
     flow = read_flow(data, scan=False)
     forecaster.description.check(flow)
     samples, frames = flow.fields.shape[:2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -92,6 +92,9 @@ def flow_of(data: FlowData) -> Flow | None:
     return flow_from_settings(data.attributes["config"]["flow"]) if data.attributes.get("layout") == LAYOUT else None
 
 
+Self = TypeVar("Self", bound="Forecaster")
+
+
 class Forecaster(ABC):
     """Forecasts of one flow. Its subclasses are final; they give `advance`, `history` and `description`.
 
@@ -114,6 +117,10 @@ class Forecaster(ABC):
         Raises:
             ValueError: the grid is refused; the message says what is expected.
         """
+
+    def to(self: Self, device: torch.device | str) -> Self:
+        """Move what is computed to a device; frames stay where they are. A forecaster without tensors stays too."""
+        return self
 
     def rollout(
         self, history: Any, members: int, *, seed: int = 0, samples: Sequence[int] | None = None, together: int = 64

@@ -18,28 +18,22 @@ gives the same forecast there; what a frame holds above the modes is dropped at 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from domains.turbulence.flows import KolmogorovFlow
-from domains.turbulence.forecaster import FlowDescription, Forecaster, flow_of
-from domains.turbulence.grid import Grid
+from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, modes_of, wave_fields, waves_of
 from domains.turbulence.model import OperatorConfig, SeparableOperator
-from domains.turbulence.modes import mean_square, to_modes, to_points
+from domains.turbulence.modes import to_modes, to_points
 from domains.turbulence.readers import FlowData
-
-_BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
 
 
 @dataclasses.dataclass(frozen=True)
-class NoiseForecasterConfig:
+class NoiseForecasterConfig(LearnedConfig):
     """Sizes of a forecaster by noise.
 
     Attributes:
@@ -89,17 +83,19 @@ class NoiseForecasterConfig:
             >>> config.modes, config.waves  # white noise fills all modes
             ((15, 11), ())
         """
-        grid, flow = data.grid, flow_of(data)
-        modes = self.modes
-        if not modes:
-            frame = torch.from_numpy(data.fields[0][-1].astype(np.float64))
-            frame = frame - frame.mean()
-            kept = float(mean_square(to_modes(frame, grid.modes), grid.dimensions) / frame.square().mean())
-            modes = grid.modes if kept > 1 - _BEYOND else tuple((n - 1) // 2 for n in grid.shape)
-        waves = self.waves
-        if waves is None:
-            waves = ((flow.forcing_mode, 0),) if isinstance(flow, KolmogorovFlow) else ()
-        return dataclasses.replace(self, modes=modes, waves=waves)
+        waves = waves_of(data) if self.waves is None else self.waves
+        return dataclasses.replace(self, modes=self.modes or modes_of(data), waves=waves)
+
+    def made(
+        self,
+        description: FlowDescription,
+        centre: float,
+        scale: float,
+        increment: float,
+        generator: torch.Generator | None = None,
+    ) -> NoiseForecaster:
+        """An untrained forecaster of these sizes."""
+        return NoiseForecaster(self, description, centre, scale, increment, generator)
 
     def operator(self) -> OperatorConfig:
         """Sizes of the operator."""
@@ -115,7 +111,7 @@ class NoiseForecasterConfig:
         )
 
 
-class NoiseForecaster(Forecaster):
+class NoiseForecaster(LearnedForecaster):
     """The forecaster of the head of this file.
 
     Args:
@@ -133,6 +129,10 @@ class NoiseForecaster(Forecaster):
         {'realization': 3, 'forecast_period': 2, 'y': 16, 'x': 16}
     """
 
+    config_type: ClassVar[type[LearnedConfig]] = NoiseForecasterConfig
+    trained_members: ClassVar[int] = 2
+    config: NoiseForecasterConfig
+
     def __init__(
         self,
         config: NoiseForecasterConfig,
@@ -148,24 +148,14 @@ class NoiseForecaster(Forecaster):
         for wave in config.waves or ():
             if len(wave) != dimensions or any(abs(p) > m for p, m in zip(wave, config.modes, strict=True)):
                 raise ValueError(f"waves: expected {dimensions} numbers up to {config.modes} each, got {wave}")
-        if not (scale > 0 and increment > 0):
-            raise ValueError(f"scale, increment: expected numbers above 0, got {scale} and {increment}")
-        self.config, self.description, self.history = config, description, config.history
-        self.centre, self.scale, self.increment = float(centre), float(scale), float(increment)
-        self.network = SeparableOperator(config.operator(), generator)
-        self.device = torch.device("cpu")
+        super().__init__(config, description, centre, scale, increment, SeparableOperator(config.operator(), generator))
         self.points = tuple(2 * m + 1 for m in config.modes)  # the smallest grid of the modes
-        self._waves = to_modes(_wave_fields(config.waves or (), self.points), config.modes)
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of trainable numbers."""
-        return self.network.n_parameters
+        self.noise_numbers = config.noise_vector + config.noise_fields * int(np.prod(self.points))
+        self._waves = to_modes(wave_fields(config.waves or (), self.points), config.modes)
 
     def to(self, device: torch.device | str) -> NoiseForecaster:
         """Move the forecaster; frames are moved to it and back when it advances them."""
-        self.device = torch.device(device)
-        self.network.to(self.device)
+        super().to(device)
         self._waves = self._waves.to(self.device)
         return self
 
@@ -189,75 +179,3 @@ class NoiseForecaster(Forecaster):
         fields = to_modes(white.reshape(len(past), config.noise_fields, *self.points), config.modes)
         inputs = torch.cat([past, self._waves.expand(len(past), *self._waves.shape), fields], 1)
         return past[:, -1] + self.increment * self.network(inputs, vector if config.noise_vector else None)[:, 0]
-
-    @property
-    def noise_numbers(self) -> int:
-        """Normal numbers that one step of one member takes."""
-        return self.config.noise_vector + self.config.noise_fields * int(np.prod(self.points))
-
-    def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
-        """See `Forecaster`; the grid needs 2 m + 1 points or more."""
-        drawn = np.stack([g.standard_normal(self.noise_numbers, dtype=np.float32) for g in generators])
-        grid = tuple(frames.shape[2:])
-        with torch.inference_mode():
-            following = self.step(self.standardised(frames), torch.from_numpy(drawn).to(self.device))
-            return (self.on_points(following, grid) * self.scale + self.centre).to(frames.device)
-
-    def save(self, folder: str | Path) -> None:
-        """Write ``forecaster.safetensors`` and ``forecaster.json`` into a folder; the same bits come back."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "kind": type(self).__name__,
-            "config": dataclasses.asdict(self.config),
-            "description": dataclasses.asdict(self.description),
-            "centre": self.centre,
-            "scale": self.scale,
-            "increment": self.increment,
-        }
-        temporary = folder / ".forecaster.safetensors"
-        tensors = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
-        safetensors.torch.save_file(tensors, temporary)
-        temporary.replace(folder / "forecaster.safetensors")
-        written = folder / ".forecaster.json"
-        written.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        written.replace(folder / "forecaster.json")
-
-    @classmethod
-    def load(cls, folder: str | Path) -> NoiseForecaster:
-        """Read a forecaster that `save` wrote.
-
-        Raises:
-            FileNotFoundError: the folder holds no forecaster.
-            ValueError: it holds another kind, or one of another version.
-        """
-        folder = Path(folder)
-        if not (folder / "forecaster.json").exists():
-            raise FileNotFoundError(f"{folder}: no forecaster.json; `separable turbulence train` makes a forecaster")
-        settings = json.loads((folder / "forecaster.json").read_text(encoding="utf-8"))
-        if settings.get("kind") != cls.__name__:
-            raise ValueError(f"{folder}: expected a {cls.__name__}, got {settings.get('kind')!r}")
-        forecaster = cls(
-            NoiseForecasterConfig.from_settings(settings["config"]),
-            FlowDescription.from_settings(settings["description"]),
-            settings["centre"],
-            settings["scale"],
-            settings["increment"],
-        )
-        try:
-            forecaster.network.load_state_dict(safetensors.torch.load_file(folder / "forecaster.safetensors"))
-        except RuntimeError as problem:
-            raise ValueError(
-                f"{folder}: a forecaster of another version, with other layers; train it again"
-            ) from problem
-        return forecaster
-
-
-def _wave_fields(waves: Sequence[Sequence[int]], points: tuple[int, ...]) -> Tensor:
-    """Cosine and sine of each wave, ``(2 W, *points)`` float32, of mean square 1."""
-    axes = torch.meshgrid(*Grid(points).axes().values(), indexing="ij")
-    found = torch.empty(2 * len(waves), *points)
-    for place, wave in enumerate(waves):
-        phase = sum((p * axis for p, axis in zip(wave, axes, strict=True)), torch.zeros(points, dtype=torch.float64))
-        found[2 * place], found[2 * place + 1] = 2**0.5 * torch.cos(phase), 2**0.5 * torch.sin(phase)
-    return found

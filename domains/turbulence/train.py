@@ -1,9 +1,16 @@
-"""Training of a forecaster by noise: the almost fair CRPS of two members, over one step and later over more.
+"""Training of forecasters, over one step and later over more.
+
+Ensembles learn from the almost fair CRPS of two members,
 
     loss = mean over points and leads of  1/2 (|a - w| + |b - w|) - (1 - 0.025) / 2 |a - b|
 
+and forecasters without noise from the L2 norm of their error,
+
+    loss = mean over samples and leads of  (mean over points of (a - w)^2)^(1/2)
+
 in units of the standard deviation: a and b are two members from the same past, w what came (`separable.distributions`).
-In the second part of the training the members go on from their own steps, with new noise.
+In the second part of the training the members go on from their own steps, with new noise. Everything else is the same
+for all, so that what they learn in the same minutes can be compared.
 
 Windows are drawn at random from the training samples and changed by a random symmetry of the flow each.
 
@@ -27,8 +34,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
+from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription, flow_of
-from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
+from domains.turbulence.learned_forecaster import LearnedForecaster
+from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData, LazyFields, Windows
 from domains.turbulence.readers.lazy_fields import ArraySource
 from domains.turbulence.symmetries import Symmetries, all_shifts, no_symmetries, symmetries_of
@@ -40,17 +50,18 @@ _LOOKS = 10  # evaluations and checkpoints of a training
 _WARM_STEPS = 100
 _STARTS, _MEMBERS, _LEADS = 16, 4, 5  # of a look at the held-out samples
 _STREAM = 2**32  # keeps the noise of looks apart from that of forecasts
+AnyConfig = NoiseForecasterConfig | DeterministicConfig | NoisyConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How a forecaster by noise is trained.
+    """How a forecaster is trained.
 
     Attributes:
-        model: sizes of the forecaster.
+        model: its kind and sizes.
         minutes: of work, see the head of `train`; only where steps is 0.
         steps: optimiser steps; 0 for as many as the minutes allow.
-        batch: windows in a step, two members each.
+        batch: windows in a step, with two members each where there is noise.
         rate: greatest learning rate of AdamW; it rises over 100 steps and falls as a cosine.
         rollout: steps that the loss looks ahead in the second part of the training; in the first it is one.
         rollout_from: share of the training after which the second part begins; 1 for never.
@@ -59,7 +70,7 @@ class TrainConfig:
         seed: of start values, windows, symmetries and noise.
     """
 
-    model: NoiseForecasterConfig = dataclasses.field(default_factory=NoiseForecasterConfig)
+    model: AnyConfig = dataclasses.field(default_factory=NoiseForecasterConfig)
     minutes: float = 10.0
     steps: int = 0
     batch: int = 16
@@ -101,7 +112,7 @@ def train(
     run: RunFolder | None = None,
     progress: bool = True,
     device: torch.device | str = "cpu",
-) -> NoiseForecaster:
+) -> LearnedForecaster:
     """Train a forecaster on all but the held-out samples.
 
     Args:
@@ -130,7 +141,7 @@ def train(
     symmetries = _symmetries(data, config.symmetries)
     generator = torch.Generator().manual_seed(config.seed)
     centre, scale, increment = _scales(training, chosen, any(turn.sign < 0 for turn in symmetries.turns))
-    forecaster = NoiseForecaster(model, description, centre, scale, increment, generator).to(device)
+    forecaster: LearnedForecaster = model.made(description, centre, scale, increment, generator).to(device)
     state = _Training(forecaster, config, generator)
     if run is not None:
         state.restore(run.path)
@@ -159,7 +170,7 @@ def train(
 class _Training:
     """What changes from step to step, and is kept in checkpoints."""
 
-    def __init__(self, forecaster: NoiseForecaster, config: TrainConfig, generator: torch.Generator) -> None:
+    def __init__(self, forecaster: LearnedForecaster, config: TrainConfig, generator: torch.Generator) -> None:
         self.forecaster, self.config, self.generator = forecaster, config, generator
         self.parameters = list(forecaster.network.parameters())
         self.optimiser = torch.optim.AdamW(self.parameters, config.rate, weight_decay=1e-4)
@@ -179,7 +190,7 @@ class _Training:
             group["lr"] = self.config.rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done)))
         chosen = torch.randint(len(windows), (self.config.batch,), generator=self.generator).tolist()
         frames = torch.stack([torch.cat(windows[index]) for index in chosen])
-        loss = two_member_loss(self.forecaster, symmetries(frames, self.generator), self.generator)
+        loss = window_loss(self.forecaster, symmetries(frames, self.generator), self.generator)
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"loss: expected a number at step {self.steps}, got {value}; try a smaller rate")
@@ -222,29 +233,35 @@ class _Training:
         self.steps, self.seconds = int(tensors["steps"]), float(tensors["seconds"])
 
 
-def two_member_loss(forecaster: NoiseForecaster, frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean almost fair CRPS of two members over all leads, in units of the standard deviation.
+def window_loss(forecaster: LearnedForecaster, frames: Tensor, generator: torch.Generator) -> Tensor:
+    """The loss of the head of this file, in units of the standard deviation.
 
     Args:
         forecaster: with gradients.
         frames: windows ``(B, H + leads, *grid)``, in the flow's units; members go on from their own steps.
         generator: of the noise, on the CPU.
     """
-    history, grid = forecaster.history, tuple(frames.shape[2:])
-    past = forecaster.standardised(frames[:, :history]).repeat(2, *[1] * (1 + len(grid)))
+    history, grid, members = forecaster.history, tuple(frames.shape[2:]), forecaster.trained_members
+    past = forecaster.standardised(frames[:, :history]).repeat(members, *[1] * (1 + len(grid)))
     truth = (frames[:, history:].to(forecaster.device) - forecaster.centre) / forecaster.scale
     losses = []
     for observed in truth.unbind(1):
         noise = torch.randn(len(past), forecaster.noise_numbers, generator=generator).to(forecaster.device)
         following = forecaster.step(past, noise)
-        members = forecaster.on_points(following, grid).reshape(2, -1, *grid)
-        losses.append(crps(members, observed, estimator="almost fair").mean())
+        found = forecaster.on_points(following, grid).reshape(members, -1, *grid)
+        if members == 1:
+            losses.append((found[0] - observed).square().flatten(1).mean(1).sqrt().mean())
+        else:
+            losses.append(crps(found, observed, estimator="almost fair").mean())
         past = torch.cat([past[:, 1:], following[:, None]], 1)
     return torch.stack(losses).mean()
 
 
 class _Looks:
-    """Scores of small ensembles on starts from the held-out samples, the same at every look."""
+    """Scores of small ensembles on starts from the held-out samples, the same at every look.
+
+    One member, of a forecaster without noise, is scored by its absolute error.
+    """
 
     def __init__(self, data: FlowData, held_out: range, history: int) -> None:
         self.leads = min(_LEADS, data.fields.shape[1] - history)
@@ -253,14 +270,16 @@ class _Looks:
         past, future = zip(*(windows[place] for place in places), strict=True)
         self.past, self.future = torch.stack(past), torch.stack(future)
 
-    def scores(self, forecaster: NoiseForecaster, seed: int) -> dict[str, float]:
+    def scores(self, forecaster: LearnedForecaster, seed: int) -> dict[str, float]:
         """Fair CRPS at the first and the last lead, in units of the standard deviation."""
-        leads = forecaster.rollout(self.past, _MEMBERS, seed=_STREAM + seed)
+        members = _MEMBERS if forecaster.trained_members > 1 else 1
+        leads = forecaster.rollout(self.past, members, seed=_STREAM + seed)
         found = {}
         for lead in range(1, self.leads + 1):
-            members = next(leads)
+            found_members = next(leads)
             if lead in (1, self.leads):
-                score = crps(members, self.future[:, lead - 1], member_axis=1).mean()
+                kind: Literal["fair", "ensemble"] = "fair" if members > 1 else "ensemble"
+                score = crps(found_members, self.future[:, lead - 1], estimator=kind, member_axis=1).mean()
                 found[f"crps_{lead}"] = float(score) / forecaster.scale
         return found
 

@@ -11,7 +11,7 @@ from domains.turbulence import train as module
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
-from domains.turbulence.train import TrainConfig, split, train, two_member_loss
+from domains.turbulence.train import TrainConfig, split, train, window_loss
 from separable.training import RunFolder
 
 SMALL = TrainConfig(
@@ -44,7 +44,7 @@ def test_the_loss_is_the_almost_fair_crps_of_two_members_over_their_own_steps():
     frames = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=generator)
     torch.set_default_dtype(torch.float64)  # of the noise
     try:
-        found = two_member_loss(forecaster, frames, torch.Generator().manual_seed(5))
+        found = window_loss(forecaster, frames, torch.Generator().manual_seed(5))
         found.backward()
         noise = torch.Generator().manual_seed(5)
         drawn = [torch.randn(8, forecaster.noise_numbers, generator=noise) for _ in range(2)]

@@ -1,0 +1,1 @@
+"""What our forecasters are compared with, each as good as we can make it."""

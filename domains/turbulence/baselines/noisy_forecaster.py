@@ -1,0 +1,138 @@
+"""Any network at points as an ensemble by noise: the noisy Fourier neural operator, which head A is compared with.
+
+As `deterministic_forecaster`, with white fields among the inputs and a vector that scales the channels of every layer,
+both drawn anew for each member and step, and trained as head A is: on the almost fair CRPS of two members.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from domains.turbulence.baselines.fourier_operator import FourierNetwork
+from domains.turbulence.deterministic_forecaster import AnyNetwork, network_from_settings, network_to_settings
+from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.grid import resample
+from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, Waves, wave_fields, waves_of
+from domains.turbulence.readers import FlowData
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisyConfig(LearnedConfig):
+    """Sizes of a noisy forecaster.
+
+    Attributes:
+        network: what gives the increment.
+        history: frames that it looks at.
+        waves: (p_y, p_x), as in `DeterministicConfig`.
+        noise_fields: number of white fields that go in.
+        noise_vector: length of the vector that scales channels.
+    """
+
+    network: AnyNetwork = dataclasses.field(default_factory=FourierNetwork)
+    history: int = 1
+    waves: Waves | None = None
+    noise_fields: int = 2
+    noise_vector: int = 16
+
+    def __post_init__(self) -> None:
+        if (
+            self.history < 1
+            or min(self.noise_fields, self.noise_vector) < 0
+            or self.noise_fields + self.noise_vector < 1
+        ):
+            raise ValueError(
+                "history, noise_fields, noise_vector: expected 1 or more frames and numbers of noise above 0, got "
+                f"{self.history}, {self.noise_fields}, {self.noise_vector}"
+            )
+
+    def completed(self, data: FlowData) -> NoisyConfig:
+        """With the modes and waves that fit data, where they are left to them."""
+        waves = waves_of(data) if self.waves is None else self.waves
+        return dataclasses.replace(self, network=self.network.completed(data), waves=waves)
+
+    def made(
+        self,
+        description: FlowDescription,
+        centre: float,
+        scale: float,
+        increment: float,
+        generator: torch.Generator | None = None,
+    ) -> NoisyForecaster:
+        """An untrained forecaster of these sizes."""
+        return NoisyForecaster(self, description, centre, scale, increment, generator)
+
+    def to_settings(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        return dataclasses.asdict(self) | {"network": network_to_settings(self.network)}
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> NoisyConfig:
+        """Read what `to_settings` gave."""
+        waves = tuple(tuple(wave) for wave in settings["waves"] or ())
+        return cls(**settings | {"network": network_from_settings(settings["network"]), "waves": waves})
+
+
+class NoisyForecaster(LearnedForecaster):
+    """The forecaster of the head of this file.
+
+    Args:
+        config: its sizes, completed.
+        description: of the flow.
+        centre: mean of the frames, in the flow's units.
+        scale: their standard deviation.
+        increment: standard deviation of an increment, in units of ``scale``.
+        generator: of the start values.
+
+    Example:
+        >>> described = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (16, 16), (1.0, 1.0))
+        >>> forecaster = NoisyForecaster(NoisyConfig(FourierNetwork(4, modes=3)), described, 0.0, 1.0, 0.5)
+        >>> dict(forecaster.forecast(torch.randn(1, 16, 16), members=3, steps=2).sizes)
+        {'realization': 3, 'forecast_period': 2, 'y': 16, 'x': 16}
+    """
+
+    config_type: ClassVar[type[LearnedConfig]] = NoisyConfig
+    trained_members: ClassVar[int] = 2
+    config: NoisyConfig
+
+    def __init__(
+        self,
+        config: NoisyConfig,
+        description: FlowDescription,
+        centre: float,
+        scale: float,
+        increment: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        inputs = config.history + 2 * len(config.waves or ()) + config.noise_fields
+        network = config.network.made(inputs, 1, config.noise_vector, len(description.shape), generator)
+        super().__init__(config, description, centre, scale, increment, network)
+        self.noise_numbers = config.noise_vector + config.noise_fields * math.prod(description.shape)
+
+    def standardised(self, frames: Tensor) -> Tensor:
+        """Values of frames ``(..., *grid)`` in units of their standard deviation, on the device."""
+        return (frames.to(self.device) - self.centre) / self.scale
+
+    def on_points(self, states: Tensor, grid: Sequence[int]) -> Tensor:
+        """The values themselves: the grid is theirs."""
+        return states
+
+    def step(self, past: Tensor, noise: Tensor) -> Tensor:
+        """Standardised values ``(B, *grid)`` of the next frame from those ``(B, H, *grid)`` of the last ones.
+
+        The noise is white on the grid that the forecaster was trained on, and is interpolated to another.
+        """
+        config, grid = self.config, tuple(past.shape[2:])
+        vector, white = noise.split([config.noise_vector, noise.shape[1] - config.noise_vector], 1)
+        fields = white.reshape(len(past), config.noise_fields, *self.description.shape)
+        if grid != self.description.shape:
+            fields = resample(fields, grid)
+        waves = wave_fields(config.waves or (), grid).to(past)
+        inputs = torch.cat([past, waves.expand(len(past), *waves.shape), fields], 1)
+        change: Tensor = self.network(inputs, vector if config.noise_vector else None)[:, 0]
+        return past[:, -1] + self.increment * change

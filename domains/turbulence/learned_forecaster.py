@@ -1,0 +1,233 @@
+"""What forecasters that are trained share: their numbers, files and devices, and one step of their network.
+
+They step in a state of their own, coefficients of modes or values at points, in units of the standard deviation::
+
+    state of the next frame = step(states of the last H frames, noise)
+
+so that one loop (`train.py`) trains all of them on the same data in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from domains.turbulence.flows import KolmogorovFlow
+from domains.turbulence.forecaster import FlowDescription, Forecaster, flow_of
+from domains.turbulence.grid import Grid
+from domains.turbulence.modes import mean_square, to_modes
+from domains.turbulence.readers import FlowData
+
+_BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
+Waves = tuple[tuple[int, int], ...]
+
+
+class LearnedConfig(ABC):
+    """Sizes of a learned forecaster: a frozen dataclass with ``history``, the frames that it looks at."""
+
+    history: int
+
+    @abstractmethod
+    def completed(self, data: FlowData) -> Any:
+        """The same, with what is left to the data filled in."""
+
+    @abstractmethod
+    def made(
+        self,
+        description: FlowDescription,
+        centre: float,
+        scale: float,
+        increment: float,
+        generator: torch.Generator | None = None,
+    ) -> LearnedForecaster:
+        """An untrained forecaster of these sizes; see `LearnedForecaster` for the arguments."""
+
+    def to_settings(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Any:
+        """Read what `to_settings` gave."""
+
+
+Self = TypeVar("Self", bound="LearnedForecaster")
+
+
+class LearnedForecaster(Forecaster):
+    """A forecaster with a network. Its subclasses are final.
+
+    Args:
+        config: its sizes, completed.
+        description: of the flow.
+        centre: mean of the frames, in the flow's units.
+        scale: their standard deviation.
+        increment: standard deviation of an increment, in units of ``scale``.
+        network: what is trained.
+
+    Attributes:
+        config_type: class of its sizes.
+        trained_members: members of the ensemble that the loss looks at: 2 for the almost fair CRPS; 1 for the L2 norm,
+            which is for forecasters without noise.
+        noise_numbers: normal numbers that one step of one member takes.
+    """
+
+    config_type: ClassVar[type[LearnedConfig]]
+    trained_members: ClassVar[int]
+    config: LearnedConfig
+    noise_numbers: int
+
+    def __init__(
+        self,
+        config: LearnedConfig,
+        description: FlowDescription,
+        centre: float,
+        scale: float,
+        increment: float,
+        network: nn.Module,
+    ) -> None:
+        if not (scale > 0 and increment > 0):
+            raise ValueError(f"scale, increment: expected numbers above 0, got {scale} and {increment}")
+        self.config, self.description, self.history = config, description, config.history
+        self.centre, self.scale, self.increment = float(centre), float(scale), float(increment)
+        self.network = network
+        self.device = torch.device("cpu")
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable numbers; a complex one counts as two."""
+        return sum(p.numel() * (2 if p.is_complex() else 1) for p in self.network.parameters())
+
+    def to(self: Self, device: torch.device | str) -> Self:
+        """Move the forecaster; frames are moved to it and back when it advances them."""
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        return self
+
+    @abstractmethod
+    def standardised(self, frames: Tensor) -> Tensor:
+        """States of frames ``(..., *grid)`` in the flow's units, on the device."""
+
+    @abstractmethod
+    def on_points(self, states: Tensor, grid: Sequence[int]) -> Tensor:
+        """Fields on a grid of states, still in units of the standard deviation."""
+
+    @abstractmethod
+    def step(self, past: Tensor, noise: Tensor) -> Tensor:
+        """States ``(B, ...)`` of the next frame from those ``(B, H, ...)`` of the last ones.
+
+        Args:
+            past: see `standardised`.
+            noise: ``(B, noise_numbers)``, independent and normal.
+        """
+
+    def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """See `Forecaster`."""
+        if self.noise_numbers:
+            drawn = np.stack([g.standard_normal(self.noise_numbers, dtype=np.float32) for g in generators])
+        else:
+            drawn = np.zeros((len(frames), 0), np.float32)
+        grid = tuple(frames.shape[2:])
+        with torch.inference_mode():
+            following = self.step(self.standardised(frames), torch.from_numpy(drawn).to(self.device))
+            return (self.on_points(following, grid) * self.scale + self.centre).to(frames.device)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``forecaster.safetensors`` and ``forecaster.json`` into a folder; the same bits come back."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "kind": type(self).__name__,
+            "config": self.config.to_settings(),
+            "description": dataclasses.asdict(self.description),
+            "centre": self.centre,
+            "scale": self.scale,
+            "increment": self.increment,
+        }
+        temporary = folder / ".forecaster.safetensors"
+        tensors = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
+        safetensors.torch.save_file(tensors, temporary)
+        temporary.replace(folder / "forecaster.safetensors")
+        written = folder / ".forecaster.json"
+        written.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        written.replace(folder / "forecaster.json")
+
+    @classmethod
+    def load(cls: type[Self], folder: str | Path) -> Self:
+        """Read a forecaster that `save` wrote.
+
+        Raises:
+            FileNotFoundError: the folder holds no forecaster.
+            ValueError: it holds another kind, or one of another version.
+        """
+        folder = Path(folder)
+        settings = saved_settings(folder)
+        if settings.get("kind") != cls.__name__:
+            raise ValueError(f"{folder}: expected a {cls.__name__}, got {settings.get('kind')!r}")
+        forecaster = cls.config_type.from_settings(settings["config"]).made(
+            FlowDescription.from_settings(settings["description"]),
+            settings["centre"],
+            settings["scale"],
+            settings["increment"],
+        )
+        try:
+            forecaster.network.load_state_dict(safetensors.torch.load_file(folder / "forecaster.safetensors"))
+        except RuntimeError as problem:
+            raise ValueError(
+                f"{folder}: a forecaster of another version, with other layers; train it again"
+            ) from problem
+        return forecaster  # type: ignore[no-any-return]
+
+
+def saved_settings(folder: Path) -> dict[str, Any]:
+    """What ``forecaster.json`` says.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not (folder / "forecaster.json").exists():
+        raise FileNotFoundError(f"{folder}: no forecaster.json; `separable turbulence train` makes a forecaster")
+    settings: dict[str, Any] = json.loads((folder / "forecaster.json").read_text(encoding="utf-8"))
+    return settings
+
+
+def modes_of(data: FlowData) -> tuple[int, ...]:
+    """Modes to forecast: a third of the points (the 2/3 rule of solvers), or all below half where data hold more."""
+    grid = data.grid
+    frame = torch.from_numpy(data.fields[0][-1].astype(np.float64))
+    frame = frame - frame.mean()
+    kept = float(mean_square(to_modes(frame, grid.modes), grid.dimensions) / frame.square().mean())
+    return grid.modes if kept > 1 - _BEYOND else tuple((n - 1) // 2 for n in grid.shape)
+
+
+def waves_of(data: FlowData) -> Waves:
+    """Waves that tell where a place is: that of the force of a Kolmogorov flow, none otherwise."""
+    flow = flow_of(data)
+    return ((flow.forcing_mode, 0),) if isinstance(flow, KolmogorovFlow) else ()
+
+
+@functools.lru_cache(maxsize=16)
+def wave_fields(waves: Waves, points: tuple[int, ...]) -> Tensor:
+    """Cosine and sine of each wave ``(p_y, p_x)``, ``(2 W, *points)`` float32, of mean square 1.
+
+    Example:
+        >>> bool(torch.allclose(wave_fields(((1, 0),), (8, 4)).square().mean((1, 2)), torch.ones(2)))
+        True
+    """
+    axes = torch.meshgrid(*Grid(points).axes().values(), indexing="ij")
+    found = torch.empty(2 * len(waves), *points)
+    for place, wave in enumerate(waves):
+        phase = sum((p * axis for p, axis in zip(wave, axes, strict=True)), torch.zeros(*points, dtype=torch.float64))
+        found[2 * place], found[2 * place + 1] = 2**0.5 * torch.cos(phase), 2**0.5 * torch.sin(phase)
+    return found
