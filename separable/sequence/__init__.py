@@ -1,0 +1,8 @@
+"""Models of sequences: a transformer from vectors to vectors, and language models built on it."""
+
+from separable.sequence.cache import Cache
+from separable.sequence.language_model import LanguageModel, LanguageModelConfig
+from separable.sequence.sampling import sample
+from separable.sequence.transformer import Transformer, TransformerConfig
+
+__all__ = ["Cache", "LanguageModel", "LanguageModelConfig", "Transformer", "TransformerConfig", "sample"]

@@ -1,0 +1,118 @@
+"""A row of weights for every token: logits ``h W^T`` and their log-sum-exp, V times width numbers and operations."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy, linear
+
+from separable.sequence.embeddings import TokenEmbedding
+from separable.sequence.heads.head import Head, HeadConfig
+
+
+class TableHead(Head):
+    """A linear map to logits, its weight its own or the embedding's.
+
+    Args:
+        embedding: Of the model's tokens.
+        tied: Whether the weight is the embedding's table, whatever kind of embedding that is; the head then has no
+            parameters. (Press and Wolf 2017, arXiv:1608.05859)
+        deviation: Standard deviation of the start values of a weight of its own.
+        generator: Source of random numbers.
+
+    Example:
+        >>> from separable.sequence.embeddings import TableEmbedding
+        >>> embedding = TableEmbedding(1000, 32)
+        >>> head = TableHead(embedding, tied=True)
+        >>> head.loss(torch.randn(5, 32), torch.arange(5)).shape, head.n_parameters
+        (torch.Size([5]), 0)
+    """
+
+    def __init__(
+        self,
+        embedding: TokenEmbedding,
+        tied: bool = False,
+        deviation: float = 0.02,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(embedding.vocabulary, embedding.width)
+        self.tied = tied
+        # In a tuple, so that the embedding's parameters are not registered twice (nor saved twice).
+        self._embedding = (embedding,) if tied else ()
+        if not tied:
+            self.own_weight = nn.Parameter(torch.empty(embedding.vocabulary, embedding.width))
+            nn.init.normal_(self.own_weight, std=deviation, generator=generator)
+
+    @property
+    def weight(self) -> Tensor:
+        """``(V, width)``."""
+        return self._embedding[0].table() if self._embedding else self.own_weight
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """``h W^T``, ``(..., V)``."""
+        return linear(hidden, self.weight)
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """See `Head`."""
+        return cross_entropy(self.logits(hidden), targets, reduction="none")
+
+    def weighted_loss(self, hidden: Tensor, targets: Tensor, weights: Tensor, chunk: int | None = None) -> Tensor:
+        """See `Head`; the gradient is found in the forward pass, chunk by chunk, and nothing is computed twice."""
+        if not torch.is_grad_enabled():
+            return super().weighted_loss(hidden, targets, weights, chunk)
+        return _WeightedCrossEntropy.apply(hidden, self.weight, targets, weights, chunk or self.chunk_size(hidden))  # type: ignore[no-any-return, no-untyped-call]
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """See `Head`."""
+        return self.logits(hidden).log_softmax(-1)
+
+
+class _WeightedCrossEntropy(torch.autograd.Function):
+    """``sum_n w_n (logsumexp(W h_n) - (W h_n)[t_n])``, whose gradient needs the logits of one chunk at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, chunk: int) -> Tensor:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        total = torch.zeros((), dtype=wide, device=hidden.device)
+        for start in range(0, len(hidden), chunk):
+            rows = slice(start, start + chunk)
+            target, share = targets[rows, None], weights[rows, None].to(wide)
+            logits = linear(hidden[rows], weight).to(wide)
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            total += ((normaliser - logits.gather(-1, target)) * share).sum()
+            slope = logits.sub_(normaliser).exp_().mul_(share).scatter_add_(-1, target, -share).to(hidden.dtype)
+            by_hidden[rows] = slope @ weight
+            by_weight.addmm_(slope.T, hidden[rows])
+        ctx.save_for_backward(by_hidden, by_weight)
+        return total.to(hidden.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        by_hidden, by_weight = ctx.saved_tensors
+        return by_hidden * slope, by_weight * slope, None, None, None
+
+
+@dataclasses.dataclass(frozen=True)
+class TableHeadConfig(HeadConfig):
+    """A table of its own, or the embedding's.
+
+    Attributes:
+        tied: whether the weight is the embedding's table.
+        deviation: standard deviation of the start values of a weight of its own.
+    """
+
+    kind: ClassVar[str] = "table"
+    tied: bool = True
+    deviation: float = 0.02
+
+    def build(self, width: int, embedding: TokenEmbedding, generator: torch.Generator | None = None) -> TableHead:
+        """See `HeadConfig`."""
+        if width != embedding.width:
+            raise ValueError(f"TableHead: expected an embedding of width {width}, got {embedding.width}")
+        return TableHead(embedding, self.tied, self.deviation, generator)
