@@ -54,7 +54,7 @@ class LearnedConfig(ABC):
 
     def to_settings(self) -> dict[str, Any]:
         """As plain JSON data."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     @abstractmethod
@@ -187,7 +187,7 @@ class LearnedForecaster(Forecaster):
             raise ValueError(
                 f"{folder}: a forecaster of another version, with other layers; train it again"
             ) from problem
-        return forecaster  # type: ignore[no-any-return]
+        return forecaster
 
 
 def saved_settings(folder: Path) -> dict[str, Any]:

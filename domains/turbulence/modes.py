@@ -11,7 +11,9 @@ what is done to every mode is done to no more than there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,14 +34,7 @@ def to_modes(fields: Tensor, modes: Sequence[int]) -> Tensor:
     grid = fields.shape[-len(modes) :]
     if any(n < 2 * m + 1 for n, m in zip(grid, modes, strict=True)):
         raise ValueError(f"fields: expected at least {[2 * m + 1 for m in modes]} points for the modes, got {grid}")
-    if fields.numel() == 0:  # MKL refuses no fields
-        shape = [*fields.shape[: -len(modes)], modes[-1] + 1, *(2 * m + 1 for m in modes[:-1])]
-        return fields.new_zeros(shape) + 0j
-    along_x = torch.fft.rfft(fields, norm="forward")[..., : modes[-1] + 1]
-    if len(modes) == 1:
-        return along_x
-    both = torch.fft.fft(along_x.transpose(-1, -2), norm="forward")  # along y over contiguous memory is faster
-    return torch.cat([both[..., : modes[0] + 1], both[..., grid[0] - modes[0] :]], -1)
+    return _ToModes.apply(fields, tuple(modes))
 
 
 def to_points(coefficients: Tensor, grid: Sequence[int]) -> Tensor:
@@ -50,13 +45,7 @@ def to_points(coefficients: Tensor, grid: Sequence[int]) -> Tensor:
         >>> bool(torch.allclose(to_points(to_modes(field, (4, 5)), (9, 11)), field, atol=1e-6))
         True
     """
-    if len(grid) == 1:
-        return torch.fft.irfft(coefficients, n=grid[0], norm="forward")
-    n_y, n_x = grid
-    width = coefficients.shape[-1]
-    zeros = coefficients.new_zeros(()).expand(*coefficients.shape[:-1], n_y - width)
-    padded = torch.cat([coefficients[..., : width // 2 + 1], zeros, coefficients[..., width // 2 + 1 :]], -1)
-    return torch.fft.irfft(torch.fft.ifft(padded, norm="forward").transpose(-1, -2), n=n_x, norm="forward")
+    return _ToPoints.apply(coefficients, tuple(grid))
 
 
 def mean_square(coefficients: Tensor, dimensions: int) -> Tensor:
@@ -70,3 +59,71 @@ def mean_square(coefficients: Tensor, dimensions: int) -> Tensor:
     power = torch.view_as_real(coefficients).square().sum(-1)
     by_p = power if dimensions == 1 else power.sum(-1)
     return 2 * by_p.sum(-1) - by_p[..., 0]
+
+
+def _analysed(fields: Tensor, modes: tuple[int, ...]) -> Tensor:
+    if fields.numel() == 0:  # MKL refuses no fields
+        shape = [*fields.shape[: -len(modes)], modes[-1] + 1, *(2 * m + 1 for m in modes[:-1])]
+        return fields.new_zeros(shape) + 0j
+    along_x = torch.fft.rfft(fields, norm="forward")[..., : modes[-1] + 1]
+    if len(modes) == 1:
+        return along_x.clone()
+    both = torch.fft.fft(along_x.transpose(-1, -2), norm="forward")  # along y over contiguous memory is faster
+    return torch.cat([both[..., : modes[0] + 1], both[..., fields.shape[-2] - modes[0] :]], -1)
+
+
+def _synthesised(coefficients: Tensor, grid: tuple[int, ...]) -> Tensor:
+    if len(grid) == 1:
+        return torch.fft.irfft(coefficients, n=grid[0], norm="forward")
+    n_y, n_x = grid
+    width = coefficients.shape[-1]
+    zeros = coefficients.new_zeros(()).expand(*coefficients.shape[:-1], n_y - width)
+    padded = torch.cat([coefficients[..., : width // 2 + 1], zeros, coefficients[..., width // 2 + 1 :]], -1)
+    return torch.fft.irfft(torch.fft.ifft(padded, norm="forward").transpose(-1, -2), n=n_x, norm="forward")
+
+
+def _weighted(coefficients: Tensor, single: float, double: float, dimensions: int) -> Tensor:
+    """Coefficients of p = 0, which stand for one mode, and of p > 0, which stand for two, times a number each."""
+    weights = coefficients.real.new_full((coefficients.shape[-dimensions], *[1] * (dimensions - 1)), double)
+    weights[0] = single
+    return coefficients * weights
+
+
+class _ToModes(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(fields: Tensor, modes: tuple[int, ...]) -> Tensor:
+        return _analysed(fields, modes)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
+        fields, modes = inputs
+        ctx.grid = tuple(fields.shape[-len(modes) :])
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        share = 1 / math.prod(ctx.grid)
+        return to_points(_weighted(slope, share, share / 2, len(ctx.grid)), ctx.grid), None
+
+
+class _ToPoints(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(coefficients: Tensor, grid: tuple[int, ...]) -> Tensor:
+        return _synthesised(coefficients, grid)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
+        coefficients, grid = inputs
+        ctx.points = math.prod(grid)
+        ctx.modes = (
+            (coefficients.shape[-1] // 2, coefficients.shape[-2] - 1)
+            if len(grid) == 2
+            else (coefficients.shape[-1] - 1,)
+        )
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        return _weighted(to_modes(slope, ctx.modes), ctx.points, 2.0 * ctx.points, len(ctx.modes)), None

@@ -14,7 +14,8 @@ _KINDS = {
     "NoiseForecaster": "noise_forecaster",
     "DeterministicForecaster": "deterministic_forecaster",
     "NoisyForecaster": "baselines.noisy_forecaster",
-    "ResidualDraws": "baselines.residual_draws",
+    "InnovationForecaster": "innovation_forecaster",
+    "InnovationForecaster": "innovation_forecaster",
 }
 
 
