@@ -15,7 +15,6 @@ _KINDS = {
     "DeterministicForecaster": "deterministic_forecaster",
     "NoisyForecaster": "baselines.noisy_forecaster",
     "InnovationForecaster": "innovation_forecaster",
-    "InnovationForecaster": "innovation_forecaster",
 }
 
 
