@@ -7,6 +7,7 @@ from, so that intervals can be had by drawing trajectories again: starts of one 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -246,20 +247,26 @@ def long_run(
         by_step.append(ratio[~lost].mean())
         if step > measured and (steps - step) % _EVERY == 0:
             kept.append(fields[~lost])
-    run = torch.cat(kept)
+    found = compared(torch.cat(kept), reference, forecaster.description.lengths)
+    return dataclasses.replace(found, steps=steps, lost=int(lost.sum()), by_step=torch.stack(by_step))
+
+
+def compared(fields: Tensor, reference: Tensor, lengths: tuple[float, ...]) -> LongRun:
+    """Any fields ``(F, *grid)`` of a flow compared with frames of it ``(R, *grid)``, as a long run of no steps."""
+    grid = Grid(tuple(fields.shape[1:]), lengths)
     k, truth_spectrum = spectrum_of(reference, grid)
-    nan, alive, flat = float("nan"), len(run) > 0, grid.dimensions == 2
+    nan, alive, flat = float("nan"), len(fields) > 0, grid.dimensions == 2
     spread = float(reference.double().std())
     return LongRun(
-        steps,
-        int(lost.sum()),
+        0,
+        0,
         k,
-        spectrum_of(run, grid)[1].mean(0) if alive else torch.full_like(k, torch.nan),
+        spectrum_of(fields, grid)[1].mean(0) if alive else torch.full_like(k, torch.nan),
         truth_spectrum.mean(0),
-        float(energy(run, grid).mean() / energy(reference, grid).mean()) if flat and alive else nan,
-        float(_enstrophy(run, grid).mean()) / truth_enstrophy if alive else nan,
-        float(scipy.stats.wasserstein_distance(_some(run), _some(reference)) / spread) if alive else nan,
-        torch.stack(by_step),
+        float(energy(fields, grid).mean() / energy(reference, grid).mean()) if flat and alive else nan,
+        float(_enstrophy(fields, grid).mean() / _enstrophy(reference, grid).mean()) if alive else nan,
+        float(scipy.stats.wasserstein_distance(_some(fields), _some(reference)) / spread) if alive else nan,
+        torch.zeros(0),
     )
 
 

@@ -1,0 +1,213 @@
+"""Forecasters of one flow, each trained alone and kept: what `turbulence_forecast` compares.
+
+A cell is a model and a seed. All learn from the same trajectories with the same symmetries for the same minutes of the
+processor. The settings of a baseline are those that did best, of four or more, after a short training, by the CRPS at
+lead 1 on trajectories that are held out of the training, not on those of the test. What is trained lies under
+``runs/benchmarks/turbulence_forecast``; a training that was cut off goes on from its last checkpoint.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from domains.turbulence.baselines.climatology import Climatology
+from domains.turbulence.baselines.coarse_solver import CoarseSolver
+from domains.turbulence.baselines.fourier_operator import FourierNetwork
+from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
+from domains.turbulence.baselines.persistence import Persistence
+from domains.turbulence.baselines.residual_draws import ResidualDraws
+from domains.turbulence.baselines.u_net import UNetNetwork
+from domains.turbulence.data import FlowDataConfig, generate_data
+from domains.turbulence.deterministic_forecaster import DeterministicConfig
+from domains.turbulence.flows import KolmogorovFlow
+from domains.turbulence.forecaster import FlowDescription, Forecaster
+from domains.turbulence.noise_forecaster import NoiseForecasterConfig
+from domains.turbulence.readers import FlowData, read_flow
+from domains.turbulence.saved import load_forecaster
+from domains.turbulence.symmetries import symmetries_of
+from domains.turbulence.train import TrainConfig, split, train
+from separable.training import RunFolder
+
+MINUTES = float(os.environ.get("MINUTES", "20"))  # of the processor, a model
+HALVED = ("core", "B")  # head B is trained on a core: half the minutes are for each
+TUNING = 0.2  # of these minutes for each setting of a baseline that is tried
+SEEDS = (0, 1, 2)
+FLOW = KolmogorovFlow(viscosity=0.01, drag=0.1, forcing_mode=4)
+# A start that is wrong by a tenth of a standard deviation is correlated 0.56 with the truth after ten frames.
+LEARNED = FlowDataConfig(FLOW, trajectories=128, frames=80, spin_up=40.0, seed=0, precision="float32")
+TESTED = dataclasses.replace(LEARNED, trajectories=32, frames=62, seed=1)
+FOLDER = Path("runs/benchmarks/turbulence_forecast")
+STARTS, LEADS = (0, 10), 50  # frames of each test trajectory that are the last known ones (of one), frames after them
+
+Setting = dict[str, Any]  # of TrainConfig
+
+
+def fourier(channels: int, modes: int, rate: float = 3e-3, **more: Any) -> Setting:
+    """A Fourier neural operator in L2."""
+    return {"model": DeterministicConfig(FourierNetwork(channels, modes)), "rate": rate, **more}
+
+
+def noisy(channels: int, modes: int, rate: float = 3e-3, **more: Any) -> Setting:
+    """One that is trained on the CRPS."""
+    return {"model": NoisyConfig(FourierNetwork(channels, modes)), "rate": rate, **more}
+
+
+def u_net(channels: int, levels: int, rate: float = 1e-3, **more: Any) -> Setting:
+    """A U-Net in L2."""
+    return {"model": DeterministicConfig(UNetNetwork(channels, levels)), "rate": rate, **more}
+
+
+# What is tried for each model. Ours have one setting: the defaults, found on other flows of 32 x 32 points.
+SETTINGS: dict[str, list[Setting]] = {
+    "A": [{"model": NoiseForecasterConfig()}],
+    "core": [{"model": DeterministicConfig()}],
+    "FNO": [fourier(20, 8), fourier(20, 12), fourier(32, 12), fourier(32, 12, 1e-3), fourier(20, 21, 1e-3)],
+    "FNO of our size": [fourier(8, 5), fourier(8, 5, 1e-2), fourier(10, 4), fourier(6, 7)],
+    "noisy FNO": [noisy(20, 8), noisy(20, 12), noisy(32, 12), noisy(32, 12, 1e-3)],
+    "U-Net": [u_net(16, 3), u_net(16, 3, 3e-3), u_net(16, 4), u_net(24, 3)],
+}
+FREE = ("persistence", "climatology", "half resolution")  # nothing is learned
+NEEDS = {"FNO + residuals": "FNO", "core + residuals": "core", "B": "core"}  # built on another one
+NAMES = (*SETTINGS, *NEEDS, *FREE)
+
+
+def flow_data() -> tuple[FlowData, FlowData]:
+    """Trajectories to learn from and to test on; made once, in about five minutes of the processor."""
+    processes = int(os.environ.get("PROCESSES", "1"))
+    made = (
+        generate_data(FOLDER / name, config, processes=processes, progress=False)
+        for name, config in (("learn", learned()), ("test", tested()))
+    )
+    learn, test = (read_flow(path, scan=False) for path in made)
+    return learn, test
+
+
+def learned() -> FlowDataConfig:
+    """The data set to learn from; smaller for a trial of the study."""
+    return dataclasses.replace(LEARNED, trajectories=12, frames=12, spin_up=5.0, shard=6) if trial() else LEARNED
+
+
+def tested() -> FlowDataConfig:
+    """The data set to test on."""
+    return dataclasses.replace(TESTED, trajectories=4, frames=16, spin_up=5.0) if trial() else TESTED
+
+
+def trial() -> bool:
+    """Whether this only tries that the study runs: few data, short trainings, no record."""
+    return bool(os.environ.get("TRIAL"))
+
+
+def place(name: str, seed: int | str) -> Path:
+    """The folder of a cell."""
+    return FOLDER / f"{'trial' if trial() else f'{MINUTES:g}'} minutes" / name.replace(" ", "_") / str(seed)
+
+
+def config_of(setting: Setting, seed: int, minutes: float) -> TrainConfig:
+    """What a training is given."""
+    length = {"steps": 4, "batch": 2} if trial() else {"minutes": minutes}
+    return TrainConfig(**setting, **length, seed=seed)
+
+
+def trained(name: str, setting: Setting, seed: int, minutes: float, folder: Path) -> dict[str, Any]:
+    """Train a cell, or find it trained; returns its last measurement."""
+    config = config_of(setting, seed, minutes)
+    finished = folder / "finished.json"
+    if not finished.exists():
+        kind = type(config.model).__name__
+        run = RunFolder(folder, {"name": name, "kind": kind, **dataclasses.asdict(config)}, seed)
+        forecaster = train(flow_data()[0], config, run=run)
+        last = {**run.metrics()[-1], "parameters": forecaster.n_parameters}
+        run.write("finished.json", json.dumps(last))
+    found: dict[str, Any] = json.loads(finished.read_text())
+    return found
+
+
+def tuned(name: str) -> tuple[Setting, list[dict[str, Any]]]:
+    """The best setting of a model, and what each reached in a short training."""
+    settings = SETTINGS[name]
+    if len(settings) == 1:
+        return settings[0], []
+    rows = []
+    for number, setting in enumerate(settings):
+        last = trained(name, setting, 0, TUNING * MINUTES, place(name, f"setting_{number}"))
+        told = {"model": name, "setting": told_of(setting), "parameters": last["parameters"]}
+        rows.append(told | {"CRPS at lead 1": last["crps_1"], "steps": last["step"]})
+    best = min(range(len(rows)), key=lambda number: rows[number]["CRPS at lead 1"])
+    return settings[best], rows
+
+
+def told_of(setting: Setting) -> str:
+    """A setting in words."""
+    network = getattr(setting["model"], "network", setting["model"])
+    sizes = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(network).items())
+    return f"{sizes}, rate {setting.get('rate', TrainConfig().rate):g}"
+
+
+def minutes_of(name: str) -> float:
+    """Minutes of the processor that a model is trained for."""
+    return MINUTES / 2 if name in HALVED else MINUTES
+
+
+def prepare(name: str, seed: int) -> None:
+    """Train what a cell needs; quick if it is trained."""
+    if name in SETTINGS:
+        trained(name, tuned(name)[0], seed, minutes_of(name), place(name, seed))
+    elif name in NEEDS:
+        prepare(NEEDS[name], seed)
+        if name == "B":
+            innovations(seed)
+
+
+def innovations(seed: int) -> None:
+    """Head B on the core of the same seed."""
+    from domains.turbulence.descent import DescentConfig
+    from domains.turbulence.train_innovations import InnovationTrainConfig, train_innovations
+
+    folder = place("B", seed)
+    if (folder / "finished.json").exists():
+        return
+    length = {"steps": 4, "batch": 2} if trial() else {"minutes": minutes_of("B")}
+    config = InnovationTrainConfig(descent=DescentConfig(**length, seed=seed), examples=20 if trial() else 2000)
+    run = RunFolder(folder, {"name": "B", **dataclasses.asdict(config)}, seed)
+    core = load_forecaster(place("core", seed))
+    forecaster = train_innovations(core, flow_data()[0], config, run=run)  # type: ignore[arg-type]
+    run.write("finished.json", json.dumps({**run.metrics()[-1], "parameters": forecaster.n_parameters}))
+
+
+def forecaster_of(name: str, seed: int) -> tuple[Forecaster, bool]:
+    """The forecaster of a cell, and whether its members differ."""
+    learn, _ = flow_data()
+    rows = split(learn, TrainConfig().held_out)[0]
+    description, symmetries = FlowDescription.of(learn), symmetries_of(FLOW, learn.grid)
+    prepare(name, seed)
+    if name == "persistence":
+        return Persistence(description), False
+    if name == "climatology":
+        frames = learn.load(rows)[:, ::5].flatten(0, 1)  # of the training, one in five: neighbours are alike
+        return Climatology(description, frames, symmetries), True
+    if name == "half resolution":
+        return CoarseSolver(description, FLOW, [n // 2 for n in description.shape], step=LEARNED.step), False
+    if name in NEEDS and name != "B":
+        base = load_forecaster(place(NEEDS[name], seed))
+        return ResidualDraws.of(base, learn, rows, symmetries, seed=seed), True
+    return load_forecaster(place(name, seed)), name in ("A", "B", "noisy FNO")
+
+
+def seeds_of(name: str) -> tuple[int, ...]:
+    """Seeds of a model; one where nothing is random but the draws."""
+    return (0,) if name in FREE else SEEDS[:1] if trial() else SEEDS
+
+
+def starts(test: FlowData, history: int = 1) -> tuple[Tensor, Tensor, list[int]]:
+    """Starts ``(S, H, *grid)`` of the test, what came ``(S, L, *grid)``, and the trajectory of each."""
+    frames = test.load()
+    leads = min(LEADS, frames.shape[1] - max(STARTS) - 1)
+    first = [at if at + 1 >= history else history - 1 for at in STARTS]
+    past = torch.cat([frames[:, at + 1 - history : at + 1] for at in first])
+    future = torch.cat([frames[:, at + 1 : at + 1 + leads] for at in first])
+    return past, future, list(range(len(frames))) * len(first)

@@ -1,0 +1,348 @@
+"""Records 1 to 4 of the area turbulence and their pictures, from the scores that the cells of the study left."""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks import forecast_cells as cells
+from benchmarks import record
+from separable.distributions import BootstrapInterval, bootstrap_interval
+
+Array = NDArray[np.float64]
+Found = dict[str, list[dict[str, Any]]]  # scores of a model, one for each seed
+DETERMINISTIC = ("FNO", "FNO of our size", "U-Net", "half resolution", "persistence")
+SHOWN = (1, 5, 10, 20, 50)
+COLOURS = dict(
+    zip(cells.NAMES, ("C0", "C4", "C3", "C6", "C1", "C5", "C8", "C9", "C2", "0.6", "0.2", "C7"), strict=False)
+)
+
+
+def gathered() -> Found:
+    """Scores of all cells that are there."""
+    found: Found = {}
+    for name in cells.NAMES:
+        paths = [cells.place(name, seed) / "scores.json" for seed in cells.seeds_of(name)]
+        rows = [json.loads(path.read_text()) for path in paths if path.exists()]
+        if rows:
+            found[name] = rows
+    return found
+
+
+def mean(rows: list[dict[str, Any]], key: str) -> torch.Tensor:
+    """A score by trajectory and lead ``(T, L)``, mean over seeds."""
+    return torch.tensor([row[key] for row in rows], dtype=torch.float64).mean(0)
+
+
+def ratio(ours: torch.Tensor, theirs: torch.Tensor) -> BootstrapInterval:
+    """Ratio of mean scores by lead, with its interval over the test trajectories."""
+    leads = min(ours.shape[1], theirs.shape[1])
+    both = torch.stack([ours[:, :leads], theirs[:, :leads]], -1)
+    return bootstrap_interval(both, lambda drawn: drawn.mean(0)[:, 0] / drawn.mean(0)[:, 1])
+
+
+def told(interval: BootstrapInterval, lead: int) -> str:
+    """A number and its interval."""
+    if lead > len(interval.estimate):
+        return "-"
+    estimate, low, high = (float(part[lead - 1]) for part in (interval.estimate, interval.low, interval.high))
+    return f"{estimate:.3f} ({low:.3f} to {high:.3f})"
+
+
+def seeds_apart(found: Found, names: tuple[str, ...], lead: int = 1) -> str:
+    """How the CRPS moves from seed to seed."""
+    parts = []
+    for name in names:
+        values = [float(np.mean(row["crps"], 0)[lead - 1]) for row in found.get(name, [])]
+        if values:
+            parts.append(f"{name} {min(values):.4f} to {max(values):.4f}")
+    return f"CRPS at lead {lead} over seeds: " + "; ".join(parts)
+
+
+def table(found: Found) -> list[dict[str, Any]]:
+    """Scores of every model at some leads."""
+    rows = []
+    for name, content in found.items():
+        crps, energy = mean(content, "crps"), mean(content, "energy")
+        row: dict[str, Any] = {"model": name, "parameters": content[0]["parameters"], "seeds": len(content)}
+        for lead in (lead for lead in SHOWN if lead <= crps.shape[1]):
+            row[f"CRPS {lead}"] = float(crps[:, lead - 1].mean())
+        for lead in (1, 5):
+            row[f"energy {lead}"] = float(energy[:, lead - 1].mean())
+        rows.append(row)
+    return rows
+
+
+def against(found: Found, ours: str = "A") -> tuple[list[dict[str, Any]], bool]:
+    """Ratios of our scores to those of the baselines beside their bars, and whether all are reached."""
+    first = {name: mean(rows, "crps") for name, rows in found.items()}
+    best = min((name for name in DETERMINISTIC if name in found), key=lambda name: float(first[name][:, 0].mean()))
+    best_5 = min((name for name in DETERMINISTIC if name in found), key=lambda name: float(first[name][:, 4].mean()))
+    compared = [
+        ("best deterministic", {1: best, 5: best_5}, {1: 0.60, 5: 0.60}),
+        ("noisy FNO", {1: "noisy FNO", 5: "noisy FNO"}, {1: 0.60, 5: 0.75}),
+        ("FNO + residuals", {1: "FNO + residuals", 5: "FNO + residuals"}, {1: 0.75, 5: 0.85}),
+    ]
+    rows, holds = [], True
+    for label, peers, bars in compared:
+        for lead in (1, 5):
+            row: dict[str, Any] = {"over": label, "lead": lead, "baseline": peers[lead], "at most": bars[lead]}
+            if peers[lead] not in found:
+                rows.append(row | {"CRPS": "missing", "energy": "missing"})
+                holds = False
+                continue
+            for key, word in (("crps", "CRPS"), ("energy", "energy")):
+                interval = ratio(mean(found[ours], key), mean(found[peers[lead]], key))
+                row[word] = told(interval, lead)
+                holds &= float(interval.estimate[lead - 1]) <= bars[lead]
+            rows.append(row)
+    late = ratio(mean(found[ours], "crps"), mean(found["climatology"], "crps")).estimate[9:]
+    worst = float(late.max()) if len(late) else float("nan")
+    rows.append(
+        {
+            "over": "climatology",
+            "lead": "10 to 50, worst",
+            "baseline": "climatology",
+            "at most": 1.03,
+            "CRPS": f"{worst:.3f}",
+        }
+        | {"energy": "-"}
+    )
+    return rows, holds and worst <= 1.03
+
+
+def write_records(command: str) -> None:
+    """Every record whose cells are there; a trial prints them only."""
+    found = gathered()
+    minutes = (
+        f"{cells.MINUTES:g} minutes of one core for each model ({cells.MINUTES / 2:g} for the core, then as many for B)"
+    )
+    setup = (
+        "Kolmogorov flow (viscosity 0.01, drag 0.1, force at k = 4) on 64 x 64 points, frames one unit of time apart; "
+        f"{minutes}; CRPS and energy score (over the root of the points) in standard deviations, fair, 8 members"
+    )
+    write = _printed if cells.trial() else record.write
+    common: dict[str, Any] = {"command": command, "seeds": list(cells.SEEDS)}
+    if "A" in found and {"FNO", "climatology"} <= found.keys():
+        ratios, holds = against(found)
+        small = found["A"][0]["parameters"] <= found["FNO"][0]["parameters"] / 10
+        write(
+            "turbulence",
+            "1",
+            claim=f"Head A's ensembles are sharper than those of every baseline. {setup}",
+            measured=ratios,
+            target="ratios of CRPS and energy score as in column 'at most'; a tenth of the FNO's parameters at most",
+            holds=holds and small,
+            baselines=table(found),
+            spread=f"intervals of 95 % by bootstrap over test trajectories; {seeds_apart(found, cells.NAMES)}. "
+            f"Settings tried: {_tried()}",
+            **common,
+        )
+        _picture("1", draw_crps(found))
+    if "A" in found:
+        _calibration(found, write, common, setup)
+        _climate(found, write, common, setup)
+    if {"B", "core + residuals"} <= found.keys():
+        _innovations(found, write, common, setup)
+
+
+def _tried() -> str:
+    parts = []
+    for name, settings in cells.SETTINGS.items():
+        if len(settings) > 1:
+            tried = [f"{row['setting']}: {row['CRPS at lead 1']:.3f}" for row in cells.tuned(name)[1]]
+            parts.append(f"{name} ({'; '.join(tried)})")
+    return ". ".join(parts)
+
+
+def _calibration(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
+    rows, holds = [], True
+    for name in (n for n in ("A", "B", "noisy FNO", "FNO + residuals", "core + residuals") if n in found):
+        ratios, coverage = calibration(found[name])
+        inside = bool((abs(ratios - 1) <= 0.08).all() and (abs(coverage - 0.9) <= 0.03).all())
+        if name == "A":
+            holds = inside
+        rows.append(
+            {
+                "model": name,
+                "spread/skill, least": float(ratios.min()),
+                "greatest": float(ratios.max()),
+                "90 % coverage, least": float(coverage.min()),
+                "greatest ": float(coverage.max()),
+                "at leads 1, 5, 10, 20": " ".join(
+                    f"{ratios[lead - 1]:.2f}/{coverage[lead - 1]:.2f}" for lead in (1, 5, 10, 20) if lead <= len(ratios)
+                ),
+            }
+        )
+    write(
+        "turbulence",
+        "2",
+        claim=f"The spread of head A's ensembles says how wrong they are, at leads 1 to 20. {setup}; here 24 members, "
+        "as fewer than 19 do not bound 90 %",
+        measured=rows[:1],
+        target="at every lead spread/skill between 0.92 and 1.08 and coverage of the 90 % interval from 0.87 to 0.93",
+        holds=holds,
+        baselines=rows[1:],
+        spread=f"means over seeds and test trajectories; {seeds_apart(found, ('A',))}",
+        **common,
+    )
+    _picture("2", draw_calibration(found))
+
+
+def calibration(rows: list[dict[str, Any]]) -> tuple[Array, Array]:
+    """Spread over skill, corrected for the number of members, and coverage, by lead."""
+    variance, error, coverage = (
+        np.mean([row["many"][key] for row in rows], axis=(0, 1)) for key in ("variance", "error", "coverage")
+    )
+    members = 24
+    return np.sqrt((members + 1) / members * variance / error), coverage
+
+
+def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
+    rows = []
+    for name, content in found.items():
+        if "climate" in content[0]:
+            runs = [row["climate"] for row in content]
+            rows.append(
+                {
+                    "model": name,
+                    "spectrum error (decades)": float(np.mean([run["spectrum error"] for run in runs])),
+                    "large, middle, small scales": " ".join(
+                        f"{np.mean([run['by band'][band] for run in runs]):.3f}" for band in runs[0]["by band"]
+                    ),
+                    "energy": float(np.mean([run["energy"] for run in runs])),
+                    "enstrophy": float(np.mean([run["enstrophy"] for run in runs])),
+                    "distribution (% of a deviation)": 100 * float(np.mean([run["distribution"] for run in runs])),
+                    "lost in 500 steps": f"{sum(run['lost'] for run in runs)} of {sum(run['runs'] for run in runs)}",
+                    "lost of 100 in 2,000 steps": next((row["lost"] for row in content if "lost" in row), "-"),
+                }
+            )
+    own = found["A"][0]["climate of the test"]
+    ours = {row["model"]: row for row in rows}
+    holds = all(
+        row["spectrum error (decades)"] <= (0.04 if name == "A" else 0.02)
+        and abs(row["energy"] - 1) <= 0.02
+        and abs(row["enstrophy"] - 1) <= 0.02
+        and row["distribution (% of a deviation)"] <= 2
+        and row["lost of 100 in 2,000 steps"] == 0
+        for name, row in ours.items()
+        if name in ("A", "B")
+    )
+    write(
+        "turbulence",
+        "3",
+        claim="Left alone for 500 steps our forecasts keep the flow's spectrum, energy, enstrophy and distribution. "
+        + setup,
+        measured=[row for row in rows if row["model"] in ("A", "B")],
+        target="spectrum error at most 0.04 decades over all resolved wave numbers (B 0.02); energy, enstrophy and the "
+        "one-point distribution within 2 % (the distance of distributions over the deviation); no run lost",
+        holds=holds and "B" in ours,
+        baselines=[row for row in rows if row["model"] not in ("A", "B")],
+        spread="means over seeds. The frames of the test trajectories alone, against all frames: spectrum "
+        f"{own['spectrum error']:.3f} decades, energy {own['energy']:.3f}, enstrophy {own['enstrophy']:.3f}, "
+        f"distribution {100 * own['distribution']:.1f} %",
+        **common,
+    )
+    _picture("3", draw_climate(found))
+
+
+def _innovations(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
+    crps = ratio(mean(found["B"], "crps"), mean(found["core + residuals"], "crps"))
+    errors = {
+        n: float(np.mean([row["climate"]["spectrum error"] for row in found[n]])) for n in ("B", "core + residuals")
+    }
+    spectrum = errors["B"] / errors["core + residuals"]
+    write(
+        "turbulence",
+        "4",
+        claim=f"Innovations that know the state are better than residuals drawn at random, on the same core. {setup}",
+        measured={"CRPS at lead 1": told(crps, 1), "at lead 5": told(crps, 5), "spectrum error": spectrum},
+        target="ratio of head B to random residual draws: spectrum error after 500 steps at most 0.7, CRPS at lead 5 "
+        "at most 0.97",
+        holds=spectrum <= 0.7 and float(crps.estimate[4]) <= 0.97,
+        baselines=[row for row in table(found) if row["model"] in ("B", "core + residuals", "core")],
+        spread=f"spectrum errors {errors['B']:.4f} and {errors['core + residuals']:.4f} decades; "
+        + seeds_apart(found, ("B", "core + residuals"), 5),
+        **common,
+    )
+
+
+def _printed(area: str, item: str, **content: Any) -> None:
+    print(f"{area}-{item}", json.dumps(content, indent=1, default=float))
+
+
+def _picture(item: str, figure: Any) -> None:
+    folder = cells.FOLDER if cells.trial() else record.RESULTS
+    figure.savefig(folder / f"turbulence-{item}.png", dpi=100, bbox_inches="tight")
+
+
+def draw_crps(found: Found) -> Any:
+    """CRPS by lead of every model."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", width_ratios=[2, 1])
+    for name, rows in found.items():
+        interval = bootstrap_interval(mean(rows, "crps"))
+        lead = np.arange(1, len(interval.estimate) + 1)
+        for axis in axes:
+            axis.plot(
+                lead, interval.estimate, color=COLOURS[name], label=name, linewidth=2 if name in ("A", "B") else 1.2
+            )
+            axis.fill_between(lead, interval.low, interval.high, color=COLOURS[name], alpha=0.15, linewidth=0)
+    axes[0].set(title="all leads", xlabel="lead (frames)", ylabel="CRPS (standard deviations)", ylim=(0, 1))
+    axes[1].set(title="the first ten", xlabel="lead (frames)", xlim=(1, 10), ylim=(0, 0.7))
+    axes[0].legend(fontsize=8, ncols=2)
+    return figure
+
+
+def draw_calibration(found: Found) -> Any:
+    """Spread over skill, coverage and ranks."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    axes[0].axhspan(0.92, 1.08, color="0.9")
+    axes[1].axhspan(0.87, 0.93, color="0.9")
+    for name, rows in found.items():
+        if "many" not in rows[0] or name == "climatology":
+            continue
+        ratios, coverage = calibration(rows)
+        lead = np.arange(1, len(ratios) + 1)
+        axes[0].plot(lead, ratios, color=COLOURS[name], label=name)
+        axes[1].plot(lead, coverage, color=COLOURS[name])
+        ranks = np.sum([np.array(row["ranks"])[4] for row in rows], 0)
+        axes[2].step(np.arange(len(ranks)), ranks / ranks.sum() * len(ranks), where="mid", color=COLOURS[name])
+    axes[2].axhline(1, color="0.8", zorder=0)
+    axes[0].set(title="spread / skill", xlabel="lead (frames)", ylim=(0, 1.5))
+    axes[1].set(title="coverage of the 90 % interval", xlabel="lead (frames)", ylim=(0.3, 1))
+    axes[2].set(title="ranks of the truth at lead 5, over even", xlabel="members below", ylim=(0, None))
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def draw_climate(found: Found) -> Any:
+    """Spectra after 500 steps, their ratio to the truth, and enstrophy on the way."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    for name, rows in found.items():
+        if "climate" not in rows[0]:
+            continue
+        runs = [row["climate"] for row in rows]
+        k, truth = np.array(runs[0]["wave numbers"]), np.array(runs[0]["truth"])
+        if name == "A":
+            axes[0].loglog(k, truth, "k", linewidth=2.5, label="the flow")
+        spectrum = np.mean([run["spectrum"] for run in runs], 0)
+        axes[0].loglog(k, spectrum, color=COLOURS[name], label=name)
+        axes[1].semilogx(k, spectrum / truth, color=COLOURS[name])
+        steps = 10 * np.arange(len(runs[0]["enstrophy by step"])) + 1
+        axes[2].plot(steps, np.mean([run["enstrophy by step"] for run in runs], 0), color=COLOURS[name])
+    for axis in axes[1:]:
+        axis.axhspan(0.98, 1.02, color="0.9", zorder=0)
+        axis.set_ylim(0.5, 1.5)
+    axes[0].set(title="energy by wave number after 500 steps", xlabel="k")
+    axes[1].set(title="over that of the flow", xlabel="k")
+    axes[2].set(title="enstrophy over that of the flow", xlabel="step")
+    axes[0].legend(fontsize=8)
+    return figure

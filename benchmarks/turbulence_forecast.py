@@ -1,0 +1,147 @@
+"""Forecasts of Kolmogorov flow: ours beside Fourier neural operators, a U-Net, drawn residuals, solver and climate.
+
+Records 1 to 4 of the area turbulence, from the cells of `forecast_cells`. Usage::
+
+    python -m benchmarks.turbulence_forecast                 every cell that is missing, then the records
+    python -m benchmarks.turbulence_forecast list            cells, and what is missing
+    python -m benchmarks.turbulence_forecast cell A 0        one cell: tuned, trained, scored
+    python -m benchmarks.turbulence_forecast tune FNO 2      one setting of a baseline
+    python -m benchmarks.turbulence_forecast record          the records of the cells that are there
+
+Environment: MINUTES of the processor for each model (20), PROCESSES (1) that work at cells side by side, of one thread
+each; TRIAL=1 tries the whole study with a few steps, and writes no record.
+"""
+
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import forecast_cells as cells
+from benchmarks.kept import kept
+from domains.turbulence.scores import LongRun, compared, long_run, score_forecasts
+
+COMMAND = "OMP_NUM_THREADS=1 MINUTES={minutes:g} python -m benchmarks.turbulence_forecast"
+MEMBERS, MANY = 8, 24  # of the scores; of the coverage of 90 %, which 8 members do not bound
+CALIBRATED = 20  # leads
+RUN, LONG, RUNS = 500, 2000, 100  # steps of a long run; of the runs of which none may be lost, and their number
+KEPT_SCORES = ("crps", "energy", "variogram", "variance", "error", "coverage")
+WEIGHED = ("A", "B", "core + residuals", "FNO", "FNO + residuals", "noisy FNO", "U-Net")  # in long runs
+
+
+def scored(name: str, seed: int) -> dict[str, Any]:
+    """Scores of a cell on the test trajectories, trained first if need be; kept."""
+    return kept(cells.place(name, seed) / "scores.json", lambda: _score(name, seed))
+
+
+def _score(name: str, seed: int) -> dict[str, Any]:
+    forecaster, ensemble = cells.forecaster_of(name, seed)
+    learn, test = cells.flow_data()
+    past, future, trajectories = cells.starts(test, forecaster.history)
+    scale = float(learn.load(range(0, len(learn), 4)).std())
+    common = {"trajectories": trajectories, "seed": seed, "progress": True}
+    found = score_forecasts(forecaster, past, future, scale, members=MEMBERS if ensemble else 1, **common)  # type: ignore[arg-type]
+    content: dict[str, Any] = {key: found.by_trajectory(key).tolist() for key in KEPT_SCORES}
+    content |= {"members": found.members, "parameters": getattr(forecaster, "n_parameters", 0)}
+    content["ranks"] = found.ranks.sum(0).tolist()
+    if ensemble:
+        many = score_forecasts(forecaster, past, future[:, :CALIBRATED], scale, members=MANY, **common)  # type: ignore[arg-type]
+        content["many"] = {key: many.by_trajectory(key).tolist() for key in ("variance", "error", "coverage")}
+    if name in WEIGHED:
+        runs = MEMBERS // 4 if ensemble else 1
+        reference = torch.cat([learn.load()[:, ::4].flatten(0, 1), test.load()[:, ::4].flatten(0, 1)])
+        first = past[: len(past) // 2]  # one start of each trajectory
+        climate = long_run(forecaster, first, reference, 20 if cells.trial() else RUN, members=runs, progress=True)
+        content["climate"] = told_of(climate) | {"runs": runs * len(first)}
+        # The same measures of the test frames alone: what sampling does to them.
+        own = test.load()[:, ::10].flatten(0, 1)
+        content["climate of the test"] = told_of(compared(own, reference, forecaster.description.lengths))
+        if name in ("A", "B") and seed == 0:
+            runs = 4 if cells.trial() else RUNS
+            chosen = past[torch.arange(runs) % len(past)]
+            steps = 20 if cells.trial() else LONG
+            content["lost"] = long_run(forecaster, chosen, reference, steps, seed=1, progress=True).lost
+    return content
+
+
+def told_of(run: LongRun) -> dict[str, Any]:
+    """A long run in plain numbers."""
+    return {
+        "spectrum error": run.spectrum_error,
+        "by band": run.by_band(),
+        "energy": run.energy,
+        "enstrophy": run.enstrophy,
+        "distribution": run.distribution,
+        "lost": run.lost,
+        "wave numbers": run.wave_numbers.tolist(),
+        "spectrum": run.spectrum.tolist(),
+        "truth": run.truth_spectrum.tolist(),
+        "enstrophy by step": run.by_step[::10].tolist(),
+    }
+
+
+def all_cells() -> list[tuple[str, int]]:
+    """Every cell; what others are built on comes first."""
+    return [(name, seed) for name in cells.NAMES for seed in cells.seeds_of(name)]
+
+
+def there(name: str, seed: int) -> bool:
+    """Whether a cell is scored."""
+    return (cells.place(name, seed) / "scores.json").exists()
+
+
+def work() -> None:
+    """Every missing cell: settings first, then trainings, one model after another; PROCESSES at a time."""
+    cells.flow_data()
+    processes = int(os.environ.get("PROCESSES", "1"))
+    settings = {name: range(len(found)) for name, found in cells.SETTINGS.items() if len(found) > 1}
+    stages = [[("tune", name, number) for name, numbers in settings.items() for number in numbers]]
+    for seed in cells.SEEDS:  # what others are built on comes before them
+        both: list[list[tuple[str, str, int]]] = [[], []]
+        for name in cells.NAMES:
+            if seed in cells.seeds_of(name):
+                both[name in cells.NEEDS].append(("cell", name, seed))
+        stages += both
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for stage in stages:
+            for (verb, name, number), outcome in zip(stage, pool.map(_job, stage), strict=True):
+                print(f"{verb} {name} {number}: {outcome}", flush=True)
+
+
+def _job(job: tuple[str, str, int]) -> str:
+    verb, name, number = job
+    try:
+        if verb == "tune":
+            setting = cells.SETTINGS[name][number]
+            folder = cells.place(name, f"setting_{number}")
+            return f"CRPS {cells.trained(name, setting, 0, cells.TUNING * cells.MINUTES, folder)['crps_1']:.4f}"
+        return f"CRPS {np.mean(scored(name, number)['crps'], 0)[0]:.4f}"
+    except (FloatingPointError, ImportError, ValueError) as problem:  # one cell that fails must not stop the others
+        return f"FAILED: {problem}"
+
+
+def main(arguments: list[str]) -> None:
+    """Do what is asked for."""
+    torch.set_num_threads(1)
+    verb = arguments[0] if arguments else "all"
+    if verb == "list":
+        for name, seed in all_cells():
+            print(f"{name} {seed}: {'scored' if there(name, seed) else 'missing'}")
+    elif verb in ("cell", "tune"):
+        print(_job((verb, " ".join(arguments[1:-1]), int(arguments[-1]))))
+    elif verb in ("all", "record"):
+        if verb == "all":
+            work()
+        from benchmarks.forecast_records import write_records
+
+        write_records(COMMAND.format(minutes=cells.MINUTES))
+    else:
+        raise SystemExit(f"expected all, list, cell, tune or record, got {verb!r}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
