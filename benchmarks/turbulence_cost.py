@@ -1,0 +1,191 @@
+"""What a step of a forecast costs: beside the solver that advances the same time, and on finer grids.
+
+Record 5 of the area turbulence. One core, one after the other in the same process; memory in a process for each grid.
+The accuracy and the picture are of head A of seed 0 of `turbulence_forecast`, which must be trained; a cost does not
+depend on the weights.
+"""
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import forecast_cells as cells
+from benchmarks import record
+from domains.turbulence.diagnostics import correlation
+from domains.turbulence.forecaster import FlowDescription, Forecaster
+from domains.turbulence.grid import Grid, resample
+from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
+from domains.turbulence.simulate import simulate
+
+COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.turbulence_cost"
+SIZES = (32, 64, 128, 256)
+ONE = {"field": "1", "length": "1", "time": "1"}
+
+
+def sized(n: int) -> NoiseForecaster:
+    """An untrained head A on n x n points with all modes that a solver keeps there."""
+    description = FlowDescription("vorticity", "vorticity", ONE, 1.0, (n, n), (2 * math.pi, 2 * math.pi))
+    config = NoiseForecasterConfig(modes=Grid((n, n)).modes, waves=((4, 0),))
+    return NoiseForecaster(config, description, 0.0, 1.0, 0.8, torch.Generator().manual_seed(0))
+
+
+def fastest(work: Callable[[], Any], seconds: float) -> tuple[float, float]:
+    """Seconds of one call: fastest and median of as many as fit."""
+    work()
+    found: list[float] = []
+    while sum(found) < seconds or len(found) < 5:
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return min(found), statistics.median(found)
+
+
+def one_step(forecaster: Forecaster, fields: torch.Tensor) -> Callable[[], Any]:
+    """One frame for each of some members ``(B, n, n)``."""
+    generators = [np.random.default_rng(b) for b in range(len(fields))]
+    return lambda: forecaster.advance(fields[:, None], generators)
+
+
+def memory(n: int) -> float:
+    """Bytes a cell that one step of one member takes at its peak, in this process."""
+    torch.set_num_threads(1)
+    one_step(sized(16), torch.randn(1, 16, 16))()
+    forecaster, fields = sized(n), torch.randn(1, n, n)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    one_step(forecaster, fields)()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / n**2
+
+
+def on_grids(seconds: float, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Time and memory of a step of one member on n x n points."""
+    rows = []
+    for n in sizes:
+        least, median = fastest(one_step(sized(n), torch.randn(1, n, n)), seconds)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            held = pool.submit(memory, n).result()
+        row = {"grid": f"{n}^2", "milliseconds a step": 1e3 * least, "median": 1e3 * median}
+        row |= {"microseconds a cell": 1e6 * least / n**2, "kilobytes a cell": held / 1e3}
+        row["order in n since the last"] = math.log2(least / (rows[-1]["milliseconds a step"] / 1e3)) if rows else "-"
+        rows.append(row)
+    return rows
+
+
+def against_the_solver(seconds: float) -> list[dict[str, Any]]:
+    """One frame of 64^2 by solvers and by head A, in time and in error against the solver with a short step."""
+    _, test = cells.flow_data()
+    frames = test.load()
+    start, grid = frames[:16, 10], test.grid
+    exact = simulate(cells.FLOW, grid, start.double(), [1.0], step=0.005).fields[:, 0]
+    deviation = float(frames.std())
+    rows = []
+    path = cells.place("A", 0)
+    forecaster = NoiseForecaster.load(path) if (path / "forecaster.json").exists() else sized(64)
+    ways: list[tuple[str, Callable[[int], torch.Tensor]]] = [
+        ("head A, mean of 8 members", lambda batch: _forecast(forecaster, start[:batch])),
+    ]
+    for n, step in ((64, 0.0125), (64, 0.02), (32, 0.02), (32, 0.04)):
+        ways.append(
+            (f"solver, {n}^2 points, step {step}", lambda batch, n=n, step=step: _solved(start[:batch], n, step))
+        )  # type: ignore[misc]
+    for name, way in ways:
+        try:
+            error = float((way(16).double() - exact).square().mean().sqrt()) / deviation
+        except FloatingPointError:
+            continue  # the step is too long
+        row: dict[str, Any] = {"way": name, "error after a frame (standard deviations)": error}
+        for batch in (1, 16):
+            work = one_step(forecaster, start[:batch]) if name.startswith("head") else (lambda w=way, b=batch: w(b))  # type: ignore[misc]
+            row[f"milliseconds a frame, {batch} together"] = 1e3 * fastest(work, seconds)[0] / batch
+        rows.append(row)
+    return rows
+
+
+def _solved(start: torch.Tensor, n: int, step: float) -> torch.Tensor:
+    coarse = resample(start, (n, n))
+    found = simulate(cells.FLOW, Grid((n, n)), coarse, [1.0], step=step).fields[:, 0]
+    return resample(found, (64, 64))
+
+
+def _forecast(forecaster: NoiseForecaster, start: torch.Tensor) -> torch.Tensor:
+    return next(forecaster.rollout(start[:, None], 8)).mean(1)
+
+
+def draw_fine(forecaster: NoiseForecaster, n: int = 256, leads: tuple[int, ...] = (1, 5, 10)) -> Any:
+    """The truth on n x n points and two members of a forecast that runs there, although it learned on 64 x 64."""
+    import matplotlib.pyplot as plt
+
+    _, test = cells.flow_data()
+    start = resample(test.load([0])[:, 10], (n, n))
+    truth = simulate(cells.FLOW, Grid((n, n)), start, leads, step=0.004).fields[0]
+    members = []
+    frames = forecaster.rollout(start[:, None], 2)
+    for lead in range(1, max(leads) + 1):
+        fields = next(frames)[0]
+        if lead in leads:
+            members.append(fields)
+    figure, axes = plt.subplots(3, len(leads), figsize=(3.2 * len(leads), 9.6), layout="constrained")
+    top = float(truth.abs().quantile(0.995)) if n < 200 else float(truth[:, ::4, ::4].abs().quantile(0.995))
+    for column, lead in enumerate(leads):
+        shown = [("solved", truth[column]), ("member 1", members[column][0]), ("member 2", members[column][1])]
+        for row, (name, field) in enumerate(shown):
+            axes[row, column].imshow(field, cmap="RdBu_r", vmin=-top, vmax=top, origin="lower")
+            alike = "" if row == 0 else f", correlation {float(correlation(field, truth[column])):.2f}"
+            axes[row, column].set_title(f"{name}, frame {lead}{alike}", fontsize=9)
+            axes[row, column].set(xticks=[], yticks=[])
+    return figure
+
+
+def main(quick: bool) -> None:
+    """Measure and record; ``quick`` measures small and prints."""
+    torch.set_num_threads(1)
+    seconds = 0.5 if quick else 5.0
+    beside = against_the_solver(seconds)
+    grids = on_grids(seconds, SIZES[:3] if quick else SIZES)
+    ours, solvers = beside[0], beside[1:]
+    error, key = "error after a frame (standard deviations)", "milliseconds a frame, 1 together"
+    # Comparable: the cheapest solver that is not worse; any is better than nothing.
+    equal = [row for row in solvers if row[error] <= ours[error]]
+    cheapest = min(equal or solvers, key=lambda row: row[key])
+    faster = cheapest[key] / ours[key]
+    order = math.log(grids[-1]["milliseconds a step"] / grids[0]["milliseconds a step"]) / math.log(
+        SIZES[len(grids) - 1] / SIZES[0]
+    )
+    growth = grids[-1]["kilobytes a cell"] / grids[1]["kilobytes a cell"]
+    content: dict[str, Any] = {
+        "claim": f"A step of a forecast takes {1 / faster:.2g} times the time of the cheapest solver that is as "
+        f"accurate ({cheapest['way']}); on n x n points it grows as n^{order:.2f}, its memory for each cell by "
+        f"{growth:.2f} from 64^2 on",
+        "measured": grids,
+        "target": "a step 20 times faster than the solver; time of order 3 in n or less; memory linear in cells",
+        "holds": faster >= 20 and order <= 3 and growth <= 1.2,
+        "baselines": beside,
+        "command": COMMAND,
+        "seeds": [0],
+        "spread": "fastest of those that fit into some seconds, and the median over grids; float32, one core",
+    }
+    trained = (cells.place("A", 0) / "forecaster.json").exists()
+    if quick:
+        print(json.dumps(content, indent=1))
+        if trained:
+            draw_fine(NoiseForecaster.load(cells.place("A", 0))).savefig(cells.FOLDER / "turbulence-5.png", dpi=80)
+        return
+    if not trained:
+        raise SystemExit("python -m benchmarks.turbulence_forecast cell A 0 comes first")
+    record.write("turbulence", "5", **content)
+    draw_fine(NoiseForecaster.load(cells.place("A", 0))).savefig(record.RESULTS / "turbulence-5.png", dpi=80)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="measure small and print instead of recording")
+    main(parser.parse_args().quick)
