@@ -1,6 +1,27 @@
-"""The record of a run: its folder and its report."""
+"""Training by gradient: one loop for every module, its checkpoints, and the record of a run."""
 
+from separable.training.batches import BatchStream, ShuffledRows
+from separable.training.checkpoint import load_weights
+from separable.training.config import TrainingConfig
+from separable.training.distributed import is_main_process
+from separable.training.loop import TrainingInterrupted, TrainingResult, run_training
+from separable.training.optimiser import ParameterOptions, adamw, matrices_decay
 from separable.training.report import Report
 from separable.training.run_folder import RunFolder, environment
 
-__all__ = ["Report", "RunFolder", "environment"]
+__all__ = [
+    "BatchStream",
+    "ParameterOptions",
+    "Report",
+    "RunFolder",
+    "ShuffledRows",
+    "TrainingConfig",
+    "TrainingInterrupted",
+    "TrainingResult",
+    "adamw",
+    "environment",
+    "is_main_process",
+    "load_weights",
+    "matrices_decay",
+    "run_training",
+]

@@ -77,6 +77,12 @@ class RunFolder:
                 continue
         return found
 
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of steps beyond one: a run that goes on from a checkpoint measures them again."""
+        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
+        if (self.path / "metrics.jsonl").exists():
+            self.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
     def figure(self, name: str, figure: Any) -> Path:
         """Save a matplotlib figure as ``figures/<name>.png`` and close it."""
         import matplotlib.pyplot as plt

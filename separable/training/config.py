@@ -1,0 +1,76 @@
+"""How a module is trained by gradient: the settings of `run_training`, whatever the module and its data."""
+
+import dataclasses
+import math
+from typing import Literal
+
+Decay = Literal["cosine", "linear", "constant"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Length, batches, rates and habits of a training.
+
+    Attributes:
+        steps: optimiser steps; 0 for as many as the minutes allow.
+        minutes: of training, evaluations and checkpoints not counted; only where steps is 0.
+        batch: rows in a step, over all processes.
+        accumulation: parts in which each process computes its rows, one after another; more need less memory.
+        rate: greatest learning rate of AdamW.
+        warm_up: steps over which the rate rises from zero.
+        decay: how the rate falls from there.
+        decay_from: share of the training after which it falls.
+        floor: share of the rate that is left at the end.
+        weight_decay: of AdamW, on parameters with two or more axes.
+        betas: of AdamW.
+        clip: greatest norm of the gradient; larger ones are scaled to it; 0 for no limit.
+        precision: in which products are computed; "auto" times both before the first step.
+        evaluate_every: steps between evaluations, each followed by a checkpoint.
+        checkpoint_every: steps between further checkpoints; 0 for none.
+        log_every: steps between lines in the record.
+        distribution: what several processes share: the gradients ("ddp") or parameters and optimiser as well ("fsdp").
+        seed: of random numbers drawn in a step; each step and process has its own.
+    """
+
+    steps: int = 0
+    minutes: float = 0.0
+    batch: int = 32
+    accumulation: int = 1
+    rate: float = 1e-3
+    warm_up: int = 100
+    decay: Decay = "cosine"
+    decay_from: float = 0.0
+    floor: float = 0.1
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    precision: Precision = "float32"
+    evaluate_every: int = 200
+    checkpoint_every: int = 0
+    log_every: int = 10
+    distribution: Literal["ddp", "fsdp"] = "ddp"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or not (self.steps > 0) ^ (0 < self.minutes < math.inf):
+            raise ValueError(f"steps, minutes: expected one of them above 0, got {self.steps} and {self.minutes}")
+        for name in ("batch", "accumulation", "evaluate_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("warm_up", "weight_decay", "clip", "checkpoint_every", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"rate: expected a number above 0, got {self.rate}")
+        for name in ("floor", "decay_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: expected numbers from 0 to below 1, got {self.betas}")
+        if self.decay not in ("cosine", "linear", "constant"):
+            raise ValueError(f"decay: expected cosine, linear or constant, got {self.decay!r}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision: expected auto, float32 or bfloat16, got {self.precision!r}")
+        if self.distribution not in ("ddp", "fsdp"):
+            raise ValueError(f"distribution: expected ddp or fsdp, got {self.distribution!r}")

@@ -1,0 +1,331 @@
+"""The loop of every training by gradient: batches, loss, AdamW; evaluated, recorded, kept, and gone on with exactly.
+
+A step draws the places of `batch` rows, which each of P processes computes in A parts: process p has the parts p A to
+p A + A - 1 of the P A equal ones, and the gradient is that of the mean over all rows, whatever P and A are.
+
+Each step seeds torch's generators by (seed, step, process). So the state of a training is parameters, optimiser, step
+and the place in the stream of batches; that is what checkpoints hold, and a training that is cut off anywhere and
+started again goes on from its last checkpoint with the losses that it would have had, to the bit on the same machine,
+threads and number of processes. With `minutes` instead of `steps` the clock decides, and losses differ as it does.
+"""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from separable.training.batches import BatchStream
+from separable.training.checkpoint import load_checkpoint, save_checkpoint
+from separable.training.config import TrainingConfig
+from separable.training.distributed import (
+    Processes,
+    distribute,
+    gradients_exchanged,
+    joined,
+    parameters_gathered,
+)
+from separable.training.failures import check_finite, memory_explained
+from separable.training.interruption import StopRequest, stop_requests
+from separable.training.learning_curve import write_training_report
+from separable.training.optimiser import Options, adamw, matrices_decay
+from separable.training.precision import autocast, faster_precision
+from separable.training.progress import Progress
+from separable.training.run_folder import RunFolder
+from separable.training.run_lock import sole_user
+from separable.training.schedule import learning_rate
+
+Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Mapping[str, Tensor]]]
+_EVALUATION = 2**32  # a step that no training reaches, whose seed is that of evaluations
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended.
+
+    Attributes:
+        steps: that were done, in all.
+        seconds: of training, in all; evaluations and checkpoints not counted.
+        speed: units a second, over all.
+        loss: mean over the last steps that were logged.
+        scores: of the last evaluation.
+        best_step: step of the evaluation with the lowest first score.
+        best_scores: its scores.
+    """
+
+    steps: int
+    seconds: float
+    speed: float
+    loss: float
+    scores: dict[str, float]
+    best_step: int
+    best_scores: dict[str, float]
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """A signal asked a training to stop, and its checkpoint is written."""
+
+
+def run_training(
+    model: nn.Module,
+    loss: Loss,
+    batches: BatchStream,
+    config: TrainingConfig,
+    *,
+    run: RunFolder | None = None,
+    evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+    sample: Callable[[Any], str] | None = None,
+    unit: str = "rows",
+    units_per_row: int = 1,
+    options: Options = matrices_decay,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> TrainingResult:
+    """Train a module; it ends with the weights of the last step, in evaluation mode, on ``device``.
+
+    Args:
+        model: what is trained, in place. With "fsdp" it stays whole, beside the parts that are trained.
+        loss: gives the mean loss of (model, batch), a scalar; or with it a dictionary of scalars for the record.
+        batches: where the rows come from; its `draw` must be the same in every process.
+        config: length, batches, rates and habits.
+        run: the folder that gets ``last.safetensors`` and ``best.safetensors``, the record and ``report.html``; a
+            training that was cut off goes on from its last checkpoint, one that has ended returns at once.
+        evaluate: gives scores of the model, which is in evaluation mode without gradients; the lowest first score
+            makes the best checkpoint. All processes call it.
+        sample: gives a text for the record and the report at each evaluation. All processes call it.
+        unit: what the speed counts.
+        units_per_row: units in a row, such as the tokens of a window.
+        options: which parameters decay, and which have rates of their own.
+        device: where to train; "cuda" is the process's own GPU under torchrun.
+        progress: whether to show a bar with the time left.
+
+    Returns:
+        Steps, time, losses and scores.
+
+    Raises:
+        ValueError: the batch does not divide into the parts, or the checkpoint is damaged or of another training.
+        FloatingPointError: the loss or its gradient is not finite; the step was not made.
+        MemoryError: a step needs more memory than there is.
+        OSError: a checkpoint cannot be written.
+        RuntimeError: another process trains in this folder.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is that of the last step.
+        In each case the checkpoints that were written are whole.
+
+    Example:
+        >>> import torch
+        >>> from separable.training import ShuffledRows, TrainingConfig, run_training
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> rows = ShuffledRows(64, lambda places: (x[places], 3 * x[places]))
+        >>> def squares(model, batch):
+        ...     return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+        >>> config = TrainingConfig(steps=200, batch=16, rate=0.1, warm_up=10, weight_decay=0.0)
+        >>> result = run_training(torch.nn.Linear(1, 1), squares, rows, config, progress=False)
+        >>> result.steps, result.loss < 0.01
+        (200, True)
+    """
+    with contextlib.ExitStack() as stack:
+        processes = stack.enter_context(joined(device))
+        parts = processes.count * config.accumulation
+        if config.batch % parts:
+            raise ValueError(
+                f"batch: expected a multiple of {parts} (processes times accumulation), got {config.batch}"
+            )
+        if run is not None and processes.main:
+            stack.enter_context(sole_user(run.path))
+        gpus = [processes.device] if processes.device.type == "cuda" else []
+        stack.enter_context(torch.random.fork_rng(devices=gpus))
+        loop = _Loop(model, loss, batches, config, processes, run, evaluate, sample, options)
+        loop.unit, loop.units_per_row = unit, units_per_row
+        request = stack.enter_context(stop_requests())
+        try:
+            result = loop.run_to_end(request, progress)
+            loop.give_back(model)
+        finally:
+            del loop.objective  # what DDP holds must go before the processes part
+    if run is not None and processes.main:
+        write_training_report(run, run.path.name)
+    return result
+
+
+class _Loop:
+    """What changes from step to step."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        batches: BatchStream,
+        config: TrainingConfig,
+        processes: Processes,
+        run: RunFolder | None,
+        evaluate: Callable[[Any], Mapping[str, float]] | None,
+        sample: Callable[[Any], str] | None,
+        options: Options,
+    ) -> None:
+        self.config, self.processes, self.batches, self.run = config, processes, batches, run
+        self.evaluate, self.sample = evaluate, sample
+        self.unit, self.units_per_row = "rows", 1
+        self.model, self.objective = distribute(model, loss, processes, config.distribution)
+        self.optimiser = adamw(self.model, config, options)
+        self.parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        self.step, self.seconds, self.mean_loss = 0, 0.0, math.nan
+        self.since_log: dict[str, float] = {}  # sums over the steps since the last line of the record
+        self.scores: dict[str, float] = {}
+        self.best_step, self.best_scores = 0, {}  # type: int, dict[str, float]
+        self.precision: Any = config.precision
+
+    @property
+    def share(self) -> float:
+        """Share of the training that is done."""
+        return self.step / self.config.steps if self.config.steps else self.seconds / (60 * self.config.minutes)
+
+    def run_to_end(self, request: StopRequest, shown: bool) -> TrainingResult:
+        """Go on from the last checkpoint, if there is one, until all is done."""
+        self._begin()
+        main, config = self.processes.main, self.config
+        with Progress(self.run if main else None, self.unit, shown and main, self.share) as progress:
+            while self.share < 1:
+                with memory_explained(self.step, config, self.processes.count, self.run):
+                    stop = self._make_step(request)
+                if self.step % config.log_every == 0 or self.share >= 1:
+                    self._log(progress)
+                if self.step % config.evaluate_every == 0 or self.share >= 1:
+                    self._look(progress)
+                elif stop or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
+                    self._store("last")
+                if stop and self.share < 1:
+                    raise TrainingInterrupted(f"stopped after {self.step} steps; the same call goes on from there")
+        speed = self.step * config.batch * self.units_per_row / max(self.seconds, 1e-9)
+        return TrainingResult(
+            self.step, self.seconds, speed, self.mean_loss, self.scores, self.best_step, self.best_scores
+        )
+
+    def _begin(self) -> None:
+        """Restore the last checkpoint; without one choose the precision and write the first, to see that it can be."""
+        self.model.train()
+        kept = None if self.run is None else self.run.path / "last.safetensors"
+        if kept is not None and self.processes.of_main(kept.exists()):
+            progress = load_checkpoint(kept, self.model, self.optimiser)
+            self.batches.restore(progress.pop("stream"))
+            for name, value in progress.items():
+                setattr(self, name, value)
+            if self.run is not None and self.processes.main:
+                self.run.forget_after(self.step)
+            return
+        if self.precision == "auto":
+            start = self.batches.state()
+            batch = self._batch(self.batches.draw(self.config.batch), 0)
+            self.batches.restore(start)
+            with memory_explained(0, self.config, self.processes.count, self.run):
+                choice = faster_precision(self.objective, batch, self.processes.device)
+            self.precision = self.processes.of_main(choice)
+        self._store("last")
+
+    def _make_step(self, request: StopRequest) -> bool:
+        """One step of the optimiser; returns whether a signal asked for the end."""
+        started = time.perf_counter()
+        config, processes = self.config, self.processes
+        _seed(config.seed, self.step, processes.rank)
+        rate = learning_rate(config, self.step, self.share)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+        places = self.batches.draw(config.batch)
+        sums = 0.0  # type: Any
+        for part in range(config.accumulation):
+            batch = self._batch(places, part)
+            with gradients_exchanged(self.objective, now=part + 1 == config.accumulation):
+                with autocast(processes.device, self.precision):
+                    told = self.objective(batch)
+                loss, metrics = told if isinstance(told, tuple) else (told, {})
+                (loss / config.accumulation).backward()
+            values = [value.detach().to(loss.dtype) for value in (loss, *metrics.values())]
+            sums = sums + torch.stack(values) / config.accumulation
+        norm = nn.utils.clip_grad_norm_(self.parameters, config.clip or math.inf)
+        if hasattr(norm, "full_tensor"):
+            norm = norm.full_tensor()
+        measured = dict(zip(("loss", *metrics), processes.mean(sums).tolist(), strict=True), gradient_norm=float(norm))
+        check_finite(measured, self.step, self.run)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        # The processes have to agree on the clock and on the wish to stop.
+        spent = torch.tensor([time.perf_counter() - started, request.made], dtype=torch.float32)
+        seconds, stop = processes.mean(spent.to(sums.device)).tolist() if processes.count > 1 else spent.tolist()
+        self.seconds += seconds
+        for name, value in {**measured, "seconds": seconds, "steps": 1}.items():
+            self.since_log[name] = self.since_log.get(name, 0) + value
+        return bool(stop)
+
+    def _batch(self, places: Any, part: int) -> Any:
+        """The rows of this process in one part of a step, on its device."""
+        rows = self.processes.share(self.config.batch, part, self.config.accumulation)
+        return _moved(self.batches.load(places[rows]), self.processes.device)
+
+    def _log(self, progress: Progress) -> None:
+        """Means since the last line, into the record and the bar."""
+        sums, self.since_log = self.since_log, {}
+        steps, seconds = sums.pop("steps"), sums.pop("seconds")
+        means = {name: value / steps for name, value in sums.items()}
+        self.mean_loss = means["loss"]
+        units = self.config.batch * self.units_per_row
+        speed = steps * units / max(seconds, 1e-9)
+        rate = learning_rate(self.config, self.step - 1, self.share)
+        rounded = {"rate": rate, "seconds": round(self.seconds, 3), f"{self.unit}_per_second": round(speed, 1)}
+        progress.record(step=self.step, **{self.unit: self.step * units}, **means, **rounded)
+        progress.moved(self.share, self.step, self.mean_loss, speed)
+
+    def _look(self, progress: Progress) -> None:
+        """Evaluate, and write the checkpoints: the best one first, so that the last never speaks of one not written."""
+        _seed(self.config.seed, _EVALUATION, 0)
+        self.model.eval()
+        told: dict[str, Any] = {}
+        with torch.no_grad(), autocast(self.processes.device, self.precision), parameters_gathered(self.objective):
+            if self.evaluate is not None:
+                scores = {name: float(value) for name, value in self.evaluate(self.model).items()}
+                self.scores = told["scores"] = self.processes.of_main(scores)
+            if self.sample is not None:
+                told["sample"] = self.sample(self.model)
+        self.model.train()
+        if told:
+            progress.record(step=self.step, seconds=round(self.seconds, 3), **told)
+        first = next(iter(self.scores.values()), math.nan)
+        if self.scores and (not self.best_scores or first < next(iter(self.best_scores.values()))):
+            self.best_step, self.best_scores = self.step, self.scores
+            self._store("best")
+        self._store("last")
+
+    def _store(self, name: str) -> None:
+        if self.run is None:
+            return
+        names = ("step", "seconds", "mean_loss", "since_log", "scores", "best_step", "best_scores", "precision")
+        state = {"stream": self.batches.state(), **{name: getattr(self, name) for name in names}}
+        path = self.run.path / f"{name}.safetensors"
+        save_checkpoint(path, self.model, self.optimiser, state, write=self.processes.main)
+
+    def give_back(self, model: nn.Module) -> None:
+        """The trained weights in the module that was given, in evaluation mode."""
+        if self.model is not model:
+            with torch.no_grad():
+                for mine, trained in zip(model.parameters(), self.model.parameters(), strict=True):
+                    mine.copy_(trained.full_tensor() if hasattr(trained, "full_tensor") else trained)
+                for kept, buffer in zip(model.buffers(), self.model.buffers(), strict=True):
+                    kept.copy_(buffer)
+        model.eval()
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """The tensors of a batch on the device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {name: _moved(value, device) for name, value in batch.items()}
+    return type(batch)(_moved(value, device) for value in batch) if isinstance(batch, (tuple, list)) else batch

@@ -1,0 +1,118 @@
+"""Two processes train as one does: the same losses, checkpoints that either can go on from."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Ranks are forked from one process that has torch imported, and find what torchrun would have told them.
+PROGRAM = """
+import os, socket, sys
+import torch, torch._dynamo, torch.distributed.fsdp, torch.distributed.tensor, matplotlib.pyplot
+from torch import nn
+from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingInterrupted, run_training
+
+torch.set_num_threads(1)
+generator = torch.Generator().manual_seed(0)
+X = torch.randn(96, 6, generator=generator)
+Y = torch.sin(X.sum(1, keepdim=True))
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 7)  # sizes that do not divide by two
+        self.blocks = nn.ModuleList(nn.Linear(7, 7) for _ in range(2))
+        self.last = nn.Linear(7, 1)
+        self.register_buffer("scale", torch.ones(1))
+
+    def loss(self, x, y):
+        h = torch.tanh(self.first(x))
+        for block in self.blocks:
+            h = h + torch.tanh(block(h))
+        return (self.scale * self.last(h) - y).square().mean()
+
+def train(folder, distribution, stop_at=None):
+    torch.manual_seed(0 if os.environ.get("RANK", "0") == "0" else 1)  # process 0 gives the start
+    config = TrainingConfig(steps=20, batch=12, accumulation=2, rate=1e-2, warm_up=4, evaluate_every=8, log_every=1,
+                            distribution=distribution)
+    run = RunFolder(folder, {}, 0)
+    rows = ShuffledRows(96, lambda places: (X[places], Y[places]))
+    calls = 0
+    def loss(model, batch):
+        nonlocal calls
+        calls += 1
+        if stop_at is not None and calls == 2 * stop_at and os.environ.get("RANK", "0") == "0":
+            os.kill(os.getpid(), 15)  # one process is told to stop, all of them do
+        return model.loss(*batch)
+    model = Model()
+    evaluate = lambda model: {"loss": float(model.loss(X, Y))}
+    run_training(model, loss, rows, config, run=run, evaluate=evaluate, progress=False)
+    with torch.no_grad():  # the weights are given back whole, to each process
+        run.write(f"end-{os.environ.get('RANK', '0')}", repr(float(model.loss(X, Y))))
+
+def ranks(count, *arguments, stopped=False):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
+                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            try:
+                train(*arguments)
+            except TrainingInterrupted:
+                os._exit(3)
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert ends == [3 if stopped else 0] * count, ends
+
+ranks(1, "one", "ddp")
+ranks(2, "ddp", "ddp")
+ranks(2, "fsdp", "fsdp")
+ranks(2, "ddp to one", "ddp", 11, stopped=True)
+ranks(1, "ddp to one", "ddp")
+ranks(1, "one to fsdp", "ddp", 11, stopped=True)
+ranks(2, "one to fsdp", "fsdp")
+ranks(2, "fsdp to ddp", "fsdp", 11, stopped=True)
+ranks(2, "fsdp to ddp", "ddp")
+"""
+KINDS = ("ddp", "fsdp", "ddp to one", "one to fsdp", "fsdp to ddp")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("processes")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def told(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 21))
+    return [line["loss"] for line in lines if "loss" in line] + [
+        line["scores"]["loss"] for line in lines if "scores" in line
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_give_the_losses_of_one(folder: Path, kind: str) -> None:
+    # float32 sums in another order: 20 steps at this rate keep them within 1e-5
+    assert told(folder / kind) == pytest.approx(told(folder / "one"), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_process_has_the_whole_model_at_the_end(folder: Path, kind: str) -> None:
+    ends = [float(file.read_text()) for file in (folder / kind).glob("end-*")]
+    assert ends == pytest.approx([told(folder / "one")[-1]] * len(ends), rel=1e-5)

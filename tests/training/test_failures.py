@@ -1,0 +1,198 @@
+"""What stops a training is told, and the checkpoint that was there stays whole."""
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from separable.training import RunFolder, ShuffledRows, TrainingConfig, load_weights, run_training
+from separable.training.run_lock import sole_user
+
+X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+CONFIG = TrainingConfig(steps=20, batch=8, checkpoint_every=5, evaluate_every=100)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2)
+
+
+def stream() -> ShuffledRows:
+    return ShuffledRows(32, lambda rows: X[rows])
+
+
+def squares(model: nn.Module, batch: Tensor) -> Tensor:
+    return model(batch).square().mean()
+
+
+def failing(at: int, failure) -> object:
+    calls = 0
+
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return failure(model, batch) if calls > at else squares(model, batch)
+
+    return loss
+
+
+def check_the_checkpoint(run: RunFolder, step: int) -> None:
+    """The last checkpoint is that of a training that ended after as many steps."""
+    expected = network()
+    calls = 0
+
+    def counted(model: nn.Module, batch: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > step:
+            raise InterruptedError
+        return squares(model, batch)
+
+    with pytest.raises(InterruptedError):
+        run_training(expected, counted, stream(), CONFIG, progress=False)
+    found = nn.Linear(3, 2)
+    load_weights(run.path / "last.safetensors", found)
+    assert torch.equal(found.weight, expected.weight)
+    assert not [name for name in os.listdir(run.path) if name.startswith(".last")]
+
+
+def not_a_number(model: nn.Module, batch: Tensor) -> Tensor:
+    return squares(model, batch) * float("nan")
+
+
+def no_gradient(model: nn.Module, batch: Tensor) -> Tensor:
+    return (model.weight * 0).sum().abs().sqrt()  # zero, with an infinite slope times zero
+
+
+def no_memory(model: nn.Module, batch: Tensor) -> Tensor:
+    return squares(model, batch) + torch.empty(2**56)[0]
+
+
+def no_memory_on_a_gpu(model: nn.Module, batch: Tensor) -> Tensor:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (not_a_number, FloatingPointError),
+        (no_gradient, FloatingPointError),
+        (no_memory, MemoryError),
+        (no_memory_on_a_gpu, MemoryError),
+    ],
+)
+def test_a_failing_step_leaves_the_last_checkpoint(tmp_path: Path, failure, error) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG, 0)
+    with pytest.raises(error) as told:
+        run_training(network(), failing(12, failure), stream(), CONFIG, run=run, progress=False)
+    assert str(run.path) in str(told.value)
+    assert "step 12" in str(told.value)
+    check_the_checkpoint(run, 10)
+
+
+def test_an_error_of_the_users_own_stays_what_it_is() -> None:
+    def wrong(model: nn.Module, batch: Tensor) -> Tensor:
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        run_training(network(), wrong, stream(), CONFIG, progress=False)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_or_a_locked_one_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch, number: int) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG, 0)
+    save, calls = safetensors.torch.save_file, 0
+
+    def full(tensors, file, metadata=None) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # after those of steps 0, 5 and 10
+            Path(file).write_bytes(b"half of it")
+            raise OSError(number, os.strerror(number))
+        save(tensors, file, metadata)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OSError) as told:
+        run_training(network(), squares, stream(), CONFIG, run=run, progress=False)
+    assert os.strerror(number) in str(told.value)
+    assert "last.safetensors" in str(told.value)
+    check_the_checkpoint(run, 10)
+    result = run_training(network(), squares, stream(), CONFIG, run=run, progress=False)
+    assert result.steps == 20
+
+
+def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=2, batch=8)
+    run = RunFolder(tmp_path, config, 0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError) as told:
+            run_training(nn.Linear(3, 20_000), squares, stream(), config, run=run, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "last.safetensors" in str(told.value)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, CONFIG, 0)
+    with sole_user(tmp_path), pytest.raises(RuntimeError) as told:
+        run_training(network(), squares, stream(), CONFIG, run=run, progress=False)
+    assert str(os.getpid()) in str(told.value)
+    assert run_training(network(), squares, stream(), CONFIG, run=run, progress=False).steps == 20
+
+
+def test_damaged_and_other_checkpoints_are_refused(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, CONFIG, 0)
+    run_training(network(), squares, stream(), CONFIG, run=run, progress=False)
+    file = tmp_path / "last.safetensors"
+    for other in (nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 2))):
+        with pytest.raises(ValueError) as told:
+            load_weights(file, other)
+        assert str(file) in str(told.value)
+    with pytest.raises(ValueError):
+        run_training(network(), squares, ShuffledRows(31, lambda rows: X[rows]), CONFIG, run=run, progress=False)
+    whole = file.read_bytes()
+    for damaged in (whole[:-10], b"", b"nonsense" * 4):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError) as told:
+            run_training(network(), squares, stream(), CONFIG, run=run, progress=False)
+        assert str(file) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"steps": 1, "minutes": 1.0},
+        {"steps": -1},
+        {"minutes": float("inf")},
+        {"steps": 1, "batch": 0},
+        {"steps": 1, "accumulation": 0},
+        {"steps": 1, "rate": 0.0},
+        {"steps": 1, "rate": float("nan")},
+        {"steps": 1, "clip": -1.0},
+        {"steps": 1, "floor": 1.5},
+        {"steps": 1, "betas": (0.9, 1.0)},
+        {"steps": 1, "decay": "exponential"},
+        {"steps": 1, "precision": "float16"},
+        {"steps": 1, "distribution": "pipeline"},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(fields) -> None:
+    with pytest.raises(ValueError):
+        TrainingConfig(**fields)
+
+
+def test_a_batch_that_does_not_divide_and_a_model_without_parameters_are_refused() -> None:
+    config = TrainingConfig(steps=1, batch=8, accumulation=3)
+    with pytest.raises(ValueError):
+        run_training(network(), squares, stream(), config, progress=False)
+    with pytest.raises(ValueError):
+        run_training(nn.Tanh(), squares, stream(), CONFIG, progress=False)
