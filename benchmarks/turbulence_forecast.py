@@ -43,13 +43,21 @@ def _score(name: str, seed: int) -> dict[str, Any]:
     learn, test = cells.flow_data()
     past, future, trajectories = cells.starts(test, forecaster.history)
     scale = float(learn.load(range(0, len(learn), 4)).std())
-    common = {"trajectories": trajectories, "seed": seed, "progress": True}
-    found = score_forecasts(forecaster, past, future, scale, members=MEMBERS if ensemble else 1, **common)  # type: ignore[arg-type]
+    common: dict[str, Any] = {
+        "trajectories": trajectories,
+        "seed": seed,
+        "progress": True,
+        "members": MEMBERS if ensemble else 1,
+    }
+    found = score_forecasts(forecaster, past, future, scale, **common)
     content: dict[str, Any] = {key: found.by_trajectory(key).tolist() for key in KEPT_SCORES}
-    content |= {"members": found.members, "parameters": getattr(forecaster, "n_parameters", 0)}
+    base = getattr(forecaster, "forecaster", forecaster)  # that residuals are drawn for
+    content |= {"members": found.members, "parameters": getattr(base, "n_parameters", 0)}
     content["ranks"] = found.ranks.sum(0).tolist()
     if ensemble:
-        many = score_forecasts(forecaster, past, future[:, :CALIBRATED], scale, members=MANY, **common)  # type: ignore[arg-type]
+        half = slice(len(past) // 2)  # one start of each trajectory
+        common |= {"members": MANY, "trajectories": trajectories[half], "proper": False}
+        many = score_forecasts(forecaster, past[half], future[half, :CALIBRATED], scale, **common)
         content["many"] = {key: many.by_trajectory(key).tolist() for key in ("variance", "error", "coverage")}
     if name in WEIGHED:
         runs = MEMBERS // 4 if ensemble else 1

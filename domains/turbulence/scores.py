@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.stats
@@ -100,6 +101,7 @@ def score_forecasts(
     trajectories: Sequence[int] | None = None,
     seed: int = 0,
     together: int = 64,
+    proper: bool = True,
     progress: bool = False,
 ) -> Scores:
     """Scores of ensembles from many starts.
@@ -113,6 +115,7 @@ def score_forecasts(
         trajectories: which one each start is from; by default each is from another.
         seed: of the ensembles.
         together: members advanced at once.
+        proper: whether the proper scores are wanted, which take longer than calibration; otherwise they are NaN.
         progress: whether to show a bar.
 
     Raises:
@@ -125,16 +128,20 @@ def score_forecasts(
     numbers = torch.arange(starts) if trajectories is None else torch.as_tensor(trajectories)
     if len(numbers) != starts or len(past) != starts:
         raise ValueError(f"past, trajectories: expected {starts} as in future, got {len(past)} and {len(numbers)}")
-    kind = "fair" if members > 1 else "ensemble"
+    kind: Literal["fair", "ensemble"] = "fair" if members > 1 else "ensemble"
     found: dict[str, list[Tensor]] = {name: [] for name in list(Scores.__dataclass_fields__)[2:]}
     frames = forecaster.rollout(past, members, seed=seed, together=together)
     for lead in tqdm(range(leads), unit="lead", disable=not progress):
         ensemble = next(frames).movedim(1, 0).double() / scale
         truth = future[:, lead].double() / scale
-        found["crps"].append(crps(ensemble, truth, estimator=kind).mean(axes))  # type: ignore[arg-type]
-        score = energy_score(ensemble, truth, axes=axes, estimator=kind)  # type: ignore[arg-type]
-        found["energy"].append(score / math.prod(grid.shape) ** 0.5)
-        found["variogram"].append(grid_variogram_score(ensemble, truth, axes=axes, estimator=kind))  # type: ignore[arg-type]
+        if proper:
+            score = energy_score(ensemble, truth, axes=axes, estimator=kind)
+            found["crps"].append(crps(ensemble, truth, estimator=kind).mean(axes))
+            found["energy"].append(score / math.prod(grid.shape) ** 0.5)
+            found["variogram"].append(grid_variogram_score(ensemble, truth, axes=axes, estimator=kind))
+        else:
+            for name in ("crps", "energy", "variogram"):
+                found[name].append(truth.new_full((starts,), torch.nan))
         found["error"].append((ensemble.mean(0) - truth).square().mean(axes))
         if members > 1:
             found["variance"].append(ensemble.var(0).mean(axes))
