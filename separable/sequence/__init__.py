@@ -3,6 +3,19 @@
 from separable.sequence.cache import Cache
 from separable.sequence.language_model import LanguageModel, LanguageModelConfig
 from separable.sequence.sampling import sample
+from separable.sequence.token_order import TokenOrder, context_order, frequency_order
 from separable.sequence.transformer import Transformer, TransformerConfig
 
-__all__ = ["Cache", "LanguageModel", "LanguageModelConfig", "Transformer", "TransformerConfig", "sample"]
+__all__ = [
+    # from vectors to vectors
+    "Cache",
+    "Transformer",
+    "TransformerConfig",
+    # from tokens to tokens
+    "LanguageModel",
+    "LanguageModelConfig",
+    "TokenOrder",
+    "context_order",
+    "frequency_order",
+    "sample",
+]

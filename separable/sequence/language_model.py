@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from separable.sequence.cache import Cache
-from separable.sequence.embeddings import EmbeddingConfig, TableEmbeddingConfig, embedding_config
-from separable.sequence.embeddings.embedding import check_tokens
+from separable.sequence.embeddings import EmbeddingConfig, TableEmbeddingConfig, check_tokens, embedding_config
 from separable.sequence.heads import HeadConfig, TableHeadConfig, head_config
 from separable.sequence.sampling import check_sampling, sample
+from separable.sequence.token_order import frequency_order
 from separable.sequence.transformer import Transformer, TransformerConfig
 
 VERSION = 1  # of the files that `LanguageModel.save` writes
@@ -99,6 +99,24 @@ class LanguageModel(nn.Module):
     def n_parameters(self) -> int:
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.parameters())
+
+    def assign(self, counts: Tensor, order: Tensor | None = None) -> None:
+        """Tell embedding and head, before training, how often tokens occur and which are alike; see `TokenOrder`.
+
+        Kinds that know tokens by digits are much better with it; others do not ask. It is saved with the model.
+
+        Args:
+            counts: Of each token in the training data, ``(V,)``.
+            order: Token ids ``(V,)`` in which neighbours are alike, of `context_order`; by default by frequency.
+
+        Raises:
+            ValueError: If the shapes are not (V,), or the order is not a permutation.
+        """
+        if counts.shape != (self.config.vocabulary,):
+            raise ValueError(f"counts: expected ({self.config.vocabulary},), got {tuple(counts.shape)}")
+        order = frequency_order(counts) if order is None else order
+        self.embedding.assign(counts, order)
+        self.head.assign(counts, order)
 
     def cache(self, batch: int, length: int) -> Cache:
         """Room for ``length`` positions of ``batch`` sequences, see `Transformer.cache`."""
@@ -280,8 +298,10 @@ class LanguageModel(nn.Module):
         except (KeyError, TypeError) as error:
             raise ValueError(f"{folder}/config.json: a setting is missing or unknown: {error}") from None
         try:
-            tensors = safetensors.torch.load_file(folder / "model.safetensors")
-            model.to(next(iter(tensors.values())).dtype)
+            read = safetensors.torch.load_file(folder / "model.safetensors")
+            # In memory of their own: views of the file lie unaligned, and products would round differently.
+            tensors = {name: value.clone() for name, value in read.items()}
+            model.to(next(value.dtype for value in tensors.values() if value.is_floating_point()))
             model.load_state_dict(tensors, assign=True)
         except (safetensors.SafetensorError, RuntimeError, StopIteration) as error:
             raise ValueError(

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig, sample
-from separable.sequence.heads import TableHeadConfig
+from separable.sequence.embeddings import EMBEDDINGS, embedding_config
+from separable.sequence.heads import HEADS, TableHeadConfig, head_config
 
 BODY = TransformerConfig(width=16, layers=2, heads=2, dropout=0.1)
 
@@ -130,6 +131,30 @@ def test_save_and_load_keep_every_bit(model, tokens, tmp_path, dtype):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
+@pytest.mark.parametrize("embedding", [kind for kind in EMBEDDINGS if kind != "leviathan"])
+@pytest.mark.parametrize("head", HEADS)
+def test_every_embedding_with_every_head(embedding, head, tokens, tmp_path):
+    sizes = {"seed_dim": 8, "heads": 2, "knots": 4, "rank": 4} if embedding == "generated" else {}
+    own = {"rank": 8} if head == "low_rank" and embedding != "low_rank" else {}
+    model = build(embedding=embedding_config(embedding, **sizes), head=head_config(head, **own)).eval()
+    generator = torch.Generator().manual_seed(4)
+    model.assign(torch.randint(50, (31,), generator=generator), torch.randperm(31, generator=generator))
+    logits = model(tokens)
+    torch.testing.assert_close(
+        model.loss(tokens, tokens),
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    model.loss(tokens, tokens).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.save(tmp_path)
+    loaded = LanguageModel.load(tmp_path).eval()
+    assert torch.equal(loaded(tokens), logits)
+    greedy = [torch.stack(list(m.generate(tokens, 4, temperature=0.0)), 1) for m in (model, loaded)]
+    assert torch.equal(*greedy)
+
+
 def test_spoilt_files_are_told(model, tmp_path):
     with pytest.raises(FileNotFoundError):
         LanguageModel.load(tmp_path)
@@ -161,6 +186,8 @@ def test_spoilt_files_are_told(model, tmp_path):
 
 
 def test_inputs_are_checked(model, tokens):
+    with pytest.raises(ValueError):
+        model.assign(torch.ones(30))
     with pytest.raises(IndexError):
         model(tokens + 1 + 30 - tokens.max())
     with pytest.raises(IndexError):

@@ -2,10 +2,32 @@
 
 from typing import Any
 
-from separable.sequence.embeddings.embedding import EmbeddingConfig, TokenEmbedding
+from separable.sequence.embeddings.embedding import EmbeddingConfig, TokenEmbedding, check_tokens
+from separable.sequence.embeddings.factorised import (
+    FactorisedEmbedding,
+    LowRankEmbeddingConfig,
+    TensorTrainEmbeddingConfig,
+)
+from separable.sequence.embeddings.hashed import HashedEmbedding, HashedEmbeddingConfig
+from separable.sequence.embeddings.leviathan import (
+    GeneratedEmbedding,
+    GeneratedEmbeddingConfig,
+    LeviathanEmbeddingConfig,
+    PublishedLeviathan,
+)
 from separable.sequence.embeddings.table import TableEmbedding, TableEmbeddingConfig
 
-EMBEDDINGS: dict[str, type[EmbeddingConfig]] = {config.kind: config for config in (TableEmbeddingConfig,)}
+EMBEDDINGS: dict[str, type[EmbeddingConfig]] = {
+    config.kind: config
+    for config in (
+        TableEmbeddingConfig,
+        LowRankEmbeddingConfig,
+        TensorTrainEmbeddingConfig,
+        HashedEmbeddingConfig,
+        LeviathanEmbeddingConfig,
+        GeneratedEmbeddingConfig,
+    )
+}
 
 
 def embedding_config(kind: str, **settings: Any) -> EmbeddingConfig:
@@ -15,8 +37,8 @@ def embedding_config(kind: str, **settings: Any) -> EmbeddingConfig:
         ValueError: If there is no such kind or setting.
 
     Example:
-        >>> embedding_config("table", deviation=0.1)
-        TableEmbeddingConfig(deviation=0.1)
+        >>> embedding_config("low_rank", rank=64)
+        LowRankEmbeddingConfig(rank=64, deviation=0.02)
     """
     if kind not in EMBEDDINGS:
         raise ValueError(f"embedding: expected one of {', '.join(EMBEDDINGS)}; got {kind!r}")
@@ -29,8 +51,20 @@ def embedding_config(kind: str, **settings: Any) -> EmbeddingConfig:
 __all__ = [
     "EMBEDDINGS",
     "EmbeddingConfig",
-    "TableEmbedding",
-    "TableEmbeddingConfig",
     "TokenEmbedding",
+    "check_tokens",
     "embedding_config",
+    # kinds
+    "FactorisedEmbedding",
+    "GeneratedEmbedding",
+    "HashedEmbedding",
+    "PublishedLeviathan",
+    "TableEmbedding",
+    # their configs
+    "GeneratedEmbeddingConfig",
+    "HashedEmbeddingConfig",
+    "LeviathanEmbeddingConfig",
+    "LowRankEmbeddingConfig",
+    "TableEmbeddingConfig",
+    "TensorTrainEmbeddingConfig",
 ]

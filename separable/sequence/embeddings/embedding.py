@@ -1,4 +1,8 @@
-"""What every token embedding has: a config that is plain data, and a module from token ids to vectors."""
+"""What every token embedding has: a config that is plain data, a module from ids to vectors, and a lookup.
+
+In evaluation without gradients a computed vector is kept and looked up from then on, until a parameter changes. That
+takes V times width numbers, which are not part of the model's state.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class TokenEmbedding(nn.Module, abc.ABC):
@@ -23,10 +28,7 @@ class TokenEmbedding(nn.Module, abc.ABC):
         if vocabulary < 1 or width < 1:
             raise ValueError(f"{type(self).__name__}: sizes are positive, got {vocabulary} x {width}")
         self.vocabulary, self.width = vocabulary, width
-
-    @abc.abstractmethod
-    def table(self) -> Tensor:
-        """The vectors of all tokens ``(V, width)``, with gradients where they are enabled."""
+        self._kept: _KeptVectors | None = None
 
     @abc.abstractmethod
     def _vectors(self, tokens: Tensor) -> Tensor:
@@ -40,7 +42,23 @@ class TokenEmbedding(nn.Module, abc.ABC):
             IndexError: If one lies outside 0 .. V - 1 (reads the data; compiled code leaves this check out).
         """
         check_tokens(tokens, self.vocabulary)
-        return self._vectors(tokens.long())
+        tokens = tokens.long()
+        if not self._keeps():
+            return self._vectors(tokens)
+        return functional.embedding(tokens, self._kept_vectors(tokens))
+
+    def table(self) -> Tensor:
+        """The vectors of all tokens ``(V, width)``, with gradients where they are enabled."""
+        tokens = torch.arange(self.vocabulary, device=next(self.parameters()).device)
+        return self._kept_vectors(tokens) if self._keeps() else self._vectors(tokens)
+
+    def assign(self, counts: Tensor, order: Tensor) -> None:
+        """Tell the embedding how often tokens occur and which are alike, before training; most kinds do not ask.
+
+        Args:
+            counts: Of each token in the training data, ``(V,)``.
+            order: Token ids ``(V,)`` such that neighbours are alike, see `separable.sequence.token_order`.
+        """
 
     @property
     def n_parameters(self) -> int:
@@ -50,6 +68,40 @@ class TokenEmbedding(nn.Module, abc.ABC):
     def extra_repr(self) -> str:
         """Sizes, for printing."""
         return f"{self.vocabulary}, {self.width}, {self.n_parameters} parameters"
+
+    def _keeps(self) -> bool:
+        compiling = torch.compiler.is_compiling()
+        return not (self.training or torch.is_grad_enabled() or compiling)
+
+    def _kept_vectors(self, tokens: Tensor) -> Tensor:
+        state = [*self.parameters(), *self.buffers()]
+        if any(value.is_inference() for value in state):  # these do not count their changes
+            return self._vectors(torch.arange(self.vocabulary, device=tokens.device))
+        stamp = (torch.is_autocast_enabled(tokens.device.type), *((v.data_ptr(), v._version) for v in state))
+        if self._kept is None or self._kept.stamp != stamp:
+            self._kept = _KeptVectors(stamp, torch.zeros(self.vocabulary, dtype=torch.bool, device=tokens.device))
+        return self._kept.of(tokens, self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
+
+
+class _KeptVectors:
+    def __init__(self, stamp: tuple[Any, ...], known: Tensor) -> None:
+        self.stamp, self.known = stamp, known
+        self.vectors: Tensor | None = None
+
+    def of(self, tokens: Tensor, embedding: TokenEmbedding) -> Tensor:
+        """A table whose rows are right for these tokens at least."""
+        missing = tokens[~self.known[tokens]]
+        if self.vectors is None or missing.numel():
+            missing = torch.unique(missing)
+            found = embedding._vectors(missing)
+            if self.vectors is None:
+                self.vectors = found.new_zeros(len(self.known), found.shape[-1])
+            self.vectors[missing] = found
+            self.known[missing] = True
+        return self.vectors
 
 
 @dataclasses.dataclass(frozen=True)

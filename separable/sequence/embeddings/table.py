@@ -37,6 +37,9 @@ class TableEmbedding(TokenEmbedding):
         """The table itself."""
         return self.weight
 
+    def _keeps(self) -> bool:
+        return False
+
     def _vectors(self, tokens: Tensor) -> Tensor:
         return nn.functional.embedding(tokens, self.weight)
 
@@ -51,6 +54,10 @@ class TableEmbeddingConfig(EmbeddingConfig):
 
     kind: ClassVar[str] = "table"
     deviation: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.deviation > 0:
+            raise ValueError(f"deviation: expected a number above 0, got {self.deviation}")
 
     def build(self, vocabulary: int, width: int, generator: torch.Generator | None = None) -> TableEmbedding:
         """See `EmbeddingConfig`."""

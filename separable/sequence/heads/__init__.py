@@ -2,10 +2,23 @@
 
 from typing import Any
 
+from separable.sequence.heads.adaptive import AdaptiveHead, AdaptiveHeadConfig
 from separable.sequence.heads.head import Head, HeadConfig
+from separable.sequence.heads.hierarchical import HierarchicalHead, HierarchicalHeadConfig
+from separable.sequence.heads.low_rank import LowRankHead, LowRankHeadConfig
+from separable.sequence.heads.product_mixture import ProductMixtureHead, ProductMixtureHeadConfig
 from separable.sequence.heads.table import TableHead, TableHeadConfig
 
-HEADS: dict[str, type[HeadConfig]] = {config.kind: config for config in (TableHeadConfig,)}
+HEADS: dict[str, type[HeadConfig]] = {
+    config.kind: config
+    for config in (
+        TableHeadConfig,
+        LowRankHeadConfig,
+        HierarchicalHeadConfig,
+        ProductMixtureHeadConfig,
+        AdaptiveHeadConfig,
+    )
+}
 
 
 def head_config(kind: str, **settings: Any) -> HeadConfig:
@@ -28,9 +41,19 @@ def head_config(kind: str, **settings: Any) -> HeadConfig:
 
 __all__ = [
     "HEADS",
-    "HeadConfig",
-    "TableHead",
-    "TableHeadConfig",
     "Head",
+    "HeadConfig",
     "head_config",
+    # kinds
+    "AdaptiveHead",
+    "HierarchicalHead",
+    "LowRankHead",
+    "ProductMixtureHead",
+    "TableHead",
+    # their configs
+    "AdaptiveHeadConfig",
+    "HierarchicalHeadConfig",
+    "LowRankHeadConfig",
+    "ProductMixtureHeadConfig",
+    "TableHeadConfig",
 ]

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from separable.sequence.embeddings import TokenEmbedding
 
+START_DEVIATION = 0.02
 _NUMBERS = 2**20  # logits of a chunk on a CPU
 
 
@@ -31,7 +32,7 @@ class Head(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Negative logarithm ``(N,)`` of the targets' probabilities, in nats.
+        """Negative logarithm ``(N,)`` of the targets' probabilities, in nats, in float32 at least.
 
         Args:
             hidden: ``(N, width)``.
@@ -41,6 +42,10 @@ class Head(nn.Module, abc.ABC):
     @abc.abstractmethod
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """Logarithms ``(N, V)`` of all tokens' probabilities given hidden vectors ``(N, width)``."""
+
+    @abc.abstractmethod
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the start values."""
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The same up to a number for each hidden vector, where that costs less."""
@@ -71,6 +76,9 @@ class Head(nn.Module, abc.ABC):
         """Hidden vectors at a time in `weighted_loss`: logits that stay in a CPU's cache, or fill a GPU."""
         return max(16, (_NUMBERS if hidden.device.type == "cpu" else 64 * _NUMBERS) // self.vocabulary)
 
+    def assign(self, counts: Tensor, order: Tensor) -> None:
+        """Tell the head how often tokens occur and which are alike, before training; see `TokenEmbedding.assign`."""
+
     @property
     def n_parameters(self) -> int:
         """Number of trainable numbers of the head's own."""
@@ -79,6 +87,11 @@ class Head(nn.Module, abc.ABC):
     def extra_repr(self) -> str:
         """Sizes, for printing."""
         return f"{self.width}, {self.vocabulary}, {self.n_parameters} parameters"
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Logits in the precision that their log-sum-exp needs."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, linear
 
 from separable.sequence.embeddings import TokenEmbedding
-from separable.sequence.heads.head import Head, HeadConfig
+from separable.sequence.heads.head import START_DEVIATION, Head, HeadConfig, at_least_float32
 
 
 class TableHead(Head):
@@ -36,16 +36,21 @@ class TableHead(Head):
         self,
         embedding: TokenEmbedding,
         tied: bool = False,
-        deviation: float = 0.02,
+        deviation: float = START_DEVIATION,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(embedding.vocabulary, embedding.width)
-        self.tied = tied
+        self.tied, self.deviation = tied, deviation
         # In a tuple, so that the embedding's parameters are not registered twice (nor saved twice).
         self._embedding = (embedding,) if tied else ()
         if not tied:
             self.own_weight = nn.Parameter(torch.empty(embedding.vocabulary, embedding.width))
-            nn.init.normal_(self.own_weight, std=deviation, generator=generator)
+            self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the start values of a weight of its own."""
+        if not self.tied:
+            nn.init.normal_(self.own_weight, std=self.deviation, generator=generator)
 
     @property
     def weight(self) -> Tensor:
@@ -58,24 +63,29 @@ class TableHead(Head):
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """See `Head`."""
-        return cross_entropy(self.logits(hidden), targets, reduction="none")
+        return cross_entropy(at_least_float32(self.logits(hidden)), targets, reduction="none")
 
     def weighted_loss(self, hidden: Tensor, targets: Tensor, weights: Tensor, chunk: int | None = None) -> Tensor:
         """See `Head`; the gradient is found in the forward pass, chunk by chunk, and nothing is computed twice."""
         if not torch.is_grad_enabled():
             return super().weighted_loss(hidden, targets, weights, chunk)
-        return _WeightedCrossEntropy.apply(hidden, self.weight, targets, weights, chunk or self.chunk_size(hidden))  # type: ignore[no-any-return, no-untyped-call]
+        return WeightedCrossEntropy.apply(hidden, self.weight, targets, weights, chunk or self.chunk_size(hidden))  # type: ignore[no-any-return, no-untyped-call]
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """See `Head`."""
-        return self.logits(hidden).log_softmax(-1)
+        return at_least_float32(self.logits(hidden)).log_softmax(-1)
 
 
-class _WeightedCrossEntropy(torch.autograd.Function):
-    """``sum_n w_n (logsumexp(W h_n) - (W h_n)[t_n])``, whose gradient needs the logits of one chunk at a time."""
+class WeightedCrossEntropy(torch.autograd.Function):
+    """``sum_n w_n (logsumexp(W h_n) - (W h_n)[t_n])``, whose gradient needs the logits of one chunk at a time.
+
+    Arguments: hidden ``(N, width)``, weight ``(V, width)``, targets ``(N,)``, their weights ``(N,)`` and the rows of a
+    chunk. The gradient is found with the value, and cannot be differentiated again.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, chunk: int) -> Tensor:
+        """The weighted sum."""
         wide = torch.promote_types(hidden.dtype, torch.float32)
         by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), dtype=wide, device=hidden.device)
@@ -89,11 +99,12 @@ class _WeightedCrossEntropy(torch.autograd.Function):
             by_hidden[rows] = slope @ weight
             by_weight.addmm_(slope.T, hidden[rows])
         ctx.save_for_backward(by_hidden, by_weight)
-        return total.to(hidden.dtype)
+        return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient for hidden and weight."""
         by_hidden, by_weight = ctx.saved_tensors
         return by_hidden * slope, by_weight * slope, None, None, None
 
@@ -109,7 +120,7 @@ class TableHeadConfig(HeadConfig):
 
     kind: ClassVar[str] = "table"
     tied: bool = True
-    deviation: float = 0.02
+    deviation: float = START_DEVIATION
 
     def build(self, width: int, embedding: TokenEmbedding, generator: torch.Generator | None = None) -> TableHead:
         """See `HeadConfig`."""

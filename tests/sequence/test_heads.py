@@ -1,0 +1,165 @@
+"""Output heads against slow evaluations of their formulas; every distribution adds to one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, logsumexp
+
+from separable.sequence.embeddings import LowRankEmbeddingConfig, TableEmbeddingConfig
+from separable.sequence.heads import (
+    HEADS,
+    AdaptiveHeadConfig,
+    HierarchicalHeadConfig,
+    LowRankHeadConfig,
+    ProductMixtureHeadConfig,
+    TableHeadConfig,
+    head_config,
+)
+
+WIDTH = 6
+CONFIGS = [
+    TableHeadConfig(tied=True),
+    TableHeadConfig(tied=False),
+    LowRankHeadConfig(rank=3),
+    LowRankHeadConfig(),
+    HierarchicalHeadConfig(rank=5),
+    ProductMixtureHeadConfig(rank=3),
+    AdaptiveHeadConfig(shares=(0.3, 0.6), division=2.0),
+]
+
+
+def build(config, vocabulary=23):
+    kind = LowRankEmbeddingConfig(rank=3) if config.kind == "low_rank" else TableEmbeddingConfig()
+    embedding = kind.build(vocabulary, WIDTH, torch.Generator().manual_seed(0)).double()
+    head = config.build(WIDTH, embedding, torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():  # away from uniform distributions
+        for seed, parameter in enumerate([*embedding.parameters(), *head.parameters()]):
+            parameter.normal_(generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(vocabulary, generator=torch.Generator().manual_seed(2))
+    head.assign(torch.arange(vocabulary), order)
+    return head, order, embedding
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda config: config.kind)
+def config(request):
+    return request.param
+
+
+@pytest.fixture
+def hidden():
+    return torch.randn(40, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def test_every_kind_is_tried():
+    assert {config.kind for config in CONFIGS} == set(HEADS)
+
+
+def test_settings_are_plain_data(config):
+    assert head_config(**json.loads(json.dumps(config.settings()))) == config
+
+
+@pytest.mark.parametrize("vocabulary", [23, 25, 20, 21])  # last groups of 3, 5 (full), 5 (full) and 1
+def test_probabilities_add_to_one_and_are_those_of_the_loss(config, hidden, vocabulary):
+    head, _, _ = build(config, vocabulary)
+    logarithms = head.log_probabilities(hidden)
+    assert logarithms.shape == (40, vocabulary)
+    torch.testing.assert_close(logarithms.exp().sum(1), torch.ones(40, dtype=torch.float64), rtol=1e-12, atol=0)
+    targets = torch.arange(40) % vocabulary
+    expected = -logarithms.gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(head.loss(hidden, targets), expected, rtol=1e-10, atol=1e-12)
+    shift = head.logits(hidden) - logarithms
+    torch.testing.assert_close(shift, shift[:, :1].expand_as(shift), rtol=1e-9, atol=1e-9)
+
+
+def test_weighted_loss_and_its_gradient_in_chunks(config, hidden):
+    head, _, embedding = build(config)
+    targets = torch.arange(40) % 23
+    weights = torch.rand(40, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    hidden.requires_grad_()
+    inputs = [hidden, *(head if head.n_parameters else embedding).parameters()]
+    expected = (head.loss(hidden, targets) * weights).sum()
+    wanted = torch.autograd.grad(3 * expected, inputs)
+    for chunk in (7, 40, None):
+        found = head.weighted_loss(hidden, targets, weights, chunk)
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+        for one, other in zip(torch.autograd.grad(3 * found, inputs), wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-11)
+
+
+def test_hierarchical_formula(hidden):
+    head, order, _ = build(HierarchicalHeadConfig(rank=5))
+    assert head.n_parameters == 5 * WIDTH + 5 * WIDTH + 5 * 5 + 5 * 5 + 23
+    k, a, g, d, s = (
+        p.detach().numpy() for p in (head.group_weight, head.projection, head.group_codes, head.member_codes, head.bias)
+    )
+    for h, found in zip(hidden.numpy(), head.log_probabilities(hidden).detach().numpy(), strict=True):
+        groups = log_softmax(k @ h)
+        for group in range(5):
+            members = [m for m in range(5) if 5 * group + m < 23]
+            logits = [sum((a @ h)[r] * g[group, r] * d[m, r] for r in range(5)) + s[5 * group + m] for m in members]
+            within = log_softmax(logits)
+            for m in members:
+                np.testing.assert_allclose(found[order[5 * group + m]], groups[group] + within[m], rtol=1e-9)
+
+
+def test_product_mixture_formula(hidden):
+    head, order, _ = build(ProductMixtureHeadConfig(rank=3))
+    p, a, b = (t.detach().numpy() for t in (head.shares, head.group_weight, head.member_weight))
+    for h, found in zip(hidden.numpy(), head.log_probabilities(hidden).detach().numpy(), strict=True):
+        components = []
+        for r in range(3):
+            cells = (log_softmax(a[r] @ h)[:, None] + log_softmax(b[r] @ h)).ravel()[:23]
+            components.append(log_softmax(p @ h)[r] + cells - logsumexp(cells))
+        expected = logsumexp(components, axis=0)
+        np.testing.assert_allclose(found[order.numpy()], expected, rtol=1e-9)
+
+
+def test_adaptive_goes_by_frequency(hidden):
+    head, _, _ = build(AdaptiveHeadConfig(shares=(0.3, 0.6), division=2.0))
+    expected = head.softmax.log_prob(hidden).flip(1)  # counts rise with the id
+    torch.testing.assert_close(head.log_probabilities(hidden), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_shared_factors_are_the_embedding_itself():
+    embedding = LowRankEmbeddingConfig(rank=3).build(23, WIDTH).double()
+    head = LowRankHeadConfig().build(WIDTH, embedding)
+    hidden = torch.randn(4, WIDTH, dtype=torch.float64)
+    torch.testing.assert_close(head.logits(hidden), hidden @ embedding.table().T, rtol=1e-10, atol=1e-12)
+    assert head.n_parameters == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_losses_are_at_least_float32(config, hidden, dtype):
+    head, _, embedding = build(config)
+    targets = torch.arange(40) % 23
+    expected = head.loss(hidden, targets)
+    embedding.to(dtype)
+    low = head.to(dtype).loss(hidden.to(dtype), targets)
+    if config.kind != "adaptive":  # torch's own keeps the dtype
+        assert low.dtype == torch.float32
+    tolerance = 0.15 if dtype == torch.bfloat16 else 1e-4
+    torch.testing.assert_close(low.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError):
+        head_config("no such kind")
+    with pytest.raises(ValueError):
+        head_config("table", rank=3)
+    for kind in ("low_rank", "hierarchical", "product_mixture"):
+        with pytest.raises(ValueError):
+            head_config(kind, rank=0)
+    for shares in ((), (0.5, 0.2), (0.0, 0.5), (0.5, 1.0)):
+        with pytest.raises(ValueError):
+            head_config("adaptive", shares=shares)
+    table = TableEmbeddingConfig().build(23, WIDTH)
+    with pytest.raises(ValueError):
+        LowRankHeadConfig().build(WIDTH, table)
+    with pytest.raises(ValueError):
+        TableHeadConfig().build(WIDTH + 1, table)
+    head = HierarchicalHeadConfig().build(WIDTH, table)
+    for order in (torch.zeros(23, dtype=torch.long), torch.arange(22)):
+        with pytest.raises(ValueError):
+            head.assign(torch.ones(23), order)
