@@ -57,7 +57,8 @@ class AdaptiveHead(Head):
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """See `Head`."""
-        return -self.softmax(hidden, self.order.place[targets]).output
+        logarithms: Tensor = self.softmax(hidden, self.order.place[targets]).output
+        return -logarithms
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """See `Head`."""
