@@ -114,7 +114,10 @@ class LeviathanEmbedding(nn.Module):
         self.deltas = nn.Parameter(torch.empty(heads, seed_dim, knots, rank, **options))  # type: ignore[arg-type]
         self.readout = nn.Parameter(torch.empty(heads, rank, embedding_dim, **options))  # type: ignore[arg-type]
         self.norm = nn.RMSNorm(embedding_dim, eps=1e-6, device=device, dtype=dtype) if normalise else None
-        places = self.base ** torch.arange(digits - 1, -1, -1, device=device)
+        # Indices beyond int64 there are none: such an embedding is called by its digits.
+        self.indexed = self.base ** (digits - 1) < 2**63 > num_embeddings
+        powers = [self.base**place if self.indexed else 1 for place in range(digits - 1, -1, -1)]
+        places = torch.tensor(powers, device=device)
         self.register_buffer("places", places, persistent=False)
         centres = torch.linspace(0.0, 1.0, knots, device=device, dtype=dtype)
         self.register_buffer("centres", centres, persistent=False)
@@ -130,8 +133,14 @@ class LeviathanEmbedding(nn.Module):
         nn.init.normal_(self.readout, std=0.02 * len(self.readout) ** -0.5, generator=generator)
         if output_std is not None:
             with torch.no_grad():
-                probe = torch.linspace(0, self.num_embeddings - 1, min(self.num_embeddings, 256)).long()
-                self.readout.mul_(output_std / self._readout_of(probe.to(self.places.device)).square().mean().sqrt())
+                count = min(self.num_embeddings, 256)
+                if self.indexed:
+                    probe = torch.linspace(0, self.num_embeddings - 1, count).long().to(self.places.device)
+                    digits = self._digits(probe)
+                else:
+                    step = torch.arange(count * len(self.places), device=self.places.device)
+                    digits = (step * 7919 % self.base).reshape(count, -1)
+                self.readout.mul_(output_std / self._readout_of(digits).square().mean().sqrt())
 
     @property
     def n_parameters(self) -> int:
@@ -148,7 +157,9 @@ class LeviathanEmbedding(nn.Module):
         Raises:
             TypeError: If the indices are not integers.
             IndexError: If an index lies outside 0 .. V - 1 (reads the data; compiled code leaves this check out).
+            ValueError: If V is beyond int64, so that only digits can name a token.
         """
+        self._require_indices()
         if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
             raise TypeError(f"LeviathanEmbedding: indices are integers, got {index.dtype}")
         if not torch.compiler.is_compiling() and index.numel():
@@ -159,12 +170,42 @@ class LeviathanEmbedding(nn.Module):
                     f"0 .. {self.num_embeddings - 1}"
                 )
         distinct, where = torch.unique(index.long(), return_inverse=True)
-        return self._evaluate(distinct)[where]
+        return self._evaluate(self._digits(distinct))[where]
+
+    def of_digits(self, digits: Tensor) -> Tensor:
+        """Embeddings ``(..., D)`` of tokens given by their digits ``(..., k)``, most significant first.
+
+        For tokens that are made of digits, of which there may be more than int64 can count. Each is evaluated, so
+        repeated tokens cost their full price.
+
+        Raises:
+            ValueError: If the digits are not integers ``(..., k)`` in 0 .. base - 1 (reads the data; compiled code
+                leaves the check of the range out).
+
+        Example:
+            >>> import torch
+            >>> embedding = LeviathanEmbedding(32**16, 8, digits=16, seed_dim=16, heads=2, knots=8, rank=8)
+            >>> embedding.of_digits(torch.randint(32, (5, 7, 16))).shape
+            torch.Size([5, 7, 8])
+        """
+        k = len(self.places)
+        if digits.dtype.is_floating_point or digits.dtype == torch.bool or digits.ndim < 1 or digits.shape[-1] != k:
+            raise ValueError(
+                f"LeviathanEmbedding: expected whole digits (..., {k}), got {tuple(digits.shape)} of {digits.dtype}"
+            )
+        if not torch.compiler.is_compiling() and digits.numel():
+            lowest, highest = int(digits.min()), int(digits.max())
+            if lowest < 0 or highest >= self.base:
+                raise ValueError(
+                    f"LeviathanEmbedding: digit {lowest if lowest < 0 else highest} lies outside 0 .. {self.base - 1}"
+                )
+        return self._evaluate(digits.long().reshape(-1, k)).reshape(*digits.shape[:-1], self.embedding_dim)
 
     def table(self) -> Tensor:
         """All embeddings ``(V, D)``, without gradients: what a lookup table would hold."""
+        self._require_indices()
         with torch.no_grad():
-            return self._evaluate(torch.arange(self.num_embeddings, device=self.places.device))
+            return self._evaluate(self._digits(torch.arange(self.num_embeddings, device=self.places.device)))
 
     def frozen(self) -> nn.Embedding:
         """A frozen torch.nn.Embedding with the same vectors, for inference at the speed and memory of a table."""
@@ -172,20 +213,29 @@ class LeviathanEmbedding(nn.Module):
         lookup = nn.Embedding(self.num_embeddings, self.embedding_dim, _weight=table)
         return lookup.requires_grad_(False)
 
-    def _evaluate(self, index: Tensor) -> Tensor:
-        chunks = torch.split(index, self.chunk_size)
+    def _require_indices(self) -> None:
+        if not self.indexed:
+            raise ValueError(
+                f"LeviathanEmbedding: {self.num_embeddings:.3g} tokens have no indices in int64; call of_digits"
+            )
+
+    def _digits(self, index: Tensor) -> Tensor:
+        """Digits ``(n, k)`` of indices ``(n,)``, most significant first."""
+        return index[:, None] // self.places % self.base
+
+    def _evaluate(self, digits: Tensor) -> Tensor:
+        chunks = torch.split(digits, self.chunk_size)
         if len(chunks) == 1 or not torch.is_grad_enabled():
             values = [self._chunk(chunk) for chunk in chunks]
         else:
             values = [checkpoint(self._chunk, chunk, use_reentrant=False) for chunk in chunks]
         return torch.cat(values)
 
-    def _chunk(self, index: Tensor) -> Tensor:
-        values = self._readout_of(index)
+    def _chunk(self, digits: Tensor) -> Tensor:
+        values = self._readout_of(digits)
         return values if self.norm is None else self.norm(values)
 
-    def _readout_of(self, index: Tensor) -> Tensor:
-        digits = index[:, None] // self.places % self.base  # (n, k)
+    def _readout_of(self, digits: Tensor) -> Tensor:
         seed = sum(book[column] for book, column in zip(self.codebooks, digits.unbind(1), strict=True))
         projected = torch.matmul(seed, self.projections.transpose(1, 2))  # (H, n, d)
         # The norm in at least float32: its inputs have a variance of 1e-4 at the start.

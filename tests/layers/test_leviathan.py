@@ -150,3 +150,26 @@ def test_indices_are_checked(layer):
 def test_sizes_are_checked(name):
     with pytest.raises(ValueError):
         LeviathanEmbedding(**{"num_embeddings": 10, "embedding_dim": 4, name: 0})
+
+
+def test_digits_name_the_same_tokens_and_more_than_indices_can(layer):
+    base = layer.base
+    index = torch.tensor([0, 7, 57, 99])
+    digits = torch.stack([index // base**2, index // base % base, index % base], -1)
+    np.testing.assert_allclose(layer.of_digits(digits).detach(), layer(index).detach(), rtol=1e-12)
+    sizes = {name: size for name, size in SMALL.items() if name != "digits"}
+    many = LeviathanEmbedding(8**40, 6, 40, **sizes, output_std=0.5, generator=torch.Generator().manual_seed(0))
+    assert many.base == 8
+    drawn = torch.randint(8, (30, 40), generator=torch.Generator().manual_seed(1))
+    found = many.of_digits(drawn.reshape(5, 6, 40)).detach()
+    assert found.shape == (5, 6, 6)
+    assert 0.2 < float(found.square().mean().sqrt()) < 1.0
+    seeds = sum(book[column] for book, column in zip(many.codebooks, drawn.unbind(1), strict=True))
+    assert len(seeds.unique(dim=0)) == 30
+    with pytest.raises(ValueError, match="of_digits"):
+        many(torch.tensor([1]))
+    with pytest.raises(ValueError, match="of_digits"):
+        many.table()
+    for wrong in (torch.zeros(2, 39, dtype=torch.long), torch.zeros(2, 40), torch.full((2, 40), 8)):
+        with pytest.raises(ValueError, match="digit"):
+            many.of_digits(wrong)
