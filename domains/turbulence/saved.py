@@ -15,6 +15,7 @@ _KINDS = {
     "DeterministicForecaster": "deterministic_forecaster",
     "NoisyForecaster": "baselines.noisy_forecaster",
     "InnovationForecaster": "innovation_forecaster",
+    "TokenForecaster": "token_forecaster",
 }
 
 

@@ -1,0 +1,148 @@
+"""Training of head B: the innovations of a trained core are coded, then a prefix-LM learns their tokens.
+
+The code (deviations of modes, distributions of coefficients) is set from innovations of the training samples, changed
+by random symmetries of the flow. The loss is ``- log(P(code) bins)``, the mean over the codes of a window: 0 for a
+model that knows nothing, less by as much as the state and the other codes tell, in nats a code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domains.turbulence.descent import Descent, DescentConfig
+from domains.turbulence.forecaster import Forecaster, flow_of
+from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
+from domains.turbulence.learned_forecaster import LearnedForecaster
+from domains.turbulence.readers import FlowData, LazyFields, Windows
+from domains.turbulence.readers.lazy_fields import ArraySource
+from domains.turbulence.symmetries import Symmetries, all_shifts, no_symmetries, symmetries_of
+from domains.turbulence.train import split
+from separable.distributions import crps
+from separable.training import RunFolder
+
+_IN_MEMORY = 2**31  # bytes of training frames that are read once; more are read window by window
+_STARTS, _MEMBERS, _LEADS = 16, 4, 5  # of a look at the held-out samples
+_STREAM = 2**32  # keeps the noise of looks apart from that of forecasts
+_TOGETHER = 64  # windows that the core sees at once where the code is set
+
+
+@dataclasses.dataclass(frozen=True)
+class InnovationTrainConfig:
+    """How head B is trained.
+
+    Attributes:
+        model: sizes of the code and of the model of tokens.
+        descent: how long and how fast.
+        examples: windows from which the code is set.
+    """
+
+    model: InnovationConfig = dataclasses.field(default_factory=InnovationConfig)
+    descent: DescentConfig = dataclasses.field(default_factory=DescentConfig)
+    examples: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.examples < 2:
+            raise ValueError(f"examples: expected 2 or more, got {self.examples}")
+
+
+def train_innovations(
+    core: LearnedForecaster,
+    data: FlowData,
+    config: InnovationTrainConfig | None = None,
+    *,
+    run: RunFolder | None = None,
+    progress: bool = True,
+    device: torch.device | str = "cpu",
+) -> InnovationForecaster:
+    """Train the innovations of a core on all but the held-out samples.
+
+    Args:
+        core: a trained forecaster without noise; it is not changed. Hold out the same samples as in its training.
+        data: of the flow that it was trained on.
+        config: of the training.
+        run: the folder that gets losses, held-out scores, checkpoints and the forecaster; a run that was cut off goes
+            on from its last checkpoint.
+        progress: whether to show a bar with the time left.
+        device: where to train.
+
+    Returns:
+        The forecaster, on the CPU.
+
+    Raises:
+        ValueError: the data are not those of the core, or too few.
+        FloatingPointError: the loss is no longer finite; the last checkpoint is kept.
+    """
+    config = config or InnovationTrainConfig()
+    core.description.check(data)
+    rows, held_out = split(data, config.descent.held_out)
+    generator = torch.Generator().manual_seed(config.descent.seed)
+    forecaster = InnovationForecaster(core, config.model.completed(data), generator).to(device)
+    training, chosen = in_memory(data, rows)
+    windows = training.windows(core.history, 1, samples=chosen)
+    symmetries = symmetries_for(data, config.descent.symmetries)
+    forecaster.fit(_innovations(forecaster, windows, symmetries, config.examples, generator), generator)
+    looks = EnsembleLooks(data, held_out, core.history, forecaster.scale)
+    Descent(forecaster.network, forecaster.loss, config.descent, generator).run(
+        windows, symmetries, lambda: looks.scores(forecaster, config.descent.seed), run, progress
+    )
+    forecaster.to("cpu")
+    if run is not None:
+        forecaster.save(run.path)
+    return forecaster
+
+
+def _innovations(
+    forecaster: InnovationForecaster, windows: Windows, symmetries: Symmetries, count: int, generator: torch.Generator
+) -> Tensor:
+    """Coefficients ``(count, ...)`` of innovations of random windows."""
+    found = []
+    for begin in range(0, count, _TOGETHER):
+        number = min(_TOGETHER, count - begin)
+        chosen = torch.randint(len(windows), (number,), generator=generator).tolist()
+        frames = symmetries(torch.stack([torch.cat(windows[index]) for index in chosen]), generator)
+        mean, _ = forecaster.expected(frames[:, :-1])
+        found.append(forecaster.standardised(frames[:, -1]) - mean)
+    return torch.cat(found)
+
+
+class EnsembleLooks:
+    """Scores of small ensembles on starts from the held-out samples, the same at every look."""
+
+    def __init__(self, data: FlowData, held_out: range, history: int, scale: float) -> None:
+        self.scale, self.leads = scale, min(_LEADS, data.fields.shape[1] - history)
+        windows = data.windows(history, self.leads, samples=held_out)
+        places = np.unique(np.linspace(0, len(windows) - 1, _STARTS).round().astype(int)).tolist()
+        past, future = zip(*(windows[place] for place in places), strict=True)
+        self.past, self.future = torch.stack(past), torch.stack(future)
+
+    def scores(self, forecaster: Forecaster, seed: int) -> dict[str, float]:
+        """Fair CRPS at the first and the last lead, in units of the standard deviation."""
+        leads = forecaster.rollout(self.past, _MEMBERS, seed=_STREAM + seed)
+        found = {}
+        for lead in range(1, self.leads + 1):
+            members = next(leads)
+            if lead in (1, self.leads):
+                score = crps(members, self.future[:, lead - 1], estimator="fair", member_axis=1).mean()
+                found[f"crps_{lead}"] = float(score) / self.scale
+        return found
+
+
+def in_memory(data: FlowData, samples: range) -> tuple[FlowData, range]:
+    """Some samples, in memory where they are not too large: data, and which of its samples they are."""
+    if 4 * math.prod(data.fields.shape[1:]) * len(samples) > _IN_MEMORY:
+        return data, samples
+    source = ArraySource(data.fields.sources[0].name, data.load(samples).numpy())
+    return dataclasses.replace(data, fields=LazyFields([source])), range(len(samples))
+
+
+def symmetries_for(data: FlowData, wanted: str) -> Symmetries:
+    """Those that a configuration asks for: of the ``flow`` where the file says which, all ``shifts``, or ``none``."""
+    grid, flow = data.grid, flow_of(data)
+    if wanted == "shifts":
+        return all_shifts(grid.shape)
+    return no_symmetries(grid.shape) if wanted == "none" or flow is None else symmetries_of(flow, grid)

@@ -1,0 +1,85 @@
+"""Training of the forecaster by tokens in two stages: the code of a frame, then the prefix-LM over its tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from domains.turbulence.descent import Descent, DescentConfig
+from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.readers import FlowData
+from domains.turbulence.token_forecaster import TokenConfig, TokenForecaster
+from domains.turbulence.train import split
+from domains.turbulence.train_innovations import EnsembleLooks, in_memory, symmetries_for
+from separable.training import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenTrainConfig:
+    """How the forecaster by tokens is trained.
+
+    Attributes:
+        model: its sizes.
+        coder: how long and how fast the autoencoder is trained.
+        tokens: the same of the prefix-LM; its held-out samples, symmetries and seed are those of both.
+    """
+
+    model: TokenConfig = dataclasses.field(default_factory=TokenConfig)
+    coder: DescentConfig = dataclasses.field(default_factory=lambda: DescentConfig(minutes=3.0))
+    tokens: DescentConfig = dataclasses.field(default_factory=lambda: DescentConfig(minutes=7.0))
+
+
+def train_tokens(
+    data: FlowData,
+    config: TokenTrainConfig | None = None,
+    *,
+    run: RunFolder | None = None,
+    progress: bool = True,
+    device: torch.device | str = "cpu",
+) -> TokenForecaster:
+    """Train a forecaster by tokens on all but the held-out samples.
+
+    Args:
+        data: what was read, on a periodic plane box.
+        config: of the training.
+        run: the folder that gets losses, held-out scores, checkpoints and the forecaster; a run that was cut off goes
+            on from its last checkpoint.
+        progress: whether to show a bar with the time left.
+        device: where to train.
+
+    Returns:
+        The forecaster, on the CPU.
+
+    Raises:
+        ValueError: the data do not fit.
+        FloatingPointError: a loss is no longer finite; the last checkpoint is kept.
+    """
+    config = config or TokenTrainConfig()
+    rows, held_out = split(data, config.tokens.held_out)
+    training, chosen = in_memory(data, rows)
+    values = np.concatenate([training.fields[sample].astype(np.float64).ravel() for sample in chosen])
+    if not values.std() > 0:
+        raise ValueError("data: expected a field that changes")
+    generator = torch.Generator().manual_seed(config.tokens.seed)
+    description = FlowDescription.of(data)
+    forecaster = TokenForecaster(config.model, description, float(values.mean()), float(values.std()), generator)
+    forecaster.to(device)
+    windows = training.windows(forecaster.history, 1, samples=chosen)
+    symmetries = symmetries_for(data, config.tokens.symmetries)
+    held = data.load(held_out)[:, :: max(1, data.fields.shape[1] // 8)]
+
+    def seen() -> dict[str, float]:
+        with torch.no_grad():
+            return {"coder_error": float(forecaster.coder_loss(held, generator))}
+
+    coder = Descent(forecaster.coder, forecaster.coder_loss, config.coder, generator, "checkpoint_coder")
+    coder.run(windows, symmetries, seen, run, progress)
+    looks = EnsembleLooks(data, held_out, forecaster.history, forecaster.scale)
+    model = Descent(forecaster.model, forecaster.model_loss, config.tokens, generator)
+    model.run(windows, symmetries, lambda: looks.scores(forecaster, config.tokens.seed), run, progress)
+    forecaster.to("cpu")
+    if run is not None:
+        forecaster.save(run.path)
+    return forecaster
