@@ -4,18 +4,19 @@
 
 on cells ``(n_y, n_x)``: piecewise linear density, velocity and pressure with van Leer's limiter (1974,
 https://doi.org/10.1016/0021-9991(74)90019-9), fluxes between cells by HLLC (Toro, Spruce and Speares 1994,
-https://doi.org/10.1007/BF01414629) with Einfeldt's wave speeds, Heun's two stages in time. Mass, momentum and energy are
-conserved to rounding. Every sample has its own time step, ``courant / max((|u| + c) / d_x, (|v| + c) / d_y)``, so that it
-does not depend on the others of its batch.
+https://doi.org/10.1007/BF01414629) with Einfeldt's wave speeds, Heun's two stages in time. Mass, momentum and energy
+are conserved to rounding. Every sample has its own time step, ``courant / max((|u| + c) / d_x, (|v| + c) / d_y)``, so
+that it does not depend on the others of its batch.
 
 `random_start` is the start of PDEBench's two-dimensional turbulence (Takamoto et al. 2022, arXiv:2210.07182), which was
 solved with a viscosity of 1e-8. That is far below what a scheme of second order on a few hundred cells dissipates by
-itself, so it is left out here. At low Mach numbers most of the work goes into sound: the step is ``M`` times shorter than
+itself, so it is left out here. At low Mach numbers most of the work goes into sound: the step is M times shorter than
 the flow needs, and HLLC dissipates more than the flow would show at Mach 1.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,8 +66,8 @@ class CompressibleFlow:
     def random_start(self, grid: Grid, seeds: Sequence[Seed]) -> Tensor:
         """PDEBench's start, float64 ``(B, 4, n_y, n_x)``: density 1, speed 1 in the mean, pressure ``1 / (gamma M^2)``.
 
-        Both components of the velocity are sums over the waves (i, j), i j != 0, of ``|k|^(-1/2) sin(k x + phase)`` with
-        phases of their own; what diverges is taken out by projection.
+        Both components of the velocity are sums over the waves (i, j), i j != 0, of ``|k|^(-1/2) sin(k x + phase)``
+        with phases of their own; what diverges is taken out by projection.
 
         Raises:
             ValueError: the grid does not resolve the waves, or has not two dimensions.
@@ -114,7 +115,7 @@ class CompressibleFlow:
         if not (state[:, 0].amin() > 0 and state[:, 3].amin() > 0):
             raise ValueError("state: expected density and pressure above 0")
         moments = [0.0, *(float(t) for t in times)]
-        if any(not a <= b < math.inf for a, b in zip(moments, moments[1:], strict=False)):
+        if any(not a <= b < math.inf for a, b in itertools.pairwise(moments)):
             raise ValueError(f"times: expected increasing numbers of 0 or more, got {moments[1:9]}")
         held = self.conserved(state)
         now = torch.zeros(len(state), dtype=torch.float64)
@@ -181,8 +182,8 @@ class CompressibleFlow:
         halves = [_half_slope(value, axis) for value in values]
         left = [value + half for value, half in zip(values, halves, strict=True)]
         right = [(value - half).roll(-1, axis) for value, half in zip(values, halves, strict=True)]
-        r_l, u_l, t_l, p_l = left
-        r_r, u_r, t_r, p_r = right
+        r_l, u_l, _, p_l = left
+        r_r, u_r, _, p_r = right
         c_l, c_r = (gamma * p_l / r_l).sqrt(), (gamma * p_r / r_r).sqrt()
         # Einfeldt's speeds: of the two states and of their average after Roe.
         w_l, w_r = r_l.sqrt(), r_r.sqrt()

@@ -8,8 +8,8 @@ The file holds N samples of T frames on n_x by n_y cells, axes in the order x, y
     attributes                   config (JSON), versions
 
 and `readers.read_flow` reads it as it reads those of PDEBench; a name with the word ``periodic`` says that the box
-repeats. Samples are made in batches, each in a part of its own below ``<file>.parts``; an interrupted run makes the parts
-that are missing, and the file is joined when all are there.
+repeats. Samples are made in batches, each in a part of its own below ``<file>.parts``; an interrupted run makes the
+parts that are missing, and the file is joined when all are there.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def generate_compressible(
         part = parts / f"part_{index:05d}.npy"
         if not part.exists():
             frames = _solved(config, config.members(index))
-            _written(part, lambda temporary, made=frames: _save(temporary, made))  # type: ignore[misc]
+            _written(part, lambda temporary, made=frames: _save(temporary, made))
     _written(path, lambda temporary: _join(temporary, parts, config, told))
     shutil.rmtree(parts)
     return path
