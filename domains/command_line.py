@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 
 DOMAINS = {
+    "language": ("tokenize", "train", "sample", "evaluate", "compare-embeddings"),
     "microstructure": ("generate", "solve", "train", "design", "sketch"),
     "navigation": ("train", "evaluate", "render", "inspect", "export"),
-    "turbulence": ("generate", "train", "forecast"),
+    "turbulence": ("generate", "train", "forecast", "evaluate", "animate"),
 }
 
 
@@ -34,15 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import tyro
 
-        function = getattr(importlib.import_module(f"domains.{domain}.commands"), verb)
+        function = getattr(importlib.import_module(f"domains.{domain}.commands"), verb.replace("-", "_"))
     except ModuleNotFoundError as missing:
         print(f"separable {domain} needs {missing.name}: pip install 'separable[{domain}]'")
         return 1
     try:
         tyro.cli(function, prog=f"separable {domain} {verb}", args=given[2:])
-    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, ImportError) as refused:
+    except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError, ImportError, MemoryError) as refused:
         print(f"separable {domain} {verb}: {refused}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as stopped:
+        print(f"separable {domain} {verb}: {stopped or 'stopped'}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -53,8 +53,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or not (self.steps > 0) ^ (0 < self.minutes < math.inf):
-            raise ValueError(f"steps, minutes: expected one of them above 0, got {self.steps} and {self.minutes}")
+        if self.steps < 0 or not (self.steps or 0 < self.minutes < math.inf):
+            raise ValueError(f"steps, minutes: expected one above 0, got {self.steps} and {self.minutes}")
         for name in ("batch", "accumulation", "evaluate_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -170,7 +170,6 @@ def test_damaged_and_other_checkpoints_are_refused(tmp_path: Path) -> None:
     "fields",
     [
         {},
-        {"steps": 1, "minutes": 1.0},
         {"steps": -1},
         {"minutes": float("inf")},
         {"steps": 1, "batch": 0},

@@ -1,0 +1,1 @@
+"""Language models on real text: corpora, tokenisers, shards of tokens, training and evaluation."""

@@ -1,0 +1,173 @@
+"""The verbs of `separable language`, plain functions: tokenize, train, sample, evaluate, compare_embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import tyro
+
+from domains.language.compare import KINDS, Spend, compare
+from domains.language.evaluate import evaluate as evaluated
+from domains.language.generate import continued
+from domains.language.shards import TokenizeConfig, write_tokens
+from domains.language.tokenisers import load_tokeniser
+from domains.language.tokens import Tokens
+from domains.language.train import MODEL, LanguageConfig
+from domains.language.train import train as train_model
+from separable.sequence import LanguageModel
+from separable.training import RunFolder, is_main_process
+
+_TOKENS, _CONFIG = TokenizeConfig(), LanguageConfig()
+
+
+def tokenize(
+    folder: Path = Path("runs/tokens"), /, config: tyro.conf.OmitArgPrefixes[TokenizeConfig] = _TOKENS
+) -> Path:
+    """Make tokens of a corpus, by default the sources of Python's standard library; goes on where it was cut off.
+
+    Args:
+        folder: for shards, tokeniser and index.
+        config: what to tokenise and how.
+    """
+    written = Tokens(write_tokens(folder, config))
+    for name, part in written.index["parts"].items():
+        print(f"{name:10} {part['documents']:>9,} documents {part['bytes']:>13,} bytes {part['tokens']:>13,} tokens")
+    print(f"{folder}: {written.vocabulary} ids, tokeniser {written.digest}")
+    return folder
+
+
+def train(
+    tokens: Path = Path("runs/tokens"),
+    /,
+    run: Path = Path("runs/language"),
+    config: tyro.conf.OmitArgPrefixes[LanguageConfig] = _CONFIG,
+    device: str = "cpu",
+) -> Path:
+    """Train a model; a run that was cut off goes on exactly. Several processes: torchrun -m domains.command_line.
+
+    Args:
+        tokens: a folder of `tokenize`.
+        run: the run folder: settings, record, checkpoints, report, the model.
+        config: of model and training.
+        device: where to train, such as cuda.
+    """
+    held = Tokens(tokens)
+    settings = {"tokens": held.digest, "made_from": held.index["made_from"], "config": _plain(config)}
+    folder = RunFolder(run, settings, config.training.seed)
+    model, result = train_model(held, config, run=folder, device=device)
+    if is_main_process():
+        scores = ", ".join(
+            f"{name} {value:.4f} at step {result.best_step}" for name, value in result.best_scores.items()
+        )
+        print(
+            f"{run}: {model.n_parameters:,} parameters, {result.steps} steps in {result.seconds / 60:.1f} minutes, "
+            f"{result.speed:,.0f} tokens/s, {scores or f'loss {result.loss:.4f}'}"
+        )
+    return run
+
+
+def sample(
+    run: Path = Path("runs/language"),
+    /,
+    beginning: str = "",
+    steps: int = 300,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 0.95,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Write on from a beginning, as the text comes.
+
+    Args:
+        run: a run folder of `train`, or a folder with a model and its tokeniser.
+        beginning: what the text begins with.
+        steps: most tokens to add.
+        temperature: 0 takes the most probable token.
+        top_k: draw from the k most probable tokens; 0 for all.
+        top_p: draw from the most probable tokens that hold this share.
+        seed: of the draws.
+        device: where to compute.
+    """
+    folder = _model_folder(run)
+    model, tokeniser = LanguageModel.load(folder, device), load_tokeniser(folder)
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    print(beginning, end="", flush=True)
+    for piece in continued(model, tokeniser, beginning, steps=steps, **settings):  # type: ignore[arg-type]
+        print(piece, end="", flush=True)
+    print()
+
+
+def evaluate(
+    run: Path = Path("runs/language"),
+    tokens: Path = Path("runs/tokens"),
+    /,
+    part: str = "test",
+    context: int = 256,
+    device: str = "cpu",
+) -> dict[str, object]:
+    """Measure nats a token, bits a byte, and nats by how frequent tokens are.
+
+    Args:
+        run: a run folder of `train`, or a folder with a model and its tokeniser.
+        tokens: a folder of `tokenize`, of the same tokeniser.
+        part: train, validation or test.
+        context: tokens of a window.
+        device: where to compute.
+    """
+    folder, held = _model_folder(run), Tokens(tokens)
+    tokeniser = load_tokeniser(folder)
+    if tokeniser.digest != held.digest:
+        raise ValueError(
+            f"tokens: expected the model's tokeniser, {tokeniser.digest}, got {held.digest}; "
+            f"tokenise the text with that of {folder}"
+        )
+    scores = evaluated(LanguageModel.load(folder, device), held, part, context)
+    print(
+        f"{part}: {scores.nats_per_token:.4f} nats a token, {scores.bits_per_byte:.4f} bits a byte, "
+        f"{scores.tokens:,} tokens"
+    )
+    for band in scores.bands:
+        print(f"  ranks {band['ranks']:>12} {band['targets']:>10,} targets {band['nats']:8.4f} nats")
+    return {"nats_per_token": scores.nats_per_token, "bits_per_byte": scores.bits_per_byte}
+
+
+def compare_embeddings(
+    tokens: Path = Path("runs/tokens"),
+    /,
+    folder: Path = Path("runs/embeddings"),
+    kinds: tuple[str, ...] = KINDS,
+    seeds: int = 1,
+    spend: Spend = "perceptron",
+    config: tyro.conf.OmitArgPrefixes[LanguageConfig] = _CONFIG,
+    device: str = "cpu",
+) -> Path:
+    """Train several embeddings and heads at equal numbers of parameters; what is finished is not trained again.
+
+    Args:
+        tokens: a folder of `tokenize`.
+        folder: for a run folder of each training, and the report.
+        kinds: embedding and head with a space between; the first sets the number of parameters.
+        seeds: trainings of each kind.
+        spend: what saved parameters go to.
+        config: of model and training, but for embedding and head.
+        device: where to train.
+    """
+    rows = compare(Tokens(tokens), folder, config, kinds, seeds=seeds, spend=spend, device=device)
+    for row in rows if is_main_process() else []:
+        print(
+            f"{row['kind']:40} seed {row['seed']} {row['parameters']:>11,} parameters "
+            f"{row['bits_per_byte']:.4f} bits a byte {row['tokens_per_second']:>9,.0f} tokens/s"
+        )
+    return folder
+
+
+def _model_folder(run: Path) -> Path:
+    return run / MODEL if (run / MODEL).is_dir() else run
+
+
+def _plain(config: LanguageConfig) -> dict[str, object]:
+    plain: dict[str, object] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain

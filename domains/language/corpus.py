@@ -1,0 +1,252 @@
+"""Text as documents, from files or from the installed Python, each for training, validation or test.
+
+A *source* is ``standard_library`` (the sources of Python's standard library, cleaned), ``docstrings`` (its
+documentation strings), a ``.txt``, ``.jsonl`` or ``.parquet`` file, or a folder with such files. A text file is one
+document; a row of the other two is one.
+
+Which part a document belongs to depends on a hash of its text, so files never straddle parts and copies of a document
+fall into the same one. A source that is a single text file is cut by position instead: first training, then validation,
+then test, each from the start of a line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from domains.language.standard_library import documentation, sources
+
+PARTS = ("train", "validation", "test")
+BUILT_IN = {"standard_library": sources, "docstrings": documentation}
+_FORMATS = (".txt", ".jsonl", ".parquet")
+_PIECE = 2**20  # characters of a text file that are held at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A document, or a piece of a long one.
+
+    Attributes:
+        name: of the file, with the row where there are rows.
+        text: what it says.
+        part: train, validation or test.
+        ends: whether the document ends with this piece.
+    """
+
+    name: str
+    text: str
+    part: str
+    ends: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig:
+    """Where text comes from and how it is split.
+
+    Attributes:
+        source: standard_library, docstrings, a file (.txt, .jsonl, .parquet) or a folder of files.
+        field: of a row that holds the text, in .jsonl and .parquet.
+        encoding: of .txt and .jsonl files.
+        validation: share of the documents for validation; of the bytes, where the source is a single text file.
+        test: share for the test.
+    """
+
+    source: str = "standard_library"
+    field: str = "text"
+    encoding: str = "utf-8"
+    validation: float = 0.05
+    test: float = 0.05
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation, test: expected shares that leave some for training, got {self.validation} and {self.test}"
+            )
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding: expected one that Python knows, got {self.encoding!r}") from None
+
+
+def documents(config: CorpusConfig) -> Iterator[Document]:
+    """The documents in an order that depends on the source alone; at most one file's row or piece is in memory.
+
+    Raises:
+        FileNotFoundError: there is no such source.
+        ValueError: it holds no text; bytes that are not of the encoding; a row that is not JSON or lacks the field.
+            The message names file and line.
+
+    Example:
+        >>> found = next(documents(CorpusConfig("docstrings")))
+        >>> found.name, found.part in PARTS
+        ('__future__.py', True)
+    """
+    empty = True
+    for document in _read(config):
+        if document.text:
+            empty = False
+            yield document
+    if empty:
+        raise ValueError(f"corpus: expected text in {config.source}, found none")
+
+
+def part_of(text: str, config: CorpusConfig) -> str:
+    """The part of a document with this text.
+
+    Example:
+        >>> part_of("the same text", CorpusConfig()) == part_of("the same text", CorpusConfig())
+        True
+    """
+    place = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
+    if place < config.test:
+        return "test"
+    return "validation" if place < config.test + config.validation else "train"
+
+
+def _read(config: CorpusConfig) -> Iterator[Document]:
+    if config.source in BUILT_IN:
+        for name, text in BUILT_IN[config.source]():
+            yield Document(name, text, part_of(text, config))
+        return
+    source = Path(config.source)
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.suffix in _FORMATS and path.is_file())
+        if not files:
+            raise ValueError(f"corpus: expected files that end in {', '.join(_FORMATS)} in {source}, found none")
+    elif source.is_file():
+        if source.suffix not in _FORMATS:
+            raise ValueError(f"corpus: expected a file that ends in {', '.join(_FORMATS)}, got {source.name!r}")
+        files = [source]
+    else:
+        known = ", ".join(BUILT_IN)
+        raise FileNotFoundError(f"corpus: expected {known}, a file or a folder, got {config.source!r}")
+    for file in files:
+        if file.suffix == ".txt":
+            yield from _cut_text(file, config) if len(files) == 1 else _whole_text(file, config)
+        else:
+            for line, text in _json_rows(file, config) if file.suffix == ".jsonl" else _table_rows(file, config):
+                yield Document(f"{file}:{line}", text, part_of(text, config))
+
+
+def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their ends; refuses bytes that are not of the encoding, with the line they are in."""
+    try:
+        with file.open(encoding=encoding, newline="") as stream:
+            yield from enumerate(stream, 1)
+    except UnicodeError as error:
+        # Files are decoded in blocks, so the line has to be looked for.
+        raise ValueError(
+            f"{file}, line {_bad_line(file, encoding)}: expected {encoding}, got other bytes ({error}); "
+            f"name its encoding, such as --encoding latin-1"
+        ) from None
+
+
+def _bad_line(file: Path, encoding: str) -> int:
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode(encoding)
+            except UnicodeError:
+                return number
+    return 1
+
+
+def _whole_text(file: Path, config: CorpusConfig) -> Iterator[Document]:
+    """One document; its part needs all of it, so it is read twice if it is long."""
+    pieces = _pieces(file, config.encoding)
+    first = next(pieces, "")
+    second = next(pieces, None)
+    if second is None:
+        yield Document(str(file), first, part_of(first, config))
+        return
+    digest = hashlib.sha256()
+    for piece in _pieces(file, config.encoding):
+        digest.update(piece.encode("utf-8"))
+    part = part_of(digest.hexdigest(), config)
+    held = None
+    for piece in _pieces(file, config.encoding):
+        if held is not None:
+            yield Document(str(file), held, part, ends=False)
+        held = piece
+    yield Document(str(file), held or "", part)
+
+
+def _pieces(file: Path, encoding: str) -> Iterator[str]:
+    """Runs of lines; a line that is very long is cut."""
+    held: list[str] = []
+    size = 0
+    for _, line in _lines(file, encoding):
+        for start in range(0, len(line), _PIECE):
+            held.append(line[start : start + _PIECE])
+            size += len(held[-1])
+            if size >= _PIECE:
+                yield "".join(held)
+                held, size = [], 0
+    if held:
+        yield "".join(held)
+
+
+def _cut_text(file: Path, config: CorpusConfig) -> Iterator[Document]:
+    """A single text file, cut into the three parts by the place in it where a line begins."""
+    total = file.stat().st_size
+    ends = (1 - config.validation - config.test, 1 - config.test)
+    held: list[str] = []
+    part, place, size = PARTS[0], 0, 0
+    for _, line in _lines(file, config.encoding):
+        # `total` is positive as there is a line; rounding must not give the last line to a part without a share.
+        share = place / total
+        wanted = PARTS[0] if share < ends[0] else PARTS[1] if share < ends[1] or config.test == 0 else PARTS[2]
+        if wanted != part or size >= _PIECE:
+            if held:
+                yield Document(str(file), "".join(held), part, ends=wanted != part)
+            held, size, part = [], 0, wanted
+        held.append(line)
+        size += len(line)
+        place += len(line.encode(config.encoding))
+    if held:
+        yield Document(str(file), "".join(held), part)
+
+
+def _json_rows(file: Path, config: CorpusConfig) -> Iterator[tuple[int, str]]:
+    for number, line in _lines(file, config.encoding):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file}, line {number}: expected JSON, got {line.strip()[:40]!r} ({error.msg})") from None
+        yield number, _text_of(row, config.field, f"{file}, line {number}")
+
+
+def _table_rows(file: Path, config: CorpusConfig) -> Iterator[tuple[int, str]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise ImportError(f"{file}: parquet files need pyarrow: pip install pyarrow") from None
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+        names = table.schema_arrow.names
+        if config.field not in names:
+            raise ValueError(f"{file}: expected the field {config.field!r}, got {', '.join(names)}")
+        number = 0
+        for group in range(table.num_row_groups):
+            for value in table.read_row_group(group, columns=[config.field]).column(0).to_pylist():
+                number += 1
+                yield number, _text_of({config.field: value}, config.field, f"{file}, row {number}")
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{file}: expected a parquet file, got a damaged one ({error})") from None
+
+
+def _text_of(row: Any, field: str, place: str) -> str:
+    if not isinstance(row, dict) or field not in row:
+        found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        raise ValueError(f"{place}: expected the field {field!r}, got {found}")
+    if not isinstance(row[field], str):
+        raise ValueError(f"{place}: expected text in the field {field!r}, got {type(row[field]).__name__}")
+    text: str = row[field]
+    return text

@@ -1,0 +1,209 @@
+"""A model is trained, resumed, measured, sampled and compared, from Python and from the command line."""
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from domains.command_line import main
+from domains.language.compare import compare, equalised, parameters
+from domains.language.corpus import CorpusConfig
+from domains.language.evaluate import evaluate, token_losses
+from domains.language.generate import continued
+from domains.language.shards import TokenizeConfig, write_tokens
+from domains.language.tokenisers import load_tokeniser
+from domains.language.tokens import Tokens
+from domains.language.train import LanguageConfig, build, described, evenly, train
+from separable.sequence import LanguageModel, TransformerConfig
+from separable.training import RunFolder, TrainingConfig
+
+CONFIG = LanguageConfig(
+    TransformerConfig(width=16, layers=1, heads=2),
+    embedding="table",
+    context=16,
+    validation_windows=8,
+    training=TrainingConfig(steps=40, batch=8, rate=2e-2, warm_up=4, evaluate_every=20),
+)
+GENERATED = "generated:seed_dim=8,heads=1,knots=4,rank=4"
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory) -> Tokens:
+    folder = tmp_path_factory.mktemp("text")
+    words = ["red", "green", "blue", "über"]
+    for i in range(60):
+        text = " ".join(words[(i * j + j * j) % 4] for j in range(60))
+        (folder / f"{i:02d}.txt").write_text(f"{i}: {text}\n", encoding="utf-8")
+    corpus = CorpusConfig(str(folder), validation=0.15, test=0.15)
+    return Tokens(write_tokens(folder / "tokens", TokenizeConfig(corpus, vocabulary=280), progress=False))
+
+
+def test_a_training_learns_resumes_and_keeps_its_model(tokens: Tokens, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG, 0)
+    model, result = train(tokens, CONFIG, run=run, progress=False)
+    assert result.scores["validation_loss"] < 0.6 * math.log(280)
+    whole = [line["loss"] for line in run.metrics() if "loss" in line]
+
+    class Cut(Exception):
+        pass
+
+    def cut(self, tokens, targets):
+        nonlocal calls
+        calls += 1
+        if calls > 27:
+            raise Cut
+        return loss(self, tokens, targets)
+
+    other, calls, loss = RunFolder(tmp_path / "other", CONFIG, 0), 0, LanguageModel.loss
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LanguageModel, "loss", cut)
+        with pytest.raises(Cut):
+            train(tokens, CONFIG, run=other, progress=False)
+    again, _ = train(tokens, CONFIG, run=other, progress=False)
+    assert [line["loss"] for line in other.metrics() if "loss" in line] == whole
+
+    loaded = LanguageModel.load(run.path / "model")
+    for one, two, three in zip(model.parameters(), again.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+    assert load_tokeniser(run.path / "model").digest == tokens.digest
+    assert "Samples" in (run.path / "report.html").read_text()
+
+
+def test_all_models_see_the_same_batches(tokens: Tokens, monkeypatch) -> None:
+    seen: dict[str, list[torch.Tensor]] = {}
+    loss = LanguageModel.loss
+
+    def noted(self, inputs, targets):
+        seen.setdefault(self.config.embedding.kind, []).append(inputs.clone())
+        return loss(self, inputs, targets)
+
+    monkeypatch.setattr(LanguageModel, "loss", noted)
+    short = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, steps=6))
+    for embedding in ("table", GENERATED):
+        train(tokens, dataclasses.replace(short, embedding=embedding), progress=False)
+    for one, two in zip(*seen.values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_measures_are_those_of_the_logits(tokens: Tokens) -> None:
+    torch.manual_seed(0)
+    model = build(tokens, dataclasses.replace(CONFIG, embedding=GENERATED)).double()
+    scores = evaluate(model, tokens, "test", context=16)
+    part = tokens.part("test")
+    everything = part.read(0, len(part))
+    ranks = np.argsort(np.argsort(-tokens.counts(), kind="stable"))
+    total, count, size = 0.0, 0, 0
+    by_band: dict[str, list[float]] = {}
+    for start in range(0, len(part) - 16, 16):
+        window = torch.from_numpy(everything[start : start + 17])
+        with torch.no_grad():
+            logits = model(window[None, :-1])[0]
+        for row, target in zip(logits, window[1:].tolist(), strict=True):
+            nats = float(torch.logsumexp(row, 0) - row[target])
+            total, count, size = total + nats, count + 1, size + len(tokens.tokeniser.token_bytes(target))
+            rank = int(ranks[target])
+            band = "0-9" if rank < 10 else "10-99" if rank < 100 else "100-279"
+            by_band.setdefault(band, []).append(nats)
+    assert scores.tokens == count
+    assert scores.nats_per_token == pytest.approx(total / count, rel=1e-10)
+    assert scores.bits_per_byte == pytest.approx(total / math.log(2) / size, rel=1e-10)
+    for band in scores.bands:
+        assert band["targets"] == len(by_band[band["ranks"]])
+        assert band["nats"] == pytest.approx(np.mean(by_band[band["ranks"]]), rel=1e-10)
+    assert sum(band["targets"] for band in scores.bands) == count
+    some = token_losses(model, part, 16, evenly(len(part), 16, 3))[0]
+    assert len(some) == 48
+
+
+def test_what_does_not_fit_is_refused(tokens: Tokens) -> None:
+    small = LanguageModel(CONFIG.model(100))
+    with pytest.raises(ValueError):
+        evaluate(small, tokens)
+    with pytest.raises(ValueError):
+        next(continued(small, tokens.tokeniser))
+    with pytest.raises(ValueError):
+        evaluate(build(tokens, CONFIG), tokens, "test", context=10**6)
+    with pytest.raises(ValueError):
+        train(tokens, dataclasses.replace(CONFIG, context=10**6), progress=False)
+    for fields in ({"embedding": "tabel"}, {"head": "table:tied"}, {"embedding": "table:ranks=3"}, {"context": 0}):
+        with pytest.raises(ValueError):
+            LanguageConfig(**fields)
+    assert described("table:tied=false")["tied"] is False
+
+
+def test_text_is_written_on_and_ends(tokens: Tokens) -> None:
+    model = build(tokens, CONFIG)
+    pieces = list(continued(model, tokens.tokeniser, "12: red ü", steps=20, seed=1, stop=False))
+    assert pieces == list(continued(model, tokens.tokeniser, "12: red ü", steps=20, seed=1, stop=False))
+    assert pieces != list(continued(model, tokens.tokeniser, "12: red ü", steps=20, seed=2, stop=False))
+    with torch.no_grad():  # now the end is what follows everything
+        model.head.weight.zero_()
+        model.transformer.norm.weight.zero_()
+    assert "".join(continued(model, tokens.tokeniser, "red", steps=50, temperature=0)) == ""
+
+
+def test_kinds_are_compared_at_equal_parameters_and_once(tokens: Tokens, tmp_path: Path, monkeypatch) -> None:
+    kinds = ("table table:tied=false", f"{GENERATED} table:tied=false", "low_rank:rank=4 table:tied=true")
+    config = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, steps=3))
+    wanted = parameters(config, 280)
+    for spend, step in (("perceptron", 3 * 16), ("layers", parameters_of_a_layer(config))):
+        for kind in kinds[1:]:
+            embedding, head = kind.split()
+            cell = equalised(dataclasses.replace(config, embedding=embedding, head=head), 280, wanted, spend)
+            built = sum(parameter.numel() for parameter in LanguageModel(cell.model(280)).parameters())
+            assert abs(built - wanted) <= step / 2
+    with pytest.raises(ValueError):
+        equalised(config, 280, 1000, "perceptron")
+    rows = compare(tokens, tmp_path, config, kinds, seeds=2, progress=False)
+    assert [(row["kind"], row["seed"]) for row in rows] == [(kind, seed) for seed in (0, 1) for kind in kinds]
+    assert max(row["parameters"] for row in rows) - min(row["parameters"] for row in rows) <= 3 * 16
+    monkeypatch.setattr("domains.language.compare.train", lambda *_, **__: pytest.fail("trained again"))
+    assert compare(tokens, tmp_path, config, kinds, seeds=2, progress=False) == rows
+    assert "bits" in (tmp_path / "report.html").read_text()
+
+
+def parameters_of_a_layer(config: LanguageConfig) -> int:
+    two = dataclasses.replace(config, transformer=dataclasses.replace(config.transformer, layers=2))
+    return parameters(two, 280) - parameters(config, 280)
+
+
+def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    readme = Path(__file__).parents[3] / "domains" / "language" / "README.md"
+    for block in re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL):
+        exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_the_commands_do_all_of_it(tokens: Tokens, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = str(tokens.folder.parent)
+    sizes = ["--width", "16", "--layers", "1", "--heads", "2", "--context", "16"]
+    length = ["--steps", "5", "--batch", "4"]
+    shares = ["--validation", "0.2", "--test", "0.2"]
+
+    def run(*words: str) -> str:
+        status = main(["language", *words])
+        told = capsys.readouterr()
+        assert status == 0, told.err
+        return told.out
+
+    assert re.search(r"train +\d+ documents", run("tokenize", "tokens", "--source", source, *shares))
+    assert "validation_loss" in run("train", "tokens", "--run", "run", "--embedding", "table", *sizes, *length)
+    assert "validation_loss" in run("train", "tokens", "--run", "run", "--embedding", "table", *sizes, *length)
+    assert "bits a byte" in run("evaluate", "run", "tokens", "--context", "16")
+    assert run("sample", "run", "--beginning", "red", "--steps", "5").startswith("red")
+    kinds = ["--kinds", "table table:tied=true", f"{GENERATED} table:tied=false"]
+    assert run("compare-embeddings", "tokens", "--folder", "all", *kinds, *sizes, *length).count("bits a byte") == 2
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["context"] == 16
+
+    assert main(["language", "train", "nowhere"]) == 1
+    assert main(["language", "evaluate", "run", str(tokens.folder)]) == 1  # of another tokeniser
+    assert main(["language", "train", "tokens", "--run", "run", *sizes, *length, "--seed", "3"]) == 1
+    assert main(["language"]) == 2
