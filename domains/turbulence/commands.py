@@ -1,22 +1,29 @@
-"""The verbs of `separable turbulence`, which are plain functions: generate, train, forecast."""
+"""The verbs of `separable turbulence`, which are plain functions: generate, train, forecast, evaluate, animate."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tyro
 
+from domains.turbulence.animation import animate_forecast
 from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.diagnostics import correlation
-from domains.turbulence.readers import read_flow
+from domains.turbulence.evaluate import EvaluateConfig, evaluation_report
+from domains.turbulence.forecaster import Forecaster
+from domains.turbulence.readers import FlowData, read_flow
 from domains.turbulence.saved import load_forecaster
-from domains.turbulence.train import TrainConfig
+from domains.turbulence.train import TrainConfig, split
 from domains.turbulence.train import train as train_forecaster
 from separable.training import RunFolder
 
 _DATA = FlowDataConfig()
 _TRAINING = TrainConfig()
+_EVALUATION = EvaluateConfig()
 
 
 def generate(folder: Path, /, config: FlowDataConfig = _DATA, processes: int = 2) -> Path:
@@ -99,6 +106,87 @@ def forecast(
         raise ValueError(f"out: expected a path ending in .nc, got {out.name!r}")
     forecaster = load_forecaster(run).to(device)
     flow = read_flow(data, scan=False)
+    last, past = _past(forecaster, flow, sample, frame)
+    found = forecaster.forecast(past, members, steps, seed=seed, reference_time=float(flow.times[last]), progress=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.part")
+    found.to_netcdf(temporary, engine="h5netcdf")
+    temporary.replace(out)
+    print(f"{out}: {members} members, {steps} steps of {forecaster.description.time_step:g}")
+    return out
+
+
+def evaluate(
+    run: Path,
+    data: Path,
+    /,
+    out: Path | None = None,
+    config: tyro.conf.OmitArgPrefixes[EvaluateConfig] = _EVALUATION,
+    device: str = "cpu",
+) -> Path:
+    """Score a forecaster on trajectories that it has not seen; leaves a report with pictures.
+
+    Of the file that it was trained on those are the samples that were held out, of any other all.
+
+    Args:
+        run: the folder of a trained forecaster.
+        data: where the trajectories are: anything that `read_flow` understands.
+        out: the run folder of the evaluation; by default ``evaluation`` in that of the forecaster.
+        config: of the evaluation.
+        device: where to compute, such as cuda.
+    """
+    forecaster = load_forecaster(run).to(device)
+    flow = read_flow(data, scan=False)
+    samples = _unseen(run, data, flow)
+    settings = {"forecaster": str(run), "data": str(data), "device": device, **dataclasses.asdict(config)}
+    folder = RunFolder(out or run / "evaluation", settings, config.seed)
+    ensemble = getattr(forecaster, "trained_members", 2) > 1
+    report = evaluation_report(forecaster, flow, samples, folder, config, ensemble=ensemble)
+    row = next(row for row in folder.metrics() if "lead" in row)
+    print(f"{report}: {len(samples)} trajectories; CRPS at lead {row['lead']} {row['CRPS']} standard deviations")
+    return report
+
+
+def animate(
+    run: Path,
+    data: Path,
+    /,
+    out: Path = Path("runs/forecast.gif"),
+    members: int = 8,
+    steps: int = 20,
+    sample: int = -1,
+    frame: int = 0,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Path:
+    """Forecast from frames of a file and film it: what came, three members and their spread.
+
+    Args:
+        run: the folder of a trained forecaster.
+        data: where the frames are: anything that `read_flow` understands.
+        out: the film, .gif or, with imageio and its ffmpeg, .mp4.
+        members: of the ensemble, of which three are shown.
+        steps: between two frames of the training data each; where the file has fewer frames nothing is shown as come.
+        sample: of the file, to start from; -1 is the last, which is held out in training.
+        frame: the last one that the forecast knows, at least; later where it looks at several.
+        seed: of the noise.
+        device: where to compute, such as cuda.
+    """
+    forecaster = load_forecaster(run).to(device)
+    flow = read_flow(data, scan=False)
+    chosen = sample + len(flow) if sample < 0 else sample
+    last, past = _past(forecaster, flow, chosen, max(frame, forecaster.history - 1) if frame >= 0 else frame)
+    found = forecaster.forecast(past, members, steps, seed=seed, progress=True)
+    truth = np.full((steps + 1, *past.shape[1:]), np.nan, np.float32)
+    known = flow.fields.read(chosen, last, min(last + steps + 1, flow.fields.shape[1]))
+    truth[: len(known)] = known
+    animate_forecast(truth, found[forecaster.description.variable].values, forecaster.description, out)
+    print(f"{out}: {members} members, {steps} steps of {forecaster.description.time_step:g}")
+    return out
+
+
+def _past(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tuple[int, Any]:
+    """Number of the last known frame and the frames up to there."""
     forecaster.description.check(flow)
     samples, frames = flow.fields.shape[:2]
     last = frame + frames if frame < 0 else frame
@@ -107,11 +195,14 @@ def forecast(
             f"sample, frame: expected a sample below {samples} and a frame from {forecaster.history - 1} to "
             f"{frames - 1}, got {sample} and {frame}"
         )
-    past = flow.fields.read(sample, last + 1 - forecaster.history, last + 1)
-    found = forecaster.forecast(past, members, steps, seed=seed, reference_time=float(flow.times[last]), progress=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    found.to_netcdf(temporary, engine="h5netcdf")
-    temporary.replace(out)
-    print(f"{out}: {members} members, {steps} steps of {forecaster.description.time_step:g}")
-    return out
+    return last, flow.fields.read(sample, last + 1 - forecaster.history, last + 1)
+
+
+def _unseen(run: Path, data: Path, flow: FlowData) -> range:
+    """Samples that a forecaster did not learn from."""
+    described = run / "config.json"
+    settings: dict[str, Any] = json.loads(described.read_text()) if described.exists() else {}
+    if Path(settings.get("data", "")) != data:
+        return range(len(flow))
+    held_out = settings.get("held_out") or settings.get("descent", {}).get("held_out")
+    return split(flow, held_out)[1]
