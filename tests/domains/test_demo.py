@@ -53,6 +53,15 @@ def test_designed_cells_are_shown_with_the_solvers_values(tmp_path) -> None:
     assert report.html().count("data:image/png") == 1
 
 
+def test_a_forecast_of_a_flow_is_in_the_report(tmp_path) -> None:
+    run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
+    demo.forecast_flow(run, report, steps=20)
+    (row,) = run.metrics()
+    assert [forecast["lead"] for forecast in row["forecasts"]] == [1, 2, 5, 10]
+    page = report.html()
+    assert page.count("data:image/gif") == page.count("data:image/png") == 1
+
+
 def test_flights_are_in_the_report(tmp_path) -> None:
     run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
     demo.fly_waypoints(run, report, steps=2_048)

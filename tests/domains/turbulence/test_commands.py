@@ -1,9 +1,11 @@
 """The command as a user types it."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from domains.command_line import main
 from domains.turbulence.readers import read_flow
@@ -66,3 +68,27 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys):
     assert main(["turbulence", "forecast", run, sample, *wanted[:-1], "42"]) == 1
     assert "frame" in capsys.readouterr().err
     assert main(["turbulence", "forecast", str(tmp_path), sample]) == 1
+
+    report = tmp_path / "run" / "evaluation" / "report.html"
+    small = ["--members", "3", "--leads", "5", "--starts", "2", "--steps", "10"]
+    assert main(["turbulence", "evaluate", run, sample, *small]) == 0
+    told = capsys.readouterr().out
+    assert "1 trajectories" in told  # of the file that it was trained on, what was held out
+    page = report.read_text()
+    assert page.count("data:image/png") == 4
+    assert page.count("data:image/gif") == 1
+    rows = [json.loads(line) for line in (report.parent / "metrics.jsonl").read_text().splitlines()]
+    assert [row["lead"] for row in rows[:3]] == [1, 2, 5]
+    assert rows[-1]["steps"] == 10
+    copy = tmp_path / "other.h5"  # of which nothing was seen
+    copy.write_bytes(Path(sample).read_bytes())
+    assert main(["turbulence", "evaluate", run, str(copy), "--out", str(tmp_path / "other"), *small]) == 0
+    assert "8 trajectories" in capsys.readouterr().out
+
+    film = tmp_path / "film.gif"
+    assert main(["turbulence", "animate", run, sample, "--out", str(film), "--members", "3", "--steps", "4"]) == 0
+    with Image.open(film) as pictures:
+        assert pictures.n_frames == 5
+        assert pictures.size[0] > 2 * pictures.size[1]
+    assert main(["turbulence", "animate", run, sample, "--out", str(tmp_path / "film.png")]) == 1
+    assert "gif" in capsys.readouterr().err
