@@ -100,7 +100,7 @@ class FiniteScalarAutoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Fields of digits ``(B, P, K)``."""
-        rounded = (codes - self.levels // 2) / (self.levels // 2)
+        rounded = (codes - self.levels // 2).to(self.cut.weight.dtype) / (self.levels // 2)
         return self.fields(rounded.transpose(1, 2).unflatten(2, self.positions))
 
 
