@@ -1,0 +1,1 @@
+"""Facts that are learnt in one direction and asked in the other: data, models, answers, and chains of facts."""
