@@ -45,7 +45,7 @@ def train(
     config: tyro.conf.OmitArgPrefixes[LanguageConfig] = _CONFIG,
     device: str = "cpu",
 ) -> Path:
-    """Train a model; a run that was cut off goes on exactly. Several processes: torchrun -m domains.command_line.
+    """Train a model; a run that was cut off goes on exactly. Several processes: torchrun -m -- domains.command_line ...
 
     Args:
         tokens: a folder of `tokenize`.

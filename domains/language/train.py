@@ -156,7 +156,7 @@ def train(
         progress=progress,
     )
     if run is not None:
-        if looks:
+        if looks and result.best_step:
             load_weights(run.path / "best.safetensors", model)
         if is_main_process():
             model.save(run.path / MODEL)

@@ -124,7 +124,7 @@ def distribute(
 
     mesh = init_device_mesh(processes.device.type, (processes.count,))
     trained = copy.deepcopy(model)
-    for module in list(trained.modules()):
+    for module in reversed(list(trained.modules())):  # what lies inside first
         if isinstance(module, nn.ModuleList):
             for block in module:
                 fully_shard(block, mesh=mesh)

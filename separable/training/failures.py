@@ -21,7 +21,7 @@ def check_finite(measured: Mapping[str, float], step: int, run: RunFolder | None
     for name, value in measured.items():
         if not math.isfinite(value):
             raise FloatingPointError(
-                f"{name}: expected a number at step {step}, got {value}; try a smaller rate{_kept(run)}"
+                f"{name}: expected a number at step {step}, got {value}; try a smaller rate{checkpoints_kept(run)}"
             )
 
 
@@ -42,9 +42,10 @@ def memory_explained(step: int, config: TrainingConfig, processes: int, run: Run
         rows = config.batch // (processes * config.accumulation)
         raise MemoryError(
             f"memory: step {step} needs more than there is, with {rows} rows at a time; try "
-            f"accumulation={2 * config.accumulation}, the same gradient in twice as many parts{_kept(run)}"
+            f"accumulation={2 * config.accumulation}, the same gradient in twice as many parts{checkpoints_kept(run)}"
         ) from error
 
 
-def _kept(run: RunFolder | None) -> str:
+def checkpoints_kept(run: RunFolder | None) -> str:
+    """The end of each of these messages."""
     return "" if run is None else f"; the checkpoints in {run.path} are whole"

@@ -176,7 +176,8 @@ class _Loop:
         self.step, self.seconds, self.mean_loss = 0, 0.0, math.nan
         self.since_log: dict[str, float] = {}  # sums over the steps since the last line of the record
         self.scores: dict[str, float] = {}
-        self.best_step, self.best_scores = 0, {}  # type: int, dict[str, float]
+        self.best_step = 0
+        self.best_scores: dict[str, float] = {}
         self.precision: Any = config.precision
 
     @property
@@ -199,7 +200,8 @@ class _Loop:
                 elif stop or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self._store("last")
                 if stop and self.share < 1:
-                    raise TrainingInterrupted(f"stopped after {self.step} steps; the same call goes on from there")
+                    told = "" if self.run is None else "; the same call goes on from there"
+                    raise TrainingInterrupted(f"stopped after {self.step} steps{told}")
         speed = self.step * config.batch * self.units_per_row / max(self.seconds, 1e-9)
         return TrainingResult(
             self.step, self.seconds, speed, self.mean_loss, self.scores, self.best_step, self.best_scores
@@ -235,7 +237,7 @@ class _Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate_factor"]
         places = self.batches.draw(config.batch)
-        sums = 0.0  # type: Any
+        sums: Any = 0.0
         for part in range(config.accumulation):
             batch = self._batch(places, part)
             with gradients_exchanged(self.objective, now=part + 1 == config.accumulation):
@@ -294,7 +296,7 @@ class _Loop:
         if told:
             progress.record(step=self.step, seconds=round(self.seconds, 3), **told)
         first = next(iter(self.scores.values()), math.nan)
-        if self.scores and (not self.best_scores or first < next(iter(self.best_scores.values()))):
+        if math.isfinite(first) and (not self.best_scores or first < next(iter(self.best_scores.values()))):
             self.best_step, self.best_scores = self.step, self.scores
             self._store("best")
         self._store("last")

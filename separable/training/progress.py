@@ -5,6 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from separable.training.failures import checkpoints_kept
 from separable.training.run_folder import RunFolder
 
 
@@ -35,6 +36,16 @@ class Progress:
         self.bar.update(min(1.0, done) - self.bar.n)
 
     def record(self, **measurements: Any) -> None:
-        """Add a line to the record."""
-        if self.run is not None:
+        """Add a line to the record.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.run is None:
+            return
+        try:
             self.run.log(**measurements)
+        except OSError as refused:
+            raise OSError(
+                f"record: could not write {self.run.path / 'metrics.jsonl'}: {refused}{checkpoints_kept(self.run)}"
+            ) from refused

@@ -92,7 +92,7 @@ KINDS = ("ddp", "fsdp", "ddp to one", "one to fsdp", "fsdp to ddp")
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("processes")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=path, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", PROGRAM], cwd=path, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr
     return path

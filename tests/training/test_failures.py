@@ -126,6 +126,21 @@ def test_a_full_disk_or_a_locked_one_leaves_the_last_checkpoint(tmp_path: Path, 
     assert result.steps == 20
 
 
+def test_a_record_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG, 0)
+
+    def full(self: RunFolder, **measurements: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "log", full)
+        with pytest.raises(OSError) as told:
+            run_training(network(), squares, stream(), CONFIG, run=run, progress=False)
+    assert str(run.path) in str(told.value)
+    check_the_checkpoint(run, 5)
+    assert run_training(network(), squares, stream(), CONFIG, run=run, progress=False).steps == 20
+
+
 def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
     config = TrainingConfig(steps=2, batch=8)
     run = RunFolder(tmp_path, config, 0)

@@ -261,7 +261,7 @@ def test_a_training_killed_at_random_moments_goes_on_to_the_bit(tmp_path: Path) 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, (seed, done.stderr)
