@@ -22,7 +22,7 @@ from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
 from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.baselines.residual_draws import ResidualDraws
 from domains.turbulence.baselines.u_net import UNetNetwork
-from domains.turbulence.data import FlowDataConfig, generate_data
+from domains.turbulence.data import FlowDataConfig, generate_data, shard_path
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.flows import KolmogorovFlow
 from domains.turbulence.forecaster import FlowDescription, Forecaster
@@ -78,13 +78,14 @@ NAMES = (*SETTINGS, *NEEDS, *FREE)
 
 def flow_data() -> tuple[FlowData, FlowData]:
     """Trajectories to learn from and to test on; made once, in about five minutes of the processor."""
-    processes = int(os.environ.get("PROCESSES", "1"))
-    made = (
-        generate_data(FOLDER / name, config, processes=processes, progress=False)
-        for name, config in (("learn", learned()), ("test", tested()))
-    )
-    learn, test = (read_flow(path, scan=False) for path in made)
-    return learn, test
+    found = []
+    for name, config in (("learn", learned()), ("test", tested())):
+        folder = FOLDER / (f"trial {name}" if trial() else name)
+        # Only one process may make a data set; those that read a finished one must not stand in each other's way.
+        if not all(shard_path(folder, index).exists() for index in range(config.shards)):
+            generate_data(folder, config, processes=int(os.environ.get("PROCESSES", "1")))
+        found.append(read_flow(folder, scan=False))
+    return found[0], found[1]
 
 
 def learned() -> FlowDataConfig:
