@@ -20,7 +20,8 @@ from separable.sequence.sampling import check_sampling, sample
 from separable.sequence.token_order import frequency_order
 from separable.sequence.transformer import Transformer, TransformerConfig
 
-VERSION = 1  # of the files that `LanguageModel.save` writes
+KIND, VERSION = "LanguageModel", 1  # of the files that `LanguageModel.save` writes
+MODEL_TYPE = "separable"  # by which transformers finds the class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,9 +260,9 @@ class LanguageModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        described = {"kind": "LanguageModel", "version": VERSION, **self.config.settings()}
+        described = {"kind": KIND, "version": VERSION, "model_type": MODEL_TYPE, **self.config.settings()}
         contents = {
-            "model.safetensors": safetensors.torch.save(tensors),
+            "model.safetensors": safetensors.torch.save(tensors, {"format": "pt"}),
             "config.json": (json.dumps(described, indent=2) + "\n").encode(),
         }
         for name, content in contents.items():
@@ -288,7 +289,7 @@ class LanguageModel(nn.Module):
         if not isinstance(described, dict):
             raise ValueError(f"{folder}/config.json: expected an object, got a {type(described).__name__}")
         kind, version = described.pop("kind", None), described.pop("version", None)
-        if kind != "LanguageModel":
+        if kind != KIND:
             raise ValueError(f"{folder}: expected a LanguageModel, got {kind!r}")
         if version != VERSION:
             raise ValueError(f"{folder}: expected a LanguageModel of version {VERSION}, got {version!r}")
