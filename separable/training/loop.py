@@ -232,7 +232,7 @@ class _Loop:
         """One step of the optimiser; returns whether a signal asked for the end."""
         started = time.perf_counter()
         config, processes = self.config, self.processes
-        _seed(config.seed, self.step, processes.rank)
+        _seed(config.seed, self.step, processes.rank, processes.device)
         rate = learning_rate(config, self.step, self.share)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate_factor"]
@@ -283,7 +283,7 @@ class _Loop:
 
     def _look(self, progress: Progress) -> None:
         """Evaluate, and write the checkpoints: the best one first, so that the last never speaks of one not written."""
-        _seed(self.config.seed, _EVALUATION, 0)
+        _seed(self.config.seed, _EVALUATION, 0, self.processes.device)
         self.model.eval()
         told: dict[str, Any] = {}
         with torch.no_grad(), autocast(self.processes.device, self.precision), parameters_gathered(self.objective):
@@ -320,8 +320,12 @@ class _Loop:
         model.eval()
 
 
-def _seed(seed: int, step: int, rank: int) -> None:
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Seed the generators of CPU and device; `torch.manual_seed` would keep a list of calls where CUDA is not used."""
+    mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(mixed)
 
 
 def _moved(batch: Any, device: torch.device) -> Any:

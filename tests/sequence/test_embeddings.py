@@ -151,6 +151,17 @@ def test_kept_vectors_are_computed_once(config, monkeypatch):
     assert sorted(computed) == list(range(V))
 
 
+def test_kept_vectors_go_when_the_mode_is_set(module):
+    tokens = torch.arange(V)
+    module.eval()
+    with torch.no_grad():
+        module(tokens)
+        for parameter in module.parameters():
+            parameter.data.mul_(1.5)  # as where processes gather parameters: no trace of a change
+        expected = module._vectors(tokens)
+        torch.testing.assert_close(module.train().eval()(tokens), expected, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("change", ["optimiser", "load", "in place", "order", "dtype"])
 def test_kept_vectors_go_when_parameters_change(module, change):
     tokens = torch.arange(V)

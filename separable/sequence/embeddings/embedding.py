@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of typing from Python 3.11 on
 
 
 class TokenEmbedding(nn.Module, abc.ABC):
@@ -64,6 +67,11 @@ class TokenEmbedding(nn.Module, abc.ABC):
     def n_parameters(self) -> int:
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; vectors that were kept go."""
+        self._kept = None  # parameters that are gathered from several processes change without a trace
+        return super().train(mode)
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""
