@@ -7,9 +7,9 @@ With the core's forecast f of the next frame, in units of the standard deviation
 
 The core is any forecaster without noise, trained in the L2 norm: it gives the mean of what can come. Its innovations
 r = w - f are nearly white in time, so the present state and the forecast are all that they depend on; they are far from
-white in space, which `innovation_network` learns, and their spectrum is held by `innovation_codec`. The levels j are
-bands of modes, the large scales first: up to m / 4, to m / 2 and to m by default, each with a code and a model of its
-own, so that every token is local in space and in scale.
+white in space, which `innovation_network` learns, and their spectrum is held by `innovation_codec`. There is one level
+by default. More of them are bands of modes, the large scales first, up to m / 4, to m / 2 and to m, each with a code
+and a model of its own, so that every token is local in space and in scale; in a short trial they learned no faster.
 
 All happens on coefficients of modes, so the grid may be any that the core accepts with 2 m + 1 points or more.
 """
@@ -49,7 +49,7 @@ class InnovationConfig:
 
     Attributes:
         network: of the model of tokens.
-        levels: bands of modes; each reaches up to twice the modes of the one before. 1 for all at once.
+        levels: bands of modes; each reaches up to twice the modes of the one before. 1 is all at once.
         patch: points of a patch along each axis of each level's grid, of 2 m + 1 points or a few more.
         bins: equally likely bins of a coefficient.
         kept: coefficients of a patch that are coded; the others are drawn from their distribution. 0 for all.
@@ -59,7 +59,7 @@ class InnovationConfig:
     """
 
     network: InnovationNetworkConfig = dataclasses.field(default_factory=InnovationNetworkConfig)
-    levels: int = 3
+    levels: int = 1
     patch: int = 4
     bins: int = 32
     kept: int = 0
