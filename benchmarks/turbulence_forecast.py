@@ -56,7 +56,7 @@ def _score(name: str, seed: int) -> dict[str, Any]:
     content["ranks"] = found.ranks.sum(0).tolist()
     if ensemble:
         half = slice(len(past) // 2)  # one start of each trajectory
-        common |= {"members": MANY, "trajectories": trajectories[half], "proper": False}
+        common |= {"members": 4 if cells.trial() else MANY, "trajectories": trajectories[half], "proper": False}
         many = score_forecasts(forecaster, past[half], future[half, :CALIBRATED], scale, **common)
         content["many"] = {key: many.by_trajectory(key).tolist() for key in ("variance", "error", "coverage")}
     if name in WEIGHED:

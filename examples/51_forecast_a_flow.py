@@ -25,7 +25,7 @@ DATA = Path(__file__).parents[1] / "datasets" / "kolmogorov_flow" / "sample.h5"
 def main(steps: str = "80") -> None:
     """Train, forecast, score, draw."""
     data = read_flow(DATA)
-    config = TrainConfig(NoiseForecasterConfig(blocks=4), steps=int(steps), batch=4, held_out=0.25)
+    config = TrainConfig(NoiseForecasterConfig(blocks=4), steps=int(steps), batch=4, rate=1e-2, held_out=0.25)
     forecaster = train(data, config)
     print(f"{forecaster.n_parameters} parameters, {steps} steps")
 

@@ -92,11 +92,9 @@ class Evaluation:
 
 
 def _told(scores: Scores, name: str, lead: int) -> str:
-    if len(scores.trajectories.unique()) < 2:
-        return f"{float(scores.by_trajectory(name)[0, lead - 1]):.3f}" if name != "spread_over_skill" else "-"
     interval = scores.interval(name)
     estimate, low, high = (float(part[lead - 1]) for part in (interval.estimate, interval.low, interval.high))
-    return f"{estimate:.3f} ({low:.3f} to {high:.3f})"
+    return f"{estimate:.3f}" if math.isnan(low) else f"{estimate:.3f} ({low:.3f} to {high:.3f})"
 
 
 def evaluate(

@@ -85,10 +85,21 @@ class Scores:
         return torch.stack([self.by_trajectory("variance"), self.by_trajectory("error")], -1)
 
     def interval(self, name: str) -> BootstrapInterval:
-        """The mean by lead of a score, or ``"spread_over_skill"``, with its interval of 95 % over trajectories."""
-        if name == "spread_over_skill":
-            return bootstrap_interval(self.variance_and_error, self.spread_over_skill)
-        return bootstrap_interval(self.by_trajectory(name))
+        """The mean by lead of a score, or ``"spread_over_skill"``, with its interval of 95 % over trajectories.
+
+        Of one trajectory no interval can be had: its ends are NaN.
+        """
+        ratio = name == "spread_over_skill"
+        values = self.variance_and_error if ratio else self.by_trajectory(name)
+        statistic = self.spread_over_skill if ratio else _mean
+        if len(values) > 1:
+            return bootstrap_interval(values, statistic)
+        estimate = statistic(values)
+        return BootstrapInterval(estimate, torch.full_like(estimate, torch.nan), torch.full_like(estimate, torch.nan))
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.mean(0)
 
 
 def score_forecasts(
