@@ -64,7 +64,7 @@ def reversible_facts(config: ReversibleFactsConfig | None = None) -> FactSet:
     Example:
         >>> facts = reversible_facts(ReversibleFactsConfig(both_ways=100, one_way=60))
         >>> len(facts.train), len(facts.test), facts.train[0].head
-        (260, 60, 'first1 last3')
+        (260, 60, 'first9 last15')
     """
     config = config or ReversibleFactsConfig()
     random = np.random.default_rng([config.seed, 0])

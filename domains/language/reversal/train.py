@@ -1,0 +1,147 @@
+"""Training of every model of facts: the same rows in the same order, and the same measures over the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from domains.language.reversal.evaluate import ranking
+from domains.language.reversal.facts import Fact, FactSet
+from domains.language.reversal.model import FactModel, JointFactModel, JointModelConfig
+from domains.language.reversal.transformer import TransformerModelConfig
+from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingResult, run_training
+
+ModelConfig = JointModelConfig | TransformerModelConfig
+_PROBES = 1000  # facts of each kind that an evaluation during training asks, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class ReversalConfig:
+    """A joint-embedding model of facts and its training.
+
+    Attributes:
+        model: what is trained.
+        training: length, batches, rates and habits; a row is a fact.
+    """
+
+    model: JointModelConfig = dataclasses.field(default_factory=JointModelConfig)
+    training: TrainingConfig = dataclasses.field(
+        default_factory=lambda: TrainingConfig(
+            steps=2000, batch=512, rate=3e-3, warm_up=50, weight_decay=1.0, decay_from=0.5, betas=(0.9, 0.99)
+        )
+    )
+
+
+def train(
+    facts: FactSet,
+    model: ModelConfig,
+    training: TrainingConfig,
+    *,
+    run: RunFolder | None = None,
+    progress: bool = True,
+    device: torch.device | str = "cpu",
+) -> tuple[FactModel, TrainingResult]:
+    """Train a model on the training facts; the last weights are kept, as the test facts are not to be chosen by.
+
+    Args:
+        facts: to train on and to test with.
+        model: what is trained.
+        training: length, batches, rates and habits.
+        run: the folder that gets record, checkpoints and report; a training that was cut off goes on exactly.
+        progress: whether to show a bar.
+        device: where to train.
+
+    Returns:
+        The model in evaluation mode, on the device, and how the training ended. The scores are those of
+        `separable.training.run_training`: error and mean reciprocal rank of test facts and of those trained one way.
+
+    Example:
+        >>> from domains.language.reversal.generate import ReversibleFactsConfig, reversible_facts
+        >>> facts = reversible_facts(ReversibleFactsConfig(both_ways=20, one_way=10, multiplicity=3))
+        >>> trained, result = train(facts, JointModelConfig(width=16), TrainingConfig(steps=3), progress=False)
+        >>> result.steps, sorted(result.scores)
+        (3, ['one_way_mrr', 'test_error', 'test_mrr'])
+    """
+    generator = torch.Generator().manual_seed(training.seed)
+    made = model.build(facts.entities, facts.relations, generator)
+    rows = made.rows(facts.train)
+    asked = [made.rows(_some(part)).to(device) for part in (facts.test, facts.one_way)]
+
+    def evaluate(trained: FactModel) -> dict[str, float]:
+        test, one_way = (ranking(trained, part) for part in asked)
+        return {"test_error": 1 - test.accuracy, "test_mrr": test.mrr, "one_way_mrr": one_way.mrr}
+
+    result = run_training(
+        made,
+        _loss,
+        ShuffledRows(len(rows), lambda places: rows[torch.from_numpy(places)], training.seed),
+        training,
+        run=run,
+        evaluate=evaluate if facts.test else None,
+        unit="facts",
+        device=device,
+        progress=progress,
+    )
+    return made, result
+
+
+def save(model: JointFactModel, folder: Path, inverses: dict[str, str]) -> Path:
+    """Write ``config.json`` (settings, names, inverses) and ``model.safetensors``; each replaces an older one whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {
+        "kind": "JointFactModel",
+        "model": dataclasses.asdict(model.config),
+        "entities": model.entities,
+        "relations": model.relations,
+        "inverses": inverses,
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    contents = {
+        "model.safetensors": safetensors.torch.save(tensors),
+        "config.json": (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode(),
+    }
+    for name, content in contents.items():
+        (folder / f".{name}").write_bytes(content)
+    for name in contents:
+        (folder / f".{name}").replace(folder / name)
+    return folder
+
+
+def load(folder: Path) -> tuple[JointFactModel, dict[str, str]]:
+    """A model that `save` wrote, in evaluation mode, and the inverses of its relations.
+
+    Raises:
+        FileNotFoundError: The folder holds no model.
+        ValueError: It holds another kind, or a file that is cut off or does not fit.
+    """
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: expected a saved model of facts, but there is no {name}")
+    try:
+        described: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if described.get("kind") != "JointFactModel":
+            raise ValueError(f"expected a JointFactModel, got {described.get('kind')!r}")
+        config = JointModelConfig.from_settings(described["model"])
+        with torch.random.fork_rng(devices=[]):
+            model = config.build(described["entities"], described["relations"])
+        model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{folder}: expected a saved model of facts; {error}") from None
+    model.eval()
+    return model, dict(described["inverses"])
+
+
+def _loss(model: FactModel, rows: Tensor) -> Tensor:
+    return model.loss(rows)
+
+
+def _some(facts: Sequence[Fact]) -> Sequence[Fact]:
+    """At most `_PROBES` of them, evenly."""
+    return facts[:: -(-len(facts) // _PROBES)] if facts else facts
