@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,9 @@ def test_the_code_of_the_readme_runs():
     readme = Path(__file__).parents[3] / "domains" / "turbulence" / "README.md"
     blocks = re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL)
     assert blocks
+    names = {}  # a block goes on where the one before ended
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(textwrap.dedent(block), "README.md", "exec"), names)
 
 
 def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys):
