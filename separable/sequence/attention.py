@@ -58,8 +58,8 @@ class GroupedQueryAttention(nn.Module):
         """
         batch, count, _ = x.shape
         projected = self.projection(x).view(batch, count, -1, self.head_width).transpose(1, 2)
-        query, key, value = projected.split([self.heads, self.key_heads, self.key_heads], 1)
-        query, key = rotate(query, angles), rotate(key, angles)
+        turned, value = projected.split([self.heads + self.key_heads, self.key_heads], 1)
+        query, key = rotate(turned, angles).split([self.heads, self.key_heads], 1)
         if cache is not None:
             key, value = cache.append(layer, key, value)
         dropout = self.dropout if self.training else 0.0

@@ -23,6 +23,7 @@ from torch.nn.functional import silu
 
 from separable.sequence.attention import GroupedQueryAttention, seen_by
 from separable.sequence.cache import Cache
+from separable.sequence.normalisation import RootMeanSquareNorm
 from separable.sequence.rotary import rotary_angles
 
 START_DEVIATION = 0.02
@@ -109,11 +110,11 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, config.epsilon)
+        self.attention_norm = RootMeanSquareNorm(config.width, config.epsilon)
         self.attention = GroupedQueryAttention(
             config.width, config.heads, config.key_heads or config.heads, config.dropout
         )
-        self.perceptron_norm = nn.RMSNorm(config.width, config.epsilon)
+        self.perceptron_norm = RootMeanSquareNorm(config.width, config.epsilon)
         self.perceptron = GatedPerceptron(config.width, config.hidden_width)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -147,7 +148,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config or TransformerConfig()
         self.blocks = nn.ModuleList(Block(self.config) for _ in range(self.config.layers))
-        self.norm = nn.RMSNorm(self.config.width, self.config.epsilon)
+        self.norm = RootMeanSquareNorm(self.config.width, self.config.epsilon)
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

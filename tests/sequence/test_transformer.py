@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from separable.sequence import Transformer, TransformerConfig
+from separable.sequence.normalisation import RootMeanSquareNorm
 from separable.sequence.rotary import rotary_angles, rotate
 
 SMALL = TransformerConfig(width=24, layers=2, heads=6, key_heads=2, hidden=20, rotary_base=100.0)
@@ -159,6 +160,21 @@ def test_gradients(transformer):
     assert torch.autograd.gradcheck(lambda v: transformer(v, prefix=torch.tensor([2]))[..., :3], (x,))
     transformer(x).sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in transformer.parameters())
+
+
+def test_norm_against_torch():
+    norm, torchs = RootMeanSquareNorm(12, 1e-3).double(), torch.nn.RMSNorm(12, 1e-3).double()
+    x = torch.randn(2, 5, 12, dtype=torch.float64, generator=drawn(), requires_grad=True)
+    with torch.no_grad():
+        torchs.weight.copy_(norm.weight.normal_(generator=drawn(1)))
+    torch.testing.assert_close(norm(x), torchs(x), rtol=1e-12, atol=1e-13)
+    slope = torch.randn(2, 5, 12, dtype=torch.float64, generator=drawn(2))
+    found, expected = (torch.autograd.grad(n(x), [x, n.weight], slope) for n in (norm, torchs))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within = torch.autograd.grad(norm.float()(x.float()), norm.weight, slope.float())[0]
+    torch.testing.assert_close(within.double(), expected[1], rtol=1e-5, atol=1e-5)
 
 
 def test_start_values():
