@@ -32,7 +32,7 @@ def draw_maps(truth: Array, members: Array, leads: tuple[int, ...], description:
     names = ["what came", *(f"member {j + 1}" for j in range(shown)), "mean", "spread"]
     rows: list[Any] = [lead - 1 for lead in leads] if flat else [slice(None)]
     figure, axes = plt.subplots(
-        len(rows), len(names), figsize=(2 * len(names), 2.1 * len(rows) + 0.3), layout="constrained", squeeze=False
+        len(rows), len(names), figsize=(2 * len(names), 2.05 * len(rows) + 0.9), layout="constrained", squeeze=False
     )
     top, most = float(np.quantile(np.abs(truth), 0.995)), max(float(truth.std()), 1e-30)
     options: dict[str, Any] = {"origin": "lower", "aspect": "equal" if flat else "auto"}
@@ -47,10 +47,11 @@ def draw_maps(truth: Array, members: Array, leads: tuple[int, ...], description:
                 axis.set_title(name, fontsize=9)
             if axis is axes[row, -2]:
                 of_fields = image
-        label = f"lead {leads[row]} ({leads[row] * description.time_step:g})" if flat else "time, upwards"
+        label = f"lead {leads[row]}, time {leads[row] * description.time_step:g}" if flat else "time, upwards"
         axes[row, 0].set_ylabel(label, fontsize=9)
-    figure.colorbar(of_fields, ax=axes[:, -2], shrink=0.8, extend="both")
-    figure.colorbar(image, ax=axes[:, -1], shrink=0.8, extend="max")
+    below: dict[str, Any] = {"location": "bottom", "pad": 0.01}
+    figure.colorbar(of_fields, ax=axes[:, :-1], shrink=0.5, aspect=50, extend="both", **below)
+    figure.colorbar(image, ax=axes[:, -1], shrink=0.9, aspect=18, extend="max", **below)
     return figure
 
 
@@ -75,6 +76,8 @@ def draw_scores(scores: Mapping[str, Scores]) -> Any:
     axes[1].set(title="spread / skill", xlabel="lead (frames)", ylim=(0, 1.6))
     axes[2].set(title="coverage of the 90 % interval", xlabel="lead (frames)", ylim=(0, 1.02))
     axes[0].legend(fontsize=8)
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
