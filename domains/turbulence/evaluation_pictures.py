@@ -70,8 +70,10 @@ def draw_scores(scores: Mapping[str, Scores]) -> Any:
             if kind != "crps" and place > 0:
                 continue  # of the climate both are one, which says nothing
             interval = found.interval(kind)
-            axis.plot(lead, interval.estimate, label=name, **style)
-            axis.fill_between(lead, interval.low, interval.high, color=style["color"], alpha=0.2, linewidth=0)
+            axis.plot(lead, interval.estimate.numpy(), label=name, **style)
+            axis.fill_between(
+                lead, interval.low.numpy(), interval.high.numpy(), color=style["color"], alpha=0.2, linewidth=0
+            )
     axes[0].set(title="CRPS (standard deviations)", xlabel="lead (frames)", ylim=(0, None))
     axes[1].set(title="spread / skill", xlabel="lead (frames)", ylim=(0, 1.6))
     axes[2].set(title="coverage of the 90 % interval", xlabel="lead (frames)", ylim=(0, 1.02))
@@ -87,7 +89,7 @@ def draw_ranks(scores: Scores, leads: tuple[int, ...]) -> Any:
 
     figure, axes = plt.subplots(1, len(leads), figsize=(3 * len(leads), 2.7), layout="constrained", squeeze=False)
     for axis, lead in zip(axes[0], leads, strict=True):
-        counts = scores.ranks[:, lead - 1].sum(0)
+        counts = scores.ranks[:, lead - 1].sum(0).numpy()
         axis.bar(np.arange(len(counts)), counts / counts.sum() * len(counts), width=0.9)
         axis.axhline(1, color="k", linewidth=0.8)
         axis.set_title(f"lead {lead}", fontsize=10)
@@ -109,16 +111,16 @@ def draw_spectra(scores: Scores, truth: torch.Tensor, leads: tuple[int, ...], cl
 
     k = np.arange(1, truth.shape[-1] + 1) if climate is None else climate.wave_numbers.numpy()
     figure, axes = plt.subplots(1, 3 if climate else 2, figsize=(13 if climate else 9, 3.6), layout="constrained")
-    axes[0].loglog(k, truth.mean(0), "k", linewidth=2.5, label="the flow")
+    axes[0].loglog(k, truth.mean(0).numpy(), "k", linewidth=2.5, label="the flow")
     for place, lead in enumerate(leads):
-        spectrum = scores.spectrum[:, lead - 1].mean(0)
+        spectrum = scores.spectrum[:, lead - 1].mean(0).numpy()
         axes[0].loglog(k, spectrum, f"C{place}", label=f"lead {lead}")
-        axes[1].semilogx(k, spectrum / truth[lead - 1], f"C{place}")
+        axes[1].semilogx(k, spectrum / truth[lead - 1].numpy(), f"C{place}")
     if climate:
         label = f"after {climate.steps} steps"
-        axes[0].loglog(k, climate.spectrum, "C7--", label=label)
-        axes[1].semilogx(k, climate.spectrum / climate.truth_spectrum, "C7--")
-        axes[2].plot(np.arange(1, len(climate.by_step) + 1), climate.by_step, "C7")
+        axes[0].loglog(k, climate.spectrum.numpy(), "C7--", label=label)
+        axes[1].semilogx(k, (climate.spectrum / climate.truth_spectrum).numpy(), "C7--")
+        axes[2].plot(np.arange(1, len(climate.by_step) + 1), climate.by_step.numpy(), "C7")
         axes[2].axhline(1, color="k", linewidth=0.8)
         axes[2].set(title="enstrophy over the flow's", xlabel="step", ylim=(0.5, 1.5))
     axes[1].axhline(1, color="k", linewidth=0.8)
