@@ -291,7 +291,9 @@ def draw_crps(found: Found) -> Any:
             axis.plot(
                 lead, interval.estimate, color=COLOURS[name], label=name, linewidth=2 if name in ("A", "B") else 1.2
             )
-            axis.fill_between(lead, interval.low, interval.high, color=COLOURS[name], alpha=0.15, linewidth=0)
+            axis.fill_between(
+                lead, interval.low.numpy(), interval.high.numpy(), color=COLOURS[name], alpha=0.15, linewidth=0
+            )
     axes[0].set(title="all leads", xlabel="lead (frames)", ylabel="CRPS (standard deviations)", ylim=(0, 1))
     axes[1].set(title="the first ten", xlabel="lead (frames)", xlim=(1, 10), ylim=(0, 0.7))
     axes[0].legend(fontsize=8, ncols=2)
