@@ -289,7 +289,11 @@ def draw_crps(found: Found) -> Any:
         lead = np.arange(1, len(interval.estimate) + 1)
         for axis in axes:
             axis.plot(
-                lead, interval.estimate, color=COLOURS[name], label=name, linewidth=2 if name in ("A", "B") else 1.2
+                lead,
+                interval.estimate.numpy(),
+                color=COLOURS[name],
+                label=name,
+                linewidth=2 if name in ("A", "B") else 1.2,
             )
             axis.fill_between(
                 lead, interval.low.numpy(), interval.high.numpy(), color=COLOURS[name], alpha=0.15, linewidth=0
