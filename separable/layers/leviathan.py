@@ -233,7 +233,9 @@ class LeviathanEmbedding(nn.Module):
 
     def _chunk(self, digits: Tensor) -> Tensor:
         values = self._readout_of(digits)
-        return values if self.norm is None else self.norm(values)
+        if self.norm is None:
+            return values
+        return self.norm(values.to(self.norm.weight.dtype))  # type: ignore[no-any-return]  # narrower under autocast
 
     def _readout_of(self, digits: Tensor) -> Tensor:
         seed = sum(book[column] for book, column in zip(self.codebooks, digits.unbind(1), strict=True))

@@ -97,7 +97,10 @@ class WeightedCrossEntropy(torch.autograd.Function):
             total += ((normaliser - logits.gather(-1, target)) * share).sum()
             slope = logits.sub_(normaliser).exp_().mul_(share).scatter_add_(-1, target, -share).to(hidden.dtype)
             by_hidden[rows] = slope @ weight
-            by_weight.addmm_(slope.T, hidden[rows])
+            if by_weight.dtype == hidden.dtype:
+                by_weight.addmm_(slope.T, hidden[rows])
+            else:  # under autocast: products in half precision, their sum in that of the weight
+                by_weight += slope.T @ hidden[rows]
         ctx.save_for_backward(by_hidden, by_weight)
         return total
 

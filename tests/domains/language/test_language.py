@@ -91,6 +91,27 @@ def test_all_models_see_the_same_batches(tokens: Tokens, monkeypatch) -> None:
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize(("embedding", "tied"), [("table", "true"), (GENERATED, "false")])
+def test_half_precision_trains_as_well(tokens: Tokens, embedding: str, tied: str) -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        training = dataclasses.replace(CONFIG.training, steps=20, precision=precision)
+        config = dataclasses.replace(CONFIG, embedding=embedding, head=f"table:tied={tied}", training=training)
+        found.append(train(tokens, config, progress=False)[1].scores["validation_loss"])
+    assert found[0] != found[1]
+    assert found[0] == pytest.approx(found[1], rel=0.02)
+
+
+def test_a_measure_follows_the_last_step(tokens: Tokens) -> None:
+    # Fused steps of the optimiser change parameters without counting it; vectors that were kept must go all the same.
+    config = dataclasses.replace(CONFIG, embedding=GENERATED, validation_windows=0)
+    model, result = train(tokens, config, progress=False)
+    part = tokens.part("validation")
+    again = build(tokens, config)
+    again.load_state_dict(model.state_dict())
+    assert result.scores["validation_loss"] == pytest.approx(float(token_losses(again, part, 16)[0].mean()), rel=1e-5)
+
+
 def test_measures_are_those_of_the_logits(tokens: Tokens) -> None:
     torch.manual_seed(0)
     model = build(tokens, dataclasses.replace(CONFIG, embedding=GENERATED)).double()
