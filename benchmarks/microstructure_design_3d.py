@@ -97,7 +97,7 @@ def main(items: Sequence[str]) -> None:
 
 def prepared(table: Table) -> tuple[CellData, int, Designer, float]:
     """Data without the cells that are left out, their number, the trained designer, seconds of its training."""
-    data = read_data(generate_data(table.folder.with_suffix(".h5"), table.data, processes=2))
+    data = read_data(table.folder.with_suffix(".h5"))
     names = [n for n in property_names(list(data.columns), 3) if n != "volume_fraction"]
     data, dropped = data.where_positive(names)
     rows, _ = split(data, table.training.held_out)
@@ -134,6 +134,7 @@ def _measured(table: Table, part: str) -> Any:
 
 def measure(item: str, table: Table) -> None:
     """Measure and record one table."""
+    generate_data(table.folder.with_suffix(".h5"), table.data, processes=2)
     data, dropped, designer, seconds = prepared(table)
     _, held_out = split(data, table.training.held_out)
     designer.save(table.folder)
