@@ -93,6 +93,39 @@ def add_facts(
     return model.eval()
 
 
+def write_concepts(
+    model: JointFactModel, names: Sequence[str], concepts: Tensor, config: AdditionConfig | None = None
+) -> None:
+    """Write concepts of some names into a model's memory, in place; those of all others are rehearsed.
+
+    Args:
+        model: A trained one, which has the names among its entities.
+        names: Of entities.
+        concepts: That they are to have, ``(n, width)``, normed.
+        config: How; half of a batch are names to be written.
+    """
+    config = config or AdditionConfig()
+    generator = torch.Generator().manual_seed(config.seed)
+    rows = model.rows([Fact(name, model.relations[0], name) for name in names])[:, 0]
+    with torch.no_grad():
+        wanted = model.joint.concepts(model.addresses)
+        wanted[rows] = concepts
+    kept = torch.ones(len(model.names), dtype=torch.bool)
+    kept[rows] = False
+    parts = [part for part in (rows, kept.nonzero()[:, 0]) if len(part)]
+    stored = model.recogniser.stored()
+    optimiser = torch.optim.AdamW(stored, lr=config.rate, weight_decay=0.0, betas=(0.9, 0.99))
+    for step in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * (1 - step / config.steps)
+        drawn = torch.cat([_drawn(part, config.batch // 2, generator) for part in parts]).to(wanted.device)
+        missed = (model.joint.concepts(model.addresses[drawn]) - wanted[drawn]).square().sum(1).mean()
+        for parameter, gradient in zip(stored, torch.autograd.grad(missed, stored), strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
 def _drawn(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """All rows if there are few, else so many, each once."""
     return rows if len(rows) <= count else rows[torch.randperm(len(rows), generator=generator)[:count]]
