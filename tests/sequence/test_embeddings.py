@@ -162,14 +162,14 @@ def test_kept_vectors_go_when_the_mode_is_set(module):
         torch.testing.assert_close(module.train().eval()(tokens), expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("change", ["optimiser", "load", "in place", "order", "dtype"])
+@pytest.mark.parametrize("change", ["optimiser", "fused", "load", "in place", "order", "dtype"])
 def test_kept_vectors_go_when_parameters_change(module, change):
     tokens = torch.arange(V)
     module.eval()
     with torch.no_grad():
         before = module(tokens).clone()
-    if change == "optimiser":
-        optimiser = torch.optim.AdamW(module.parameters(), lr=0.1)
+    if change in ("optimiser", "fused"):
+        optimiser = torch.optim.AdamW(module.parameters(), lr=0.1, fused=change == "fused")
         module(tokens).sum().backward()
         optimiser.step()
     elif change == "load":
@@ -188,7 +188,7 @@ def test_kept_vectors_go_when_parameters_change(module, change):
         after = module(tokens)
     assert after.dtype == expected.dtype
     torch.testing.assert_close(after, expected, rtol=1e-6, atol=1e-6)
-    if change in ("optimiser", "load", "in place"):
+    if change in ("optimiser", "fused", "load", "in place"):
         assert (after - before).abs().max() > 1e-3
 
 
