@@ -59,7 +59,7 @@ class GroupedQueryAttention(nn.Module):
         batch, count, _ = x.shape
         projected = self.projection(x).view(batch, count, -1, self.head_width).transpose(1, 2)
         turned, value = projected.split([self.heads + self.key_heads, self.key_heads], 1)
-        query, key = rotate(turned, angles).split([self.heads, self.key_heads], 1)
+        query, key = torch.split(rotate(turned, angles), [self.heads, self.key_heads], 1)
         if cache is not None:
             key, value = cache.append(layer, key, value)
         dropout = self.dropout if self.training else 0.0

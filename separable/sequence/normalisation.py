@@ -33,7 +33,7 @@ class RootMeanSquareNorm(nn.RMSNorm):
         """``(..., width)`` to the same."""
         narrow = x.dtype not in (torch.float32, torch.float64) or x.dtype != self.weight.dtype
         if narrow or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(x)
+            return super().forward(x)  # type: ignore[no-any-return]
         return _Normed.apply(x, self.weight, self.epsilon)  # type: ignore[no-any-return, no-untyped-call]
 
 

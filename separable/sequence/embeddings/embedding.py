@@ -47,9 +47,7 @@ class TokenEmbedding(nn.Module, abc.ABC):
         check_tokens(tokens, self.vocabulary)
         tokens = tokens.long()
         if not self._keeps():
-            self._kept = (
-                None  # a fused optimiser leaves no trace, but gradients were asked for before it
-            )
+            self._kept = None  # a fused optimiser leaves no trace, but gradients were asked for before it
             return self._vectors(tokens)
         return functional.embedding(tokens, self._kept_vectors(tokens))
 
