@@ -1,0 +1,66 @@
+"""A user's facts from the command line: made, trained on, evaluated, asked, and one added."""
+
+import json
+
+import pytest
+
+from domains.command_line import main
+from domains.language.reversal.facts import Fact
+from domains.language.reversal.reader import read_facts
+
+
+def run(*arguments):
+    return main(["language", "reversal", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reversal")
+    facts, out = folder / "facts.jsonl", folder / "run"
+    assert run("generate", facts, "--both-ways", 240, "--one-way", 60) == 0
+    training = {"steps": 300, "batch": 256, "rate": 5e-3}
+    settings = [part for name, value in training.items() for part in (f"--config.training.{name}", value)]
+    assert run("train", facts, "--run", out, "--config.model.width", 48, *settings) == 0
+    return facts, out
+
+
+def test_a_run_holds_the_facts_the_model_and_the_record(trained):
+    facts, out = trained
+    assert read_facts(out / "facts.jsonl") == read_facts(facts)
+    assert {path.name for path in (out / "model").iterdir()} == {"config.json", "model.safetensors"}
+    assert 0 < json.loads((out / "threshold.json").read_text())["threshold"] < 1
+
+
+def test_reversed_questions_are_answered_and_strangers_are_not(trained, capsys):
+    facts, out = trained
+    assert run("evaluate", out) == 0
+    told = capsys.readouterr().out
+    accuracy = float(told.splitlines()[0].rsplit(" ", 1)[1])
+    assert accuracy > 0.8
+    asked = read_facts(facts).test[:10]
+    right = 0
+    for fact in asked:
+        assert run("ask", f"who is the {fact.relation} of {fact.head}?", "--run", out) == 0
+        right += capsys.readouterr().out.startswith(fact.tail)
+    assert right >= 7
+    assert run("ask", f"who is Nobody Atall's {asked[0].relation}", "--run", out) == 0
+    assert capsys.readouterr().out.startswith("unknown")
+
+
+def test_a_fact_is_added_once(trained, capsys):
+    _, out = trained
+    new = Fact("Ada Lindman", "relation0", "Bo Ekdale")
+    assert run("add", *new, "--run", out, "--steps", 60) == 0
+    assert "Bo Ekdale, inverse0: Ada Lindman" in capsys.readouterr().out
+    assert new in read_facts(out / "facts.jsonl").train
+    assert run("add", *new, "--run", out) == 1
+    assert "given twice" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_told(tmp_path, capsys):
+    assert run("forget") == 2
+    assert run("ask", "who is Ada's wife", "--run", tmp_path) == 1
+    facts = tmp_path / "facts.csv"
+    facts.write_text("head,relation,tail\nAda,wife,Bo\n")
+    assert run("train", facts, "--run", tmp_path / "run") == 1
+    assert f"{facts}:2" in capsys.readouterr().err
