@@ -33,7 +33,7 @@ class RootMeanSquareNorm(nn.RMSNorm):
         """``(..., width)`` to the same."""
         narrow = x.dtype not in (torch.float32, torch.float64) or x.dtype != self.weight.dtype
         if narrow or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(x)
         return _Normed.apply(x, self.weight, self.epsilon)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -46,7 +46,8 @@ class _Normed(torch.autograd.Function):
         mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
         scale = mean_square.add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, gain, scale)
-        return (x * scale).mul_(gain)
+        normed: Tensor = x * scale
+        return normed.mul_(gain)
 
     @staticmethod
     @once_differentiable
