@@ -30,7 +30,8 @@ from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData, read_flow
 from domains.turbulence.saved import load_forecaster
 from domains.turbulence.symmetries import symmetries_of
-from domains.turbulence.train import TrainConfig, split, train
+from domains.turbulence.train import TrainConfig, train
+from domains.turbulence.training_data import split
 from separable.training import RunFolder
 
 MINUTES = float(os.environ.get("MINUTES", "20"))  # of the processor, a model

@@ -31,7 +31,8 @@ from domains.turbulence.readers import FlowData, LazyFields, read_flow
 from domains.turbulence.readers.lazy_fields import ArraySource
 from domains.turbulence.scores import score_forecasts, spectrum_error, spectrum_of
 from domains.turbulence.symmetries import all_shifts
-from domains.turbulence.train import TrainConfig, split
+from domains.turbulence.train import TrainConfig
+from domains.turbulence.training_data import split
 
 MINUTES, TRIAL = float(os.environ.get("MINUTES", "10")), bool(os.environ.get("TRIAL"))
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={MINUTES:g} python -m benchmarks.turbulence_compressible"

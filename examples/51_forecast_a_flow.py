@@ -17,7 +17,8 @@ from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.scores import score_forecasts
-from domains.turbulence.train import TrainConfig, split, train
+from domains.turbulence.train import TrainConfig, train
+from domains.turbulence.training_data import split
 
 DATA = Path(__file__).parents[1] / "datasets" / "kolmogorov_flow" / "sample.h5"
 

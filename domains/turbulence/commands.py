@@ -17,8 +17,9 @@ from domains.turbulence.evaluate import EvaluateConfig, evaluation_report
 from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.readers import FlowData, read_flow
 from domains.turbulence.saved import load_forecaster
-from domains.turbulence.train import TrainConfig, split
+from domains.turbulence.train import TrainConfig
 from domains.turbulence.train import train as train_forecaster
+from domains.turbulence.training_data import split
 from separable.training import RunFolder
 
 _DATA = FlowDataConfig()

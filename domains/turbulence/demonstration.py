@@ -18,7 +18,8 @@ from domains.turbulence.evaluation_pictures import draw_maps
 from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import FlowData, read_flow
-from domains.turbulence.train import TrainConfig, split, train
+from domains.turbulence.train import TrainConfig, train
+from domains.turbulence.training_data import split
 
 TRAINED = Path(__file__).parent / "trained" / "kolmogorov_flow"
 SAMPLE = Path(__file__).parents[2] / "datasets" / "kolmogorov_flow" / "sample.h5"

@@ -96,7 +96,7 @@ class Descent:
 
     def run(
         self,
-        windows: Windows,
+        windows: Callable[[float], Windows],
         symmetries: Symmetries,
         look: Callable[[], dict[str, float]],
         run: RunFolder | None = None,
@@ -105,7 +105,7 @@ class Descent:
         """Train to the end, from where the run folder's checkpoint is.
 
         Args:
-            windows: pieces of the training samples; history and future are put together.
+            windows: pieces of the training samples, by the share that is done; history and future are put together.
             symmetries: of the flow.
             look: scores of the held-out samples, called ten times.
             run: gets losses, scores and checkpoints.
@@ -121,7 +121,7 @@ class Descent:
                 target = math.floor(self.done * _LOOKS + 1e-9) + 1
                 losses = []
                 while self.done * _LOOKS < target - 1e-9:
-                    losses.append(self.step(windows, symmetries))
+                    losses.append(self.step(windows(self.done), symmetries))
                     bar.update(min(1.0, self.done) - bar.n)
                 scores = look()
                 bar.set_postfix_str(", ".join(f"{name} {value:.3f}" for name, value in scores.items()))

@@ -8,26 +8,18 @@ model that knows nothing, less by as much as the state and the other codes tell,
 from __future__ import annotations
 
 import dataclasses
-import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from domains.turbulence.descent import Descent, DescentConfig
-from domains.turbulence.forecaster import Forecaster, flow_of
 from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
 from domains.turbulence.learned_forecaster import LearnedForecaster
-from domains.turbulence.readers import FlowData, LazyFields, Windows
-from domains.turbulence.readers.lazy_fields import ArraySource
-from domains.turbulence.symmetries import Symmetries, all_shifts, no_symmetries, symmetries_of
-from domains.turbulence.train import split
-from separable.distributions import crps
+from domains.turbulence.readers import FlowData, Windows
+from domains.turbulence.symmetries import Symmetries
+from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
 from separable.training import RunFolder
 
-_IN_MEMORY = 2**31  # bytes of training frames that are read once; more are read window by window
-_STARTS, _MEMBERS, _LEADS = 16, 4, 5  # of a look at the held-out samples
-_STREAM = 2**32  # keeps the noise of looks apart from that of forecasts
 _TOGETHER = 64  # windows that the core sees at once where the code is set
 
 
@@ -86,9 +78,9 @@ def train_innovations(
     windows = training.windows(core.history, 1, samples=chosen)
     symmetries = symmetries_for(data, config.descent.symmetries)
     forecaster.fit(_innovations(forecaster, windows, symmetries, config.examples, generator), generator)
-    looks = EnsembleLooks(data, held_out, core.history, forecaster.scale)
+    looks = HeldOutLooks(data, held_out, core.history, forecaster.scale)
     Descent(forecaster.network, forecaster.loss, config.descent, generator).run(
-        windows, symmetries, lambda: looks.scores(forecaster, config.descent.seed), run, progress
+        lambda done: windows, symmetries, lambda: looks.scores(forecaster, config.descent.seed), run, progress
     )
     forecaster.to("cpu")
     if run is not None:
@@ -108,41 +100,3 @@ def _innovations(
         mean, _ = forecaster.expected(frames[:, :-1])
         found.append(forecaster.standardised(frames[:, -1]) - mean)
     return torch.cat(found)
-
-
-class EnsembleLooks:
-    """Scores of small ensembles on starts from the held-out samples, the same at every look."""
-
-    def __init__(self, data: FlowData, held_out: range, history: int, scale: float) -> None:
-        self.scale, self.leads = scale, min(_LEADS, data.fields.shape[1] - history)
-        windows = data.windows(history, self.leads, samples=held_out)
-        places = np.unique(np.linspace(0, len(windows) - 1, _STARTS).round().astype(int)).tolist()
-        past, future = zip(*(windows[place] for place in places), strict=True)
-        self.past, self.future = torch.stack(past), torch.stack(future)
-
-    def scores(self, forecaster: Forecaster, seed: int) -> dict[str, float]:
-        """Fair CRPS at the first and the last lead, in units of the standard deviation."""
-        leads = forecaster.rollout(self.past, _MEMBERS, seed=_STREAM + seed)
-        found = {}
-        for lead in range(1, self.leads + 1):
-            members = next(leads)
-            if lead in (1, self.leads):
-                score = crps(members, self.future[:, lead - 1], estimator="fair", member_axis=1).mean()
-                found[f"crps_{lead}"] = float(score) / self.scale
-        return found
-
-
-def in_memory(data: FlowData, samples: range) -> tuple[FlowData, range]:
-    """Some samples, in memory where they are not too large: data, and which of its samples they are."""
-    if 4 * math.prod(data.fields.shape[1:]) * len(samples) > _IN_MEMORY:
-        return data, samples
-    source = ArraySource(data.fields.sources[0].name, data.load(samples).numpy())
-    return dataclasses.replace(data, fields=LazyFields([source])), range(len(samples))
-
-
-def symmetries_for(data: FlowData, wanted: str) -> Symmetries:
-    """Those that a configuration asks for: of the ``flow`` where the file says which, all ``shifts``, or ``none``."""
-    grid, flow = data.grid, flow_of(data)
-    if wanted == "shifts":
-        return all_shifts(grid.shape)
-    return no_symmetries(grid.shape) if wanted == "none" or flow is None else symmetries_of(flow, grid)

@@ -11,8 +11,7 @@ from domains.turbulence.descent import Descent, DescentConfig
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.readers import FlowData
 from domains.turbulence.token_forecaster import TokenConfig, TokenForecaster
-from domains.turbulence.train import split
-from domains.turbulence.train_innovations import EnsembleLooks, in_memory, symmetries_for
+from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
 from separable.training import RunFolder
 
 
@@ -75,10 +74,10 @@ def train_tokens(
             return {"coder_error": float(forecaster.coder_loss(held, generator))}
 
     coder = Descent(forecaster.coder, forecaster.coder_loss, config.coder, generator, "checkpoint_coder")
-    coder.run(windows, symmetries, seen, run, progress)
-    looks = EnsembleLooks(data, held_out, forecaster.history, forecaster.scale)
+    coder.run(lambda done: windows, symmetries, seen, run, progress)
+    looks = HeldOutLooks(data, held_out, forecaster.history, forecaster.scale)
     model = Descent(forecaster.model, forecaster.model_loss, config.tokens, generator)
-    model.run(windows, symmetries, lambda: looks.scores(forecaster, config.tokens.seed), run, progress)
+    model.run(lambda done: windows, symmetries, lambda: looks.scores(forecaster, config.tokens.seed), run, progress)
     forecaster.to("cpu")
     if run is not None:
         forecaster.save(run.path)

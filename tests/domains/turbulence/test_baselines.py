@@ -23,7 +23,8 @@ from domains.turbulence.readers import read_flow
 from domains.turbulence.saved import load_forecaster
 from domains.turbulence.simulate import simulate
 from domains.turbulence.symmetries import all_shifts, no_symmetries
-from domains.turbulence.train import TrainConfig, split, train, window_loss
+from domains.turbulence.train import TrainConfig, train, window_loss
+from domains.turbulence.training_data import split
 from separable.training import RunFolder
 
 ONE = {"field": "1", "length": "1", "time": "1"}

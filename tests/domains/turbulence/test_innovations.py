@@ -9,7 +9,7 @@ import scipy.fft
 import torch
 
 from domains.turbulence import descent as module
-from domains.turbulence import train_innovations as train_innovations_module
+from domains.turbulence import training_data
 from domains.turbulence.descent import DescentConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
@@ -46,9 +46,9 @@ def innovations(count, modes, seed=0):
 @pytest.fixture(autouse=True)
 def few_starts(monkeypatch):
     """Looks at the held-out samples, which are not what is tested, take most of the time."""
-    monkeypatch.setattr(train_innovations_module, "_STARTS", 2)
-    monkeypatch.setattr(train_innovations_module, "_MEMBERS", 2)
-    monkeypatch.setattr(train_innovations_module, "_LEADS", 1)
+    monkeypatch.setattr(training_data, "_STARTS", 2)
+    monkeypatch.setattr(training_data, "_MEMBERS", 2)
+    monkeypatch.setattr(training_data, "_LEADS", 1)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from domains.turbulence import train_innovations as train_innovations_module
+from domains.turbulence import training_data
 from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.flows import KuramotoSivashinsky
@@ -20,9 +20,9 @@ from domains.turbulence.train_innovations import DescentConfig, InnovationTrainC
 @pytest.fixture(autouse=True)
 def few_starts(monkeypatch):
     """Looks at the held-out samples, which are not what is tested, take most of the time."""
-    monkeypatch.setattr(train_innovations_module, "_STARTS", 2)
-    monkeypatch.setattr(train_innovations_module, "_MEMBERS", 2)
-    monkeypatch.setattr(train_innovations_module, "_LEADS", 1)
+    monkeypatch.setattr(training_data, "_STARTS", 2)
+    monkeypatch.setattr(training_data, "_MEMBERS", 2)
+    monkeypatch.setattr(training_data, "_LEADS", 1)
 
 
 @pytest.fixture(scope="module")

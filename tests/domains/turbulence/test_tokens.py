@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from domains.turbulence import descent as module
-from domains.turbulence import train_innovations as train_innovations_module
+from domains.turbulence import training_data
 from domains.turbulence.descent import DescentConfig
 from domains.turbulence.digit_head import DigitHead
 from domains.turbulence.finite_scalar import FiniteScalarAutoencoder
@@ -24,9 +24,9 @@ TINY = TokenConfig(digits=3, levels=5, coder_width=6, width=16, layers=1, heads=
 @pytest.fixture(autouse=True)
 def few_starts(monkeypatch):
     """Looks at the held-out samples, which are not what is tested, take most of the time."""
-    monkeypatch.setattr(train_innovations_module, "_STARTS", 2)
-    monkeypatch.setattr(train_innovations_module, "_MEMBERS", 2)
-    monkeypatch.setattr(train_innovations_module, "_LEADS", 1)
+    monkeypatch.setattr(training_data, "_STARTS", 2)
+    monkeypatch.setattr(training_data, "_MEMBERS", 2)
+    monkeypatch.setattr(training_data, "_LEADS", 1)
 
 
 @pytest.fixture(scope="module")

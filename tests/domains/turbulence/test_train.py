@@ -7,11 +7,13 @@ import pytest
 import safetensors.torch
 import torch
 
+from domains.turbulence import descent, training_data
 from domains.turbulence import train as module
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
-from domains.turbulence.train import TrainConfig, split, train, window_loss
+from domains.turbulence.train import TrainConfig, train, window_loss
+from domains.turbulence.training_data import split
 from separable.training import RunFolder
 
 SMALL = TrainConfig(
@@ -95,7 +97,7 @@ def test_it_learns(flow, tmp_path):
 def test_an_interrupted_run_ends_with_the_same_bits(flow, tmp_path, monkeypatch):
     whole = train(flow, SMALL, progress=False)
     assert same(tensors(whole), tensors(train(flow, SMALL, progress=False)))
-    step, calls = module._Training.step, []
+    step, calls = descent.Descent.step, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -103,7 +105,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(flow, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return step(*arguments)
 
-    monkeypatch.setattr(module._Training, "step", interrupted)
+    monkeypatch.setattr(descent.Descent, "step", interrupted)
     run = RunFolder(tmp_path, dataclasses.asdict(SMALL), 0)
     with pytest.raises(KeyboardInterrupt):
         train(flow, SMALL, run=run, progress=False)
@@ -118,7 +120,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(flow, tmp_path, monkeypatch)
 
 def test_windows_read_from_the_file_train_the_same(flow, monkeypatch):
     whole = train(flow, SMALL, progress=False)
-    monkeypatch.setattr(module, "_IN_MEMORY", 0)
+    monkeypatch.setattr(training_data, "_IN_MEMORY", 0)
     assert same(tensors(whole), tensors(train(flow, SMALL, progress=False)))
 
 
@@ -145,8 +147,8 @@ def test_minutes_end_a_run_and_what_is_spent_counts_after_an_interruption(flow, 
         now[0] += 2.5
         return now[0]
 
-    monkeypatch.setattr(module.time, "process_time", tick)
-    step, calls = module._Training.step, []
+    monkeypatch.setattr(descent.time, "process_time", tick)
+    step, calls = descent.Descent.step, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -154,7 +156,7 @@ def test_minutes_end_a_run_and_what_is_spent_counts_after_an_interruption(flow, 
             raise KeyboardInterrupt
         return step(*arguments)
 
-    monkeypatch.setattr(module._Training, "step", interrupted)
+    monkeypatch.setattr(descent.Descent, "step", interrupted)
     run = RunFolder(tmp_path, dataclasses.asdict(config), 0)
     with pytest.raises(KeyboardInterrupt):
         train(flow, config, run=run, progress=False)
