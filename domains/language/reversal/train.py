@@ -19,7 +19,7 @@ from domains.language.reversal.transformer import TransformerModelConfig
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingResult, run_training
 
 ModelConfig = JointModelConfig | TransformerModelConfig
-_PROBES = 1000  # facts of each kind that an evaluation during training asks, at most
+_PROBES = 300  # facts of each kind that an evaluation during training asks, at most
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from domains.language.reversal.recognisers import padded_words, word_numbers
 from separable.sequence import Transformer, TransformerConfig
 from separable.sequence.joint_embedding import ConceptNorm, Norm
 
+_SEQUENCES = 2048  # evaluated at a time when all names are scored
 _START = 0.02  # standard deviation of the table's start values
 
 
@@ -112,10 +113,13 @@ class TransformerFactModel(FactModel):
         for place in range(self.words.shape[1]):
             # Entities whose names begin alike share one evaluation.
             beginnings, where = self._beginnings(place)
-            for row in range(len(rows)):
-                tokens = torch.cat([questions[row].expand(len(beginnings), -1), beginnings], 1)
-                chances = self._logits(tokens, 1)[:, 0].log_softmax(-1)
-                total[row] += chances[where, self.words[:, place]]
+            many = len(beginnings)
+            size = max(1, _SEQUENCES // many)
+            for first in range(0, len(rows), size):
+                asked = questions[first : first + size]
+                tokens = torch.cat([asked.repeat_interleave(many, 0), beginnings.repeat(len(asked), 1)], 1)
+                chances = self._logits(tokens, 1)[:, 0].log_softmax(-1).view(len(asked), many, -1)
+                total[first : first + size] += chances[:, where, self.words[:, place]]
         return total
 
     def _beginnings(self, place: int) -> tuple[Tensor, Tensor]:
