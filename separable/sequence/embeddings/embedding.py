@@ -102,9 +102,9 @@ class _KeptVectors:
 
     def of(self, tokens: Tensor, embedding: TokenEmbedding) -> Tensor:
         """A table whose rows are right for these tokens at least."""
-        missing = tokens[~self.known[tokens]]
-        if self.vectors is None or missing.numel():
-            missing = torch.unique(missing)
+        known = self.known[tokens]
+        if self.vectors is None or not bool(known.all()):
+            missing = torch.unique(tokens[~known])
             found = embedding._vectors(missing)
             if self.vectors is None:
                 self.vectors = found.new_zeros(len(self.known), found.shape[-1])
