@@ -2,7 +2,8 @@
 
 For the student's states s_i (B, T, d), the teacher's t_i (B, T, D) and a learned projection W_i (D, d) a pair.
 
-Source: Jiao et al., TinyBERT (2019, arXiv:1909.10351), equation 8. The published loss of the law of capacity gap has no such term.
+Source: Jiao et al., TinyBERT (2019, arXiv:1909.10351), equation 8. The published loss of
+the law of capacity gap has no such term.
 """
 
 from __future__ import annotations
