@@ -2,7 +2,8 @@
 
 The closed form of `domains.language.distillation.kernel_regression` for every teacher size and five student sizes,
 against the same errors worked out from the vectors: the target's coefficients, cut and scaled into the teacher's ball,
-cut again and scaled into the student's. Their second check, perceptrons of many widths on a small mapping problem, is
+cut again and scaled into the student's. The least error is reached at m = n and kept while the teacher fills the
+student's ball, ``|a_1..m| <= (T / D) |a_1..n|``; on this floor the errors differ by rounding only. Their second check, perceptrons of many widths on a small mapping problem, is
 not in here: at their sizes it takes hours of a core.
 """
 
@@ -16,6 +17,7 @@ from domains.language.distillation.kernel_regression import KernelRegression
 
 STUDENTS = (20, 50, 100, 200, 400)
 SEEDS = tuple(range(10))
+ROUNDING = 1e-12
 
 
 def by_vectors(setting: KernelRegression, teacher: int, student: int) -> tuple[float, float]:
@@ -31,18 +33,24 @@ def by_vectors(setting: KernelRegression, teacher: int, student: int) -> tuple[f
 
 def row(student: int, seeds: tuple[int, ...]) -> dict[str, Any]:
     """One student size over all teacher sizes and seeds."""
-    best, off, rise = [], 0.0, []
+    first, last, off, rise, as_said = [], [], 0.0, [], True
     for seed in seeds:
         setting = KernelRegression(seed=seed)
         curve = setting.curve(student)
         wanted = np.array([by_vectors(setting, m, student) for m in range(1, setting.modes + 1)])
         off = max(off, float(np.abs(curve - wanted).max()))
-        best.append(int(curve[:, 1].argmin()) + 1)
+        best = np.flatnonzero(curve[:, 1] <= curve[:, 1].min() + ROUNDING) + 1
+        first.append(int(best[0]))
+        last.append(int(best[-1]))
+        lengths = np.sqrt(np.cumsum(setting.coefficients() ** 2))
+        fills = lengths <= lengths[student - 1] * setting.teacher_norm / setting.student_norm
+        as_said &= last[-1] == int(np.flatnonzero(fills)[-1]) + 1
         rise.append(curve[-1, 1] - curve[:, 1].min())
     return {
         "student modes n": student,
-        "best teacher modes m, least of the seeds": min(best),
-        "best teacher modes m, greatest of the seeds": max(best),
+        "seeds whose smallest best teacher has n modes": sum(m == student for m in first),
+        "modes of the greatest teacher as good": f"{min(last)} to {max(last)}",
+        "which is where the norms say": as_said,
         "error with the greatest teacher, above the least": float(np.mean(rise)),
         "greatest difference from the vectors": off,
     }
@@ -60,25 +68,25 @@ def main() -> None:
     if chosen.tiny:
         return
     exact = all(
-        each[f"best teacher modes m, {end} of the seeds"] == each["student modes n"]
+        each["seeds whose smallest best teacher has n modes"] == len(SEEDS) and each["which is where the norms say"]
         for each in rows
-        for end in ("least", "greatest")
     )
     off = max(each["greatest difference from the vectors"] for each in rows)
     record.write(
         "distillation",
         "2",
-        claim="In Apple's kernel regression the best teacher has exactly as many modes as the student, for "
-        f"{len(STUDENTS)} student sizes and {len(SEEDS)} draws of the target, and the closed form is that of the "
-        f"vectors to {off:.0e}; their mapping problem, hours of a core at their sizes, was not run",
+        claim="In Apple's kernel regression the smallest best teacher has exactly as many modes as the student, for "
+        f"{len(STUDENTS)} student sizes and {len(SEEDS)} draws of the target; teachers up to about (T / D)^2 times as "
+        f"large are as good, greater ones worse; closed form and vectors agree to {off:.0e}. Their mapping problem, "
+        "hours of a core at their sizes, was not run",
         measured=rows,
-        target="the least error at m = n for every student size and seed, among all m from 1 to 1000; closed form and "
-        "vectors equal to 1e-12",
-        holds=exact and off <= 1e-12,
+        target="the least error (to 1e-12) first at m = n for every student size and seed, among all m from 1 to 1000; "
+        "closed form and vectors equal to 1e-12",
+        holds=exact and off <= ROUNDING,
         baselines="none: the closed form is the publication's",
         command="python -m benchmarks distillation_apple",
         seeds=list(SEEDS),
-        spread="the least and the greatest over the seeds are in the table",
+        spread="over the seeds, in the table; the error above the least is a mean",
     )
 
 
