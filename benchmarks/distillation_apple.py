@@ -2,9 +2,10 @@
 
 The closed form of `domains.language.distillation.kernel_regression` for every teacher size and five student sizes,
 against the same errors worked out from the vectors: the target's coefficients, cut and scaled into the teacher's ball,
-cut again and scaled into the student's. The least error is reached at m = n and kept while the teacher fills the
-student's ball, ``|a_1..m| <= (T / D) |a_1..n|``; on this floor the errors differ by rounding only. Their second check, perceptrons of many widths on a small mapping problem, is
-not in here: at their sizes it takes hours of a core.
+cut again and scaled into the student's. The least error is reached at m = n and kept while the teacher's scale costs
+the student nothing, ``|a_1..m| <= max(T, (T / D) |a_1..n|)``; on this floor the errors differ by rounding only. Their
+second check, perceptrons of many widths on a small mapping problem, is not in here: at their sizes it takes hours of a
+core.
 """
 
 import argparse
@@ -43,8 +44,8 @@ def row(student: int, seeds: tuple[int, ...]) -> dict[str, Any]:
         first.append(int(best[0]))
         last.append(int(best[-1]))
         lengths = np.sqrt(np.cumsum(setting.coefficients() ** 2))
-        fills = lengths <= lengths[student - 1] * setting.teacher_norm / setting.student_norm
-        as_said &= last[-1] == int(np.flatnonzero(fills)[-1]) + 1
+        bound = max(setting.teacher_norm, lengths[student - 1] * setting.teacher_norm / setting.student_norm)
+        as_said &= last[-1] == int(np.flatnonzero(lengths <= bound)[-1]) + 1
         rise.append(curve[-1, 1] - curve[:, 1].min())
     return {
         "student modes n": student,
@@ -76,9 +77,9 @@ def main() -> None:
         "distillation",
         "2",
         claim="In Apple's kernel regression the smallest best teacher has exactly as many modes as the student, for "
-        f"{len(STUDENTS)} student sizes and {len(SEEDS)} draws of the target; teachers up to about (T / D)^2 times as "
-        f"large are as good, greater ones worse; closed form and vectors agree to {off:.0e}. Their mapping problem, "
-        "hours of a core at their sizes, was not run",
+        f"{len(STUDENTS)} student sizes and {len(SEEDS)} draws of the target; somewhat larger teachers are as good, up "
+        f"to the norm that the formula says, greater ones worse; closed form and vectors agree to {off:.0e}. Their "
+        "mapping problem, hours of a core at their sizes, was not run",
         measured=rows,
         target="the least error (to 1e-12) first at m = n for every student size and seed, among all m from 1 to 1000; "
         "closed form and vectors equal to 1e-12",

@@ -8,9 +8,9 @@ k = min(m, n),
     teacher's error = sqrt((C - 1)^2 |a_1..m|^2 + |a_(m+1)..|^2)
     student's error = sqrt((C Q - 1)^2 |a_1..k|^2 + |a_(k+1)..|^2)
 
-The student's error falls in m until m = n; it stays there while the teacher still fills the student's ball,
-``|a_1..m| <= (T / D) |a_1..n|``, and rises after, as the teacher's norm goes into modes the student lacks. The teacher's
-own error falls on.
+The student's error falls in m until m = n; it stays there while the teacher's scale costs the student nothing,
+``|a_1..m| <= max(T, (T / D) |a_1..n|)``, and rises after, as the teacher's norm goes into modes the student lacks. The
+teacher's own error falls on.
 
 Source: Busbridge et al., Distillation Scaling Laws (2025, arXiv:2502.08606), the appendix on the capacity gap in kernel
 regression; there a are 1000 numbers, uniform in [-1, 1], with T = 5 and D = 4.5.

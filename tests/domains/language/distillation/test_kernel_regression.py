@@ -37,8 +37,8 @@ def test_the_smallest_best_teacher_has_the_students_modes(n):
     curve = setting.curve(n)
     best = np.flatnonzero(curve[:, 1] <= curve[:, 1].min() + 1e-12) + 1
     lengths = np.sqrt(np.cumsum(setting.coefficients() ** 2))
-    fills = np.flatnonzero(lengths <= lengths[n - 1] * setting.teacher_norm / setting.student_norm) + 1
-    assert (best[0], best[-1]) == (n, fills[-1])
+    bound = max(setting.teacher_norm, lengths[n - 1] * setting.teacher_norm / setting.student_norm)
+    assert (best[0], best[-1]) == (n, np.flatnonzero(lengths <= bound)[-1] + 1)
     assert (np.diff(curve[:, 0]) < 1e-12).all()  # the teacher itself never gets worse
     assert (np.diff(curve[:n, 1]) < 1e-12).all()
     assert (np.diff(curve[n - 1 :, 1]) > -1e-12).all()
