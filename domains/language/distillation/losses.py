@@ -34,6 +34,7 @@ from separable.sequence.heads import Head, TableHead
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # log-probabilities (N, V) of student and teacher to (N,)
 Logits = Callable[[slice], Tensor]  # of some of the N positions
+Apart = Callable[[Tensor, slice], Tensor]  # logits (n, V) of some of the N positions, and which, to (n,)
 
 
 def forward_kl(student: Tensor, teacher: Tensor) -> Tensor:
@@ -250,13 +251,38 @@ def loss_from_logits(
 
     It is asked for a slice twice, the second time in the backward pass, and has to answer the same.
     """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"distillation_loss: temperature is positive, got {temperature}")
+
+    def apart(logits: Tensor, rows: slice) -> Tensor:
+        with torch.no_grad():
+            lesson = (_wide(teacher(rows)) / temperature).log_softmax(-1)
+        return temperature**2 * divergence((logits / temperature).log_softmax(-1), lesson)
+
+    return loss_in_chunks(student, apart, tokens, targets, share=share, ignore=ignore, chunk=chunk)
+
+
+def loss_in_chunks(
+    student: LanguageModel,
+    apart: Apart,
+    tokens: Tensor,
+    targets: Tensor,
+    *,
+    share: float = 0.5,
+    ignore: int = -100,
+    chunk: int | None = None,
+) -> Tensor:
+    """`distillation_loss` where any function of the student's logits ``(n, V)`` and their slice is the divergence.
+
+    It is called for a slice twice, the second time in the backward pass, and has to give the same.
+    """
     if targets.shape != tokens.shape:
         raise ValueError(
             f"distillation_loss: expected targets {tuple(tokens.shape)} as the tokens, got {tuple(targets.shape)}"
         )
     _check_share("distillation_loss: share", share)
-    if not 0 < temperature < math.inf or (chunk is not None and chunk < 1):
-        raise ValueError(f"distillation_loss: temperature and chunk are positive, got {temperature} and {chunk}")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"distillation_loss: chunk is positive, got {chunk}")
     kept = (targets != ignore).flatten()
     aims = targets.flatten().where(kept, targets.new_zeros(()))
     check_tokens(aims, student.config.vocabulary)
@@ -268,10 +294,7 @@ def loss_from_logits(
     def part(rows: slice, near: Tensor, *held: Tensor) -> Tensor:
         logits = _wide(reading(near, *held))
         entropy = -logits.log_softmax(-1).gather(-1, aims[rows, None].long())[:, 0]
-        with torch.no_grad():
-            lesson = (_wide(teacher(rows)) / temperature).log_softmax(-1)
-        apart = divergence((logits / temperature).log_softmax(-1), lesson)
-        return (((1 - share) * entropy + share * temperature**2 * apart) * counted[rows]).sum()
+        return (((1 - share) * entropy + share * apart(logits, rows)) * counted[rows]).sum()
 
     size = chunk or student.head.chunk_size(hidden)
     total = hidden.new_zeros((), dtype=counted.dtype)

@@ -1,0 +1,261 @@
+"""A teacher's distributions, computed once and kept on disk: its k most probable tokens with the rest, or n draws.
+
+For every position of the windows of a part of the tokens, one of
+
+    top_k     ids of the k most probable tokens, log-probabilities of these and of all others together (a bucket)
+    sampled   ids of n tokens drawn from the teacher, with repetition
+
+The first gives ``sum p log(p / q)`` over k tokens and the bucket, never more than the whole divergence; a student
+cannot lower it by taking mass from the k tokens alone. The second gives ``- mean log q`` of the draws, whose expectation is
+the teacher's cross-entropy: without bias, where cutting off the tail and renormalising has one.
+
+A folder holds an index and two files a shard, ids and float16 logarithms, each with its checksum; writing that was cut
+off goes on with the next shard. Source: Anshumann et al., Sparse Logit Sampling (2025, arXiv:2503.16870).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domains.language.distillation.losses import Divergence, forward_kl, loss_in_chunks
+from domains.language.tokens import Tokens
+from separable.sequence import LanguageModel
+
+Array = np.ndarray[Any, Any]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # tokens, targets (B, T), ids (B, T, k), log-probabilities (B, T, k + 1)
+_LEAST = -60000.0  # a logarithm that float16 holds
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitsCacheConfig:
+    """What is kept of a teacher.
+
+    Attributes:
+        kind: top_k or sampled.
+        entries: tokens k or draws n of a position.
+        context: tokens of a window; windows lie side by side.
+        part: of the tokens: train, validation or test.
+        shard: windows of a pair of files.
+        together: windows that the teacher reads at a time.
+        seed: of the draws.
+    """
+
+    kind: Literal["top_k", "sampled"] = "top_k"
+    entries: int = 32
+    context: int = 256
+    part: str = "train"
+    shard: int = 4096
+    together: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("top_k", "sampled"):
+            raise ValueError(f"kind: expected top_k or sampled, got {self.kind!r}")
+        for name in ("entries", "context", "shard", "together"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+def write_logits(
+    folder: str | Path, teacher: LanguageModel, tokens: Tokens, config: LogitsCacheConfig | None = None
+) -> Path:
+    """Keep a teacher's distributions; finished shards are left as they are. Returns the folder.
+
+    Args:
+        folder: for the files.
+        teacher: on any device; its mode is kept.
+        tokens: that it reads.
+        config: what is kept.
+
+    Raises:
+        ValueError: If the teacher does not know all ids, there are not more tokens than entries, the part is shorter
+            than a window, or the folder holds another cache.
+    """
+    config, folder = config or LogitsCacheConfig(), Path(folder)
+    vocabulary = teacher.config.vocabulary
+    tokens.check_model(vocabulary)
+    if config.kind == "top_k" and config.entries >= vocabulary:
+        raise ValueError(f"entries: expected fewer than the {vocabulary} tokens, got {config.entries}")
+    part = tokens.part(config.part)
+    windows = (len(part) - 1) // config.context
+    if windows < 1:
+        raise ValueError(f"tokens: expected at least {config.context + 1}, a window and its target, got {len(part)}")
+    described = {**_described(tokens, vocabulary), "teacher": _digest(teacher), "config": dataclasses.asdict(config)}
+    folder.mkdir(parents=True, exist_ok=True)
+    index: dict[str, Any] = {"made_from": described, "windows": windows, "shards": []}
+    if (folder / "index.json").is_file():
+        held = json.loads((folder / "index.json").read_text())
+        _compare(folder, described, held["made_from"])
+        index = held
+    training = teacher.training
+    teacher.eval()
+    try:
+        for shard in range(len(index["shards"]), -(-windows // config.shard)):
+            rows = range(shard * config.shard, min(windows, (shard + 1) * config.shard))
+            ids, values = _of_shard(teacher, part, rows, config, shard)
+            files = {}
+            for name, numbers in (("ids", ids), ("values", values)):
+                content = numbers.tobytes()
+                file = f"{config.part}-{shard:05d}.{name}.bin"
+                _write(folder / file, content)
+                files[name] = {"file": file, "sha256": hashlib.sha256(content).hexdigest()}
+            index["shards"].append({"windows": len(rows), **files})
+            _write(folder / "index.json", (json.dumps(index, indent=2) + "\n").encode())
+    finally:
+        teacher.train(training)
+    return folder
+
+
+class LogitsCache:
+    """What `write_logits` left in a folder, beside the tokens it belongs to.
+
+    Args:
+        folder: with the index.
+        tokens: that the student reads.
+
+    Attributes:
+        windows: how many there are.
+        bytes_per_token: on disk.
+
+    Raises:
+        FileNotFoundError: If there is no cache.
+        ValueError: If it belongs to another tokeniser, vocabulary or corpus, with the difference, is not finished, or
+            a file is damaged.
+    """
+
+    def __init__(self, folder: str | Path, tokens: Tokens) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "index.json").is_file():
+            raise FileNotFoundError(f"{self.folder}: expected a teacher's logits, but there is no index.json")
+        index = json.loads((self.folder / "index.json").read_text())
+        made_from = index["made_from"]
+        self.config = LogitsCacheConfig(**made_from["config"])
+        self.vocabulary, self.windows = int(made_from["vocabulary"]), int(index["windows"])
+        tokens.check_model(self.vocabulary)
+        _compare(self.folder, _described(tokens, self.vocabulary), made_from)
+        written = sum(shard["windows"] for shard in index["shards"])
+        if written != self.windows:
+            raise ValueError(f"{self.folder}: expected {self.windows} windows, got {written}; write it again to go on")
+        self.part = tokens.part(self.config.part)
+        shape = (self.config.context, self.config.entries)
+        kept = (*shape[:1], shape[1] + 1) if self.config.kind == "top_k" else (shape[0], 0)
+        kinds = {"ids": (_id_type(self.vocabulary), shape), "values": (np.dtype("<f2"), kept)}
+        self._held: dict[str, list[Array]] = {"ids": [], "values": []}
+        size = 0
+        for shard in index["shards"]:
+            for name, (kind, each) in kinds.items():
+                file = self.folder / shard[name]["file"]
+                content = file.read_bytes() if file.is_file() else b""
+                if hashlib.sha256(content).hexdigest() != shard[name]["sha256"]:
+                    raise ValueError(f"{file}: expected the bytes that were written, got others (checksum)")
+                size += len(content)
+                held = np.memmap(file, kind, "r") if content else np.zeros(0, kind)
+                self._held[name].append(held.reshape(shard["windows"], *each))
+        self.bytes_per_token = size / (self.windows * self.config.context)
+
+    def load(self, windows: Array) -> Batch:
+        """Tokens and targets ``(B, T)``, ids ``(B, T, k)`` and log-probabilities ``(B, T, k + 1)`` of some windows.
+
+        The last log-probability is that of all other tokens; there are none, ``(B, T, 0)``, of sampled ids.
+        """
+        inputs, targets = self.part.windows(np.asarray(windows) * self.config.context, self.config.context)
+        where = [divmod(int(window), self.config.shard) for window in windows]
+        ids = np.stack([self._held["ids"][shard][row] for shard, row in where]).astype(np.int64)
+        values = np.stack([self._held["values"][shard][row] for shard, row in where]).astype(np.float32)
+        told = torch.from_numpy(values)  # rounded to float16: made to sum to one again
+        return inputs, targets, torch.from_numpy(ids), told.log_softmax(-1) if told.shape[-1] else told
+
+
+def cached_loss(
+    student: LanguageModel,
+    batch: Batch,
+    *,
+    divergence: Divergence = forward_kl,
+    share: float = 0.5,
+    ignore: int = -100,
+    chunk: int | None = None,
+) -> Tensor:
+    """`losses.distillation_loss` with a teacher from a cache; of sampled ids, its cross-entropy takes the place of KL.
+
+    Args:
+        student: over the teacher's vocabulary.
+        batch: as of `LogitsCache.load`, on the student's device.
+        divergence: of the k tokens and the bucket; not asked for sampled ids.
+        share: as of `distillation_loss`, and so the rest.
+        ignore: as there.
+        chunk: as there.
+    """
+    tokens, targets, ids, values = batch
+    ids, values = ids.flatten(0, 1), values.flatten(0, 1)
+
+    def apart(logits: Tensor, rows: slice) -> Tensor:
+        normaliser = logits.logsumexp(-1, keepdim=True)
+        near = logits.gather(-1, ids[rows]) - normaliser
+        if not values.shape[-1]:
+            return -near.mean(-1)
+        others = logits.scatter(-1, ids[rows], -torch.inf).logsumexp(-1, keepdim=True) - normaliser
+        return divergence(torch.cat([near, others], -1), values[rows].to(logits.dtype))
+
+    return loss_in_chunks(student, apart, tokens, targets, share=share, ignore=ignore, chunk=chunk)
+
+
+def _of_shard(
+    teacher: LanguageModel, part: Any, rows: range, config: LogitsCacheConfig, shard: int
+) -> tuple[Array, Array]:
+    device = next(teacher.parameters()).device
+    generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + shard)
+    ids, values = [], []
+    for start in range(rows.start, rows.stop, config.together):
+        places = np.arange(start, min(start + config.together, rows.stop)) * config.context
+        inputs, _ = part.windows(places, config.context)
+        with torch.no_grad():
+            known = teacher(inputs.to(device)).double().log_softmax(-1)
+            if config.kind == "top_k":
+                top = known.topk(config.entries, -1)
+                rest = known.scatter(-1, top.indices, -torch.inf).logsumexp(-1, keepdim=True)
+                ids.append(top.indices.cpu().numpy())
+                values.append(torch.cat([top.values, rest], -1).clamp(min=_LEAST).cpu().numpy())
+            else:
+                drawn = known.exp().flatten(0, 1).multinomial(config.entries, replacement=True, generator=generator)
+                ids.append(drawn.view(*inputs.shape, -1).cpu().numpy())
+                values.append(np.zeros((*inputs.shape, 0)))
+    return np.concatenate(ids).astype(_id_type(teacher.config.vocabulary)), np.concatenate(values).astype("<f2")
+
+
+def _described(tokens: Tokens, vocabulary: int) -> dict[str, Any]:
+    """What the logits belong to: the corpus by its tokens, wherever they lie."""
+    digests = {name: [shard["sha256"] for shard in part["shards"]] for name, part in tokens.index["parts"].items()}
+    corpus = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return {"tokeniser": tokens.digest, "vocabulary": vocabulary, "corpus": corpus}
+
+
+def _compare(folder: Path, wanted: dict[str, Any], held: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        if held.get(name) != value:
+            raise ValueError(f"{folder}: expected logits of {name} {value}, got those of {held.get(name)}")
+
+
+def _digest(model: LanguageModel) -> str:
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _id_type(vocabulary: int) -> np.dtype[Any]:
+    return np.dtype("<u2" if vocabulary <= 2**16 else "<u4")
+
+
+def _write(file: Path, content: bytes) -> None:
+    temporary = file.with_name(f".{file.name}")
+    temporary.write_bytes(content)
+    temporary.replace(file)
