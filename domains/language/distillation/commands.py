@@ -1,14 +1,74 @@
-"""The verbs of `separable language distillation`, plain functions: recommend_teacher."""
+"""The verbs of `separable language distillation`, plain functions: distil, recommend_teacher."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
+import tyro
+
 from domains.language.distillation.law import fit_law, optimal_teachers, read_trials
+from domains.language.distillation.pruned_model import load
+from domains.language.distillation.pruning import prune
 from domains.language.distillation.recommendation import Recommendation
 from domains.language.distillation.recommendation import recommend_teacher as recommended
+from domains.language.distillation.train import DistillationConfig, calibrated
+from domains.language.distillation.train import distil as distil_model
+from domains.language.tokenisers import load_tokeniser
+from domains.language.tokens import Tokens
+from domains.language.train import MODEL
+from separable.training import RunFolder, is_main_process
 
+_CONFIG = DistillationConfig()
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
+
+
+def distil(
+    tokens: Path = Path("runs/tokens"),
+    /,
+    teacher: Path = Path("runs/language"),
+    run: Path = Path("runs/student"),
+    sparsity: float = 0.6,
+    config: tyro.conf.OmitArgPrefixes[DistillationConfig] = _CONFIG,
+    device: str = "cpu",
+) -> Path:
+    """Prune a teacher to a student and train the student by it; a run that was cut off goes on exactly.
+
+    Args:
+        tokens: a folder of `separable language tokenize`, of the teacher's tokeniser.
+        teacher: a run folder of `separable language train`, or a folder with a model and its tokeniser.
+        run: the run folder: settings, record, checkpoints, report, the student.
+        sparsity: share of the teacher's parameters that goes, before rounding; 0.6 is the published optimum.
+        config: of loss and training.
+        device: where to train, such as cuda.
+    """
+    folder = teacher / MODEL if (teacher / MODEL).is_dir() else teacher
+    held = Tokens(tokens)
+    if load_tokeniser(folder).digest != held.digest:
+        raise ValueError(
+            f"tokens: expected the teacher's tokeniser, {load_tokeniser(folder).digest}, got {held.digest}; "
+            f"tokenise the text with that of {folder}"
+        )
+    model = load(folder, device).eval()
+    student = prune(model, calibrated(model, held, config), sparsity)
+    settings = {
+        "teacher": str(folder),
+        "tokens": held.digest,
+        "sparsity": sparsity,
+        "student": student.n_parameters,
+        "config": json.loads(json.dumps(dataclasses.asdict(config))),
+    }
+    result = distil_model(
+        student, model, held, config, run=RunFolder(run, settings, config.training.seed), device=device
+    )
+    if is_main_process():
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in result.best_scores.items())
+        print(
+            f"{run}: {student.n_parameters:,} of the teacher's {model.n_parameters:,} parameters, {result.steps} steps "
+            f"in {result.seconds / 60:.1f} minutes, {scores or f'loss {result.loss:.4f}'}"
+        )
+    return run
 
 
 def recommend_teacher(

@@ -6,8 +6,8 @@ For every position of the windows of a part of the tokens, one of
     sampled   ids of n tokens drawn from the teacher, with repetition
 
 The first gives ``sum p log(p / q)`` over k tokens and the bucket, never more than the whole divergence; a student
-cannot lower it by taking mass from the k tokens alone. The second gives ``- mean log q`` of the draws, whose expectation is
-the teacher's cross-entropy: without bias, where cutting off the tail and renormalising has one.
+cannot lower it by taking mass from the k tokens alone. The second gives ``- mean log q`` of the draws, whose
+expectation is the teacher's cross-entropy: without bias, where cutting off the tail and renormalising has one.
 
 A folder holds an index and two files a shard, ids and float16 logarithms, each with its checksum; writing that was cut
 off goes on with the next shard. Source: Anshumann et al., Sparse Logit Sampling (2025, arXiv:2503.16870).
