@@ -8,7 +8,8 @@ the law of capacity gap has no such term.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ def hidden_states(model: LanguageModel, tokens: Tensor, layers: Sequence[int]) -
             raise ValueError(f"hidden_states: layers lie in 0 .. {len(blocks) - 1}, got {layer}")
     found: dict[int, Tensor] = {}
 
-    def keep(layer: int):  # type: ignore[no-untyped-def]
+    def keep(layer: int) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda _module, _inputs, output: found.__setitem__(layer, output)
 
     hooks = [blocks[layer].register_forward_hook(keep(layer)) for layer in set(layers)]
