@@ -12,27 +12,18 @@ innovations are added to), a Fourier neural operator or a U-Net.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from domains.turbulence.baselines.fourier_operator import FourierNetwork
-from domains.turbulence.baselines.u_net import UNetNetwork
 from domains.turbulence.forecaster import FlowDescription
-from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, Waves, wave_fields, waves_of
-from domains.turbulence.networks import NetworkConfig, SeparableNetwork
-from domains.turbulence.readers import FlowData
-
-AnyNetwork = SeparableNetwork | FourierNetwork | UNetNetwork
-_NETWORKS: dict[str, type[NetworkConfig]] = {
-    kind.__name__: kind for kind in (SeparableNetwork, FourierNetwork, UNetNetwork)
-}
+from domains.turbulence.learned_forecaster import LearnedConfig, wave_fields
+from domains.turbulence.point_forecaster import PointConfig, PointForecaster
 
 
 @dataclasses.dataclass(frozen=True)
-class DeterministicConfig(LearnedConfig):
+class DeterministicConfig(PointConfig):
     """Sizes of a deterministic forecaster.
 
     Attributes:
@@ -42,18 +33,9 @@ class DeterministicConfig(LearnedConfig):
             a Kolmogorov flow and none otherwise.
     """
 
-    network: AnyNetwork = dataclasses.field(default_factory=SeparableNetwork)
-    history: int = 1
-    waves: Waves | None = None
-
     def __post_init__(self) -> None:
         if self.history < 1:
             raise ValueError(f"history: expected 1 or more, got {self.history}")
-
-    def completed(self, data: FlowData) -> DeterministicConfig:
-        """With the modes and waves that fit data, where they are left to them."""
-        waves = waves_of(data) if self.waves is None else self.waves
-        return dataclasses.replace(self, network=self.network.completed(data), waves=waves)
 
     def made(
         self,
@@ -66,18 +48,8 @@ class DeterministicConfig(LearnedConfig):
         """An untrained forecaster of these sizes."""
         return DeterministicForecaster(self, description, centre, scale, increment, generator)
 
-    def to_settings(self) -> dict[str, Any]:
-        """As plain JSON data."""
-        return dataclasses.asdict(self) | {"network": network_to_settings(self.network)}
 
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any]) -> DeterministicConfig:
-        """Read what `to_settings` gave."""
-        waves = tuple(tuple(wave) for wave in settings["waves"] or ())
-        return cls(**settings | {"network": network_from_settings(settings["network"]), "waves": waves})
-
-
-class DeterministicForecaster(LearnedForecaster):
+class DeterministicForecaster(PointForecaster):
     """The forecaster of the head of this file.
 
     Args:
@@ -90,6 +62,7 @@ class DeterministicForecaster(LearnedForecaster):
 
     Example:
         >>> described = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (16, 16), (1.0, 1.0))
+        >>> from domains.turbulence.baselines.fourier_operator import FourierNetwork
         >>> config = DeterministicConfig(FourierNetwork(channels=4, modes=3))
         >>> forecaster = DeterministicForecaster(config, described, 0.0, 1.0, 0.5)
         >>> start = torch.randn(1, 16, 16)
@@ -115,33 +88,9 @@ class DeterministicForecaster(LearnedForecaster):
         network = config.network.made(inputs, 1, 0, len(description.shape), generator)
         super().__init__(config, description, centre, scale, increment, network)
 
-    def standardised(self, frames: Tensor) -> Tensor:
-        """Values of frames ``(..., *grid)`` in units of their standard deviation, on the device."""
-        return (frames.to(self.device) - self.centre) / self.scale
-
-    def on_points(self, states: Tensor, grid: Sequence[int]) -> Tensor:
-        """The values themselves: the grid is theirs."""
-        return states
-
     def step(self, past: Tensor, noise: Tensor | None = None) -> Tensor:
         """Standardised values ``(B, *grid)`` of the next frame from those ``(B, H, *grid)`` of the last ones."""
         waves = wave_fields(self.config.waves or (), tuple(past.shape[2:])).to(past)
         inputs = torch.cat([past, waves.expand(len(past), *waves.shape)], 1)
         following: Tensor = past[:, -1] + self.increment * self.network(inputs)[:, 0]
         return following
-
-
-def network_to_settings(network: NetworkConfig) -> dict[str, Any]:
-    """Sizes of a network as plain JSON data, with its kind."""
-    return {"kind": type(network).__name__, **dataclasses.asdict(network)}  # type: ignore[call-overload]
-
-
-def network_from_settings(settings: dict[str, Any]) -> Any:
-    """Read what `network_to_settings` gave.
-
-    Example:
-        >>> network_from_settings(network_to_settings(UNetNetwork(channels=8)))
-        UNetNetwork(channels=8, levels=3, blocks=1)
-    """
-    plain: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()}
-    return _NETWORKS[plain.pop("kind")](**plain)

@@ -96,7 +96,8 @@ class InnovationForecaster(Forecaster):
         generator: of the start values.
 
     Example:
-        >>> from domains.turbulence.deterministic_forecaster import DeterministicConfig, SeparableNetwork
+        >>> from domains.turbulence.deterministic_forecaster import DeterministicConfig
+        >>> from domains.turbulence.networks import SeparableNetwork
         >>> from domains.turbulence.forecaster import FlowDescription
         >>> described = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (16, 16), (1.0, 1.0))
         >>> core = DeterministicConfig(SeparableNetwork(modes=(5, 5)), waves=()).made(described, 0.0, 1.0, 0.5)

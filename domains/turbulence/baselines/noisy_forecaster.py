@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
-from domains.turbulence.deterministic_forecaster import AnyNetwork, network_from_settings, network_to_settings
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.grid import resample
-from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, Waves, wave_fields, waves_of
-from domains.turbulence.readers import FlowData
+from domains.turbulence.learned_forecaster import LearnedConfig, wave_fields
+from domains.turbulence.point_forecaster import AnyNetwork, PointConfig, PointForecaster
 
 
 @dataclasses.dataclass(frozen=True)
-class NoisyConfig(LearnedConfig):
+class NoisyConfig(PointConfig):
     """Sizes of a noisy forecaster.
 
     Attributes:
@@ -35,8 +33,6 @@ class NoisyConfig(LearnedConfig):
     """
 
     network: AnyNetwork = dataclasses.field(default_factory=FourierNetwork)
-    history: int = 1
-    waves: Waves | None = None
     noise_fields: int = 2
     noise_vector: int = 16
 
@@ -51,11 +47,6 @@ class NoisyConfig(LearnedConfig):
                 f"{self.history}, {self.noise_fields}, {self.noise_vector}"
             )
 
-    def completed(self, data: FlowData) -> NoisyConfig:
-        """With the modes and waves that fit data, where they are left to them."""
-        waves = waves_of(data) if self.waves is None else self.waves
-        return dataclasses.replace(self, network=self.network.completed(data), waves=waves)
-
     def made(
         self,
         description: FlowDescription,
@@ -67,18 +58,8 @@ class NoisyConfig(LearnedConfig):
         """An untrained forecaster of these sizes."""
         return NoisyForecaster(self, description, centre, scale, increment, generator)
 
-    def to_settings(self) -> dict[str, Any]:
-        """As plain JSON data."""
-        return dataclasses.asdict(self) | {"network": network_to_settings(self.network)}
 
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any]) -> NoisyConfig:
-        """Read what `to_settings` gave."""
-        waves = tuple(tuple(wave) for wave in settings["waves"] or ())
-        return cls(**settings | {"network": network_from_settings(settings["network"]), "waves": waves})
-
-
-class NoisyForecaster(LearnedForecaster):
+class NoisyForecaster(PointForecaster):
     """The forecaster of the head of this file.
 
     Args:
@@ -113,14 +94,6 @@ class NoisyForecaster(LearnedForecaster):
         network = config.network.made(inputs, 1, config.noise_vector, len(description.shape), generator)
         super().__init__(config, description, centre, scale, increment, network)
         self.noise_numbers = config.noise_vector + config.noise_fields * math.prod(description.shape)
-
-    def standardised(self, frames: Tensor) -> Tensor:
-        """Values of frames ``(..., *grid)`` in units of their standard deviation, on the device."""
-        return (frames.to(self.device) - self.centre) / self.scale
-
-    def on_points(self, states: Tensor, grid: Sequence[int]) -> Tensor:
-        """The values themselves: the grid is theirs."""
-        return states
 
     def step(self, past: Tensor, noise: Tensor) -> Tensor:
         """Standardised values ``(B, *grid)`` of the next frame from those ``(B, H, *grid)`` of the last ones.
