@@ -156,12 +156,24 @@ def train(
         progress=progress,
     )
     if run is not None:
-        if looks and result.best_step:
-            load_weights(run.path / "best.safetensors", model)
-        if is_main_process():
-            model.save(run.path / MODEL)
-            shutil.copyfile(tokens.folder / "tokenizer.json", run.path / MODEL / "tokenizer.json")
+        keep_model(run, model, tokens, best=bool(looks and result.best_step))
     return model, result
+
+
+def keep_model(run: RunFolder, model: LanguageModel, tokens: Tokens, best: bool) -> None:
+    """Write a trained model and its tokeniser into a run folder.
+
+    Args:
+        run: the folder of the training.
+        model: what was trained; with ``best`` it takes the weights that did best on the validation part.
+        tokens: what it was trained on.
+        best: whether there are such weights.
+    """
+    if best:
+        load_weights(run.path / "best.safetensors", model)
+    if is_main_process():
+        model.save(run.path / MODEL)
+        shutil.copyfile(tokens.folder / "tokenizer.json", run.path / MODEL / "tokenizer.json")
 
 
 def evenly(length: int, context: int, windows: int) -> np.ndarray[Any, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 
 import torch
 from torch import Tensor
@@ -12,9 +11,9 @@ from domains.language.distillation.importance import Units, importances
 from domains.language.distillation.losses import DIVERGENCES, distillation_loss
 from domains.language.evaluate import mean_loss
 from domains.language.tokens import Tokens, WindowStream
-from domains.language.train import MODEL, evenly
+from domains.language.train import evenly, keep_model
 from separable.sequence import LanguageModel
-from separable.training import RunFolder, TrainingConfig, TrainingResult, is_main_process, load_weights, run_training
+from separable.training import RunFolder, TrainingConfig, TrainingResult, run_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +119,5 @@ def distil(
         progress=progress,
     )
     if run is not None:
-        if looks and result.best_step:
-            load_weights(run.path / "best.safetensors", student)
-        if is_main_process():
-            student.save(run.path / MODEL)
-            shutil.copyfile(tokens.folder / "tokenizer.json", run.path / MODEL / "tokenizer.json")
+        keep_model(run, student, tokens, best=bool(looks and result.best_step))
     return result
