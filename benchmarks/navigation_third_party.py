@@ -92,7 +92,7 @@ TASKS: dict[str, Task] = {
         3e-4,
         "-73.5 at 1,000,000 steps (PPO)",
     ),
-    "Pendulum-v1": Task(SAC, 20_000, 1000, -200.0, 1, {}, 1e-3, "-157 at 20,000 steps (SAC, 256 x 256)"),
+    "Pendulum-v1": Task(SAC, 10_000, 1000, -200.0, 1, {}, 1e-3, "-157 at 20,000 steps (SAC, 256 x 256)"),
     "MountainCarContinuous-v0": Task(
         SAC,
         50_000,

@@ -23,6 +23,7 @@ from benchmarks import forecast_cells as cells
 from benchmarks import record
 from domains.turbulence.diagnostics import correlation
 from domains.turbulence.forecaster import FlowDescription, Forecaster
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid, resample
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.simulate import simulate
@@ -36,7 +37,7 @@ def sized(n: int) -> NoiseForecaster:
     """An untrained head A on n x n points with all modes that a solver keeps there."""
     description = FlowDescription("vorticity", "vorticity", ONE, 1.0, (n, n), (2 * math.pi, 2 * math.pi))
     config = NoiseForecasterConfig(modes=Grid((n, n)).modes, waves=((4, 0),))
-    return NoiseForecaster(config, description, 0.0, 1.0, 0.8, torch.Generator().manual_seed(0))
+    return NoiseForecaster(config, description, FrameStatistics(0.0, 1.0, 0.8), torch.Generator().manual_seed(0))
 
 
 def fastest(work: Callable[[], Any], seconds: float) -> tuple[float, float]:

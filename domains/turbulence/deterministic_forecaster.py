@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.learned_forecaster import LearnedConfig, wave_fields
 from domains.turbulence.point_forecaster import PointConfig, PointForecaster
 
@@ -40,13 +41,11 @@ class DeterministicConfig(PointConfig):
     def made(
         self,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> DeterministicForecaster:
         """An untrained forecaster of these sizes."""
-        return DeterministicForecaster(self, description, centre, scale, increment, generator)
+        return DeterministicForecaster(self, description, statistics, generator)
 
 
 class DeterministicForecaster(PointForecaster):
@@ -55,16 +54,14 @@ class DeterministicForecaster(PointForecaster):
     Args:
         config: its sizes, completed.
         description: of the flow.
-        centre: mean of the frames, in the flow's units.
-        scale: their standard deviation.
-        increment: standard deviation of an increment, in units of ``scale``.
+        statistics: of the frames that it is trained on.
         generator: of the start values.
 
     Example:
         >>> described = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (16, 16), (1.0, 1.0))
         >>> from domains.turbulence.baselines.fourier_operator import FourierNetwork
         >>> config = DeterministicConfig(FourierNetwork(channels=4, modes=3))
-        >>> forecaster = DeterministicForecaster(config, described, 0.0, 1.0, 0.5)
+        >>> forecaster = DeterministicForecaster(config, described, FrameStatistics(0.0, 1.0, 0.5))
         >>> start = torch.randn(1, 16, 16)
         >>> float(abs(forecaster.forecast(start, members=1, steps=1).w[0, 0] - start[0].numpy()).max()) < 1e-6
         True
@@ -79,14 +76,12 @@ class DeterministicForecaster(PointForecaster):
         self,
         config: DeterministicConfig,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> None:
         inputs = config.history + 2 * len(config.waves or ())
         network = config.network.made(inputs, 1, 0, len(description.shape), generator)
-        super().__init__(config, description, centre, scale, increment, network)
+        super().__init__(config, description, statistics, network)
 
     def step(self, past: Tensor, noise: Tensor | None = None) -> Tensor:
         """Standardised values ``(B, *grid)`` of the next frame from those ``(B, H, *grid)`` of the last ones."""

@@ -100,7 +100,9 @@ class InnovationForecaster(Forecaster):
         >>> from domains.turbulence.networks import SeparableNetwork
         >>> from domains.turbulence.forecaster import FlowDescription
         >>> described = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (16, 16), (1.0, 1.0))
-        >>> core = DeterministicConfig(SeparableNetwork(modes=(5, 5)), waves=()).made(described, 0.0, 1.0, 0.5)
+        >>> from domains.turbulence.frame_statistics import FrameStatistics
+        >>> statistics = FrameStatistics(0.0, 1.0, 0.5)
+        >>> core = DeterministicConfig(SeparableNetwork(modes=(5, 5)), waves=()).made(described, statistics)
         >>> forecaster = InnovationForecaster(core, InnovationConfig(modes=(5, 5), waves=()))
         >>> forecaster.fit(to_modes(0.1 * torch.randn(20, 16, 16), (5, 5)))
         >>> dict(forecaster.forecast(torch.randn(1, 16, 16), members=3, steps=2).sizes)
@@ -186,7 +188,8 @@ class InnovationForecaster(Forecaster):
                 decided, inside = numbers.unflatten(1, shape).split([codec.tokens, codec.size], 2)
                 codes = network.sample(self._known(state, found, codec), decided)  # type: ignore[operator]
                 found = found + with_modes(codec.decode(codes, inside), self.config.modes)
-            return (to_points(mean + found, tuple(frames.shape[2:])) * self.scale + self.centre).to(frames.device)
+            following = self.core.statistics.bounded(to_points(mean + found, tuple(frames.shape[2:])))
+            return (following * self.scale + self.centre).to(frames.device)
 
     def loss(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Mean over levels and codes of ``- log(P(code) bins)`` of windows ``(B, H + 1, *grid)``: 0 at first.

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from domains.turbulence.flows import KolmogorovFlow
 from domains.turbulence.forecaster import FlowDescription, Forecaster, flow_of
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid
 from domains.turbulence.modes import mean_square, to_modes
 from domains.turbulence.readers import FlowData
@@ -45,9 +46,7 @@ class LearnedConfig(ABC):
     def made(
         self,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> LearnedForecaster:
         """An untrained forecaster of these sizes; see `LearnedForecaster` for the arguments."""
@@ -71,9 +70,7 @@ class LearnedForecaster(Forecaster):
     Args:
         config: its sizes, completed.
         description: of the flow.
-        centre: mean of the frames, in the flow's units.
-        scale: their standard deviation.
-        increment: standard deviation of an increment, in units of ``scale``.
+        statistics: of the frames that it is trained on.
         network: what is trained.
 
     Attributes:
@@ -92,15 +89,12 @@ class LearnedForecaster(Forecaster):
         self,
         config: LearnedConfig,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         network: nn.Module,
     ) -> None:
-        if not (scale > 0 and increment > 0):
-            raise ValueError(f"scale, increment: expected numbers above 0, got {scale} and {increment}")
         self.config, self.description, self.history = config, description, config.history
-        self.centre, self.scale, self.increment = float(centre), float(scale), float(increment)
+        self.statistics = statistics
+        self.centre, self.scale, self.increment = statistics.centre, statistics.scale, statistics.increment
         self.network = network
         self.device = torch.device("cpu")
 
@@ -133,7 +127,7 @@ class LearnedForecaster(Forecaster):
         """
 
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
-        """See `Forecaster`."""
+        """See `Forecaster`; held to the range of the training frames, see `FrameStatistics`."""
         if self.noise_numbers:
             drawn = np.stack([g.standard_normal(self.noise_numbers, dtype=np.float32) for g in generators])
         else:
@@ -141,7 +135,8 @@ class LearnedForecaster(Forecaster):
         grid = tuple(frames.shape[2:])
         with torch.inference_mode():
             following = self.step(self.standardised(frames), torch.from_numpy(drawn).to(self.device))
-            return (self.on_points(following, grid) * self.scale + self.centre).to(frames.device)
+            held = self.statistics.bounded(self.on_points(following, grid))
+            return (held * self.scale + self.centre).to(frames.device)
 
     def save(self, folder: str | Path) -> None:
         """Write ``forecaster.safetensors`` and ``forecaster.json`` into a folder; the same bits come back."""
@@ -151,9 +146,7 @@ class LearnedForecaster(Forecaster):
             "kind": type(self).__name__,
             "config": self.config.to_settings(),
             "description": dataclasses.asdict(self.description),
-            "centre": self.centre,
-            "scale": self.scale,
-            "increment": self.increment,
+            "statistics": self.statistics.to_settings(),
         }
         temporary = folder / ".forecaster.safetensors"
         tensors = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
@@ -177,9 +170,7 @@ class LearnedForecaster(Forecaster):
             raise ValueError(f"{folder}: expected a {cls.__name__}, got {settings.get('kind')!r}")
         forecaster = cls.config_type.from_settings(settings["config"]).made(
             FlowDescription.from_settings(settings["description"]),
-            settings["centre"],
-            settings["scale"],
-            settings["increment"],
+            FrameStatistics.from_settings(settings["statistics"]),
         )
         try:
             forecaster.network.load_state_dict(safetensors.torch.load_file(folder / "forecaster.safetensors"))

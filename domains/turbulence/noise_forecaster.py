@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, modes_of, wave_fields, waves_of
 from domains.turbulence.model import OperatorConfig, SeparableOperator
 from domains.turbulence.modes import to_modes, to_points
@@ -89,13 +90,11 @@ class NoiseForecasterConfig(LearnedConfig):
     def made(
         self,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> NoiseForecaster:
         """An untrained forecaster of these sizes."""
-        return NoiseForecaster(self, description, centre, scale, increment, generator)
+        return NoiseForecaster(self, description, statistics, generator)
 
     def operator(self) -> OperatorConfig:
         """Sizes of the operator."""
@@ -117,14 +116,12 @@ class NoiseForecaster(LearnedForecaster):
     Args:
         config: its sizes, with modes.
         description: of the flow.
-        centre: mean of the frames, in the flow's units.
-        scale: their standard deviation.
-        increment: standard deviation of an increment, in units of ``scale``.
+        statistics: of the frames that it is trained on.
         generator: of the start values.
 
     Example:
         >>> described = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (16, 16), (1.0, 1.0))
-        >>> forecaster = NoiseForecaster(NoiseForecasterConfig(modes=(5, 5)), described, 0.0, 1.0, 0.5)
+        >>> forecaster = NoiseForecaster(NoiseForecasterConfig(modes=(5, 5)), described, FrameStatistics(0.0, 1.0, 0.5))
         >>> dict(forecaster.forecast(torch.randn(1, 16, 16), members=3, steps=2).sizes)
         {'realization': 3, 'forecast_period': 2, 'y': 16, 'x': 16}
     """
@@ -137,9 +134,7 @@ class NoiseForecaster(LearnedForecaster):
         self,
         config: NoiseForecasterConfig,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> None:
         dimensions = len(description.shape)
@@ -148,7 +143,7 @@ class NoiseForecaster(LearnedForecaster):
         for wave in config.waves or ():
             if len(wave) != dimensions or any(abs(p) > m for p, m in zip(wave, config.modes, strict=True)):
                 raise ValueError(f"waves: expected {dimensions} numbers up to {config.modes} each, got {wave}")
-        super().__init__(config, description, centre, scale, increment, SeparableOperator(config.operator(), generator))
+        super().__init__(config, description, statistics, SeparableOperator(config.operator(), generator))
         self.points = tuple(2 * m + 1 for m in config.modes)  # the smallest grid of the modes
         self.noise_numbers = config.noise_vector + config.noise_fields * int(np.prod(self.points))
         self._waves = to_modes(wave_fields(config.waves or (), self.points), config.modes)

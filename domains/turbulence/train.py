@@ -24,10 +24,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +33,7 @@ from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
 from domains.turbulence.descent import Descent, DescentConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData
@@ -122,10 +121,10 @@ def train(
     training, chosen = in_memory(data, rows)
     symmetries = symmetries_for(data, config.symmetries)
     generator = torch.Generator().manual_seed(config.seed)
-    centre, scale, increment = _scales(training, chosen, any(turn.sign < 0 for turn in symmetries.turns))
-    forecaster: LearnedForecaster = model.made(description, centre, scale, increment, generator).to(device)
+    statistics = FrameStatistics.of(training, chosen, any(turn.sign < 0 for turn in symmetries.turns))
+    forecaster: LearnedForecaster = model.made(description, statistics, generator).to(device)
     windows = [training.windows(config.model.history, leads, samples=chosen) for leads in (1, config.rollout)]
-    looks = HeldOutLooks(data, held_out, config.model.history, scale, noise=forecaster.trained_members > 1)
+    looks = HeldOutLooks(data, held_out, config.model.history, statistics.scale, noise=forecaster.trained_members > 1)
     descent = Descent(forecaster.network, functools.partial(window_loss, forecaster), config.descent, generator)
     descent.run(
         lambda done: windows[done >= config.rollout_from],
@@ -162,20 +161,3 @@ def window_loss(forecaster: LearnedForecaster, frames: Tensor, generator: torch.
             losses.append(crps(found, observed, estimator="almost fair").mean())
         past = torch.cat([past[:, 1:], following[:, None]], 1)
     return torch.stack(losses).mean()
-
-
-def _scales(data: FlowData, samples: range, mirrored: bool) -> tuple[float, float, float]:
-    """Mean and standard deviation of the frames, and that of the increments in units of it.
-
-    Where a mirror changes the sign of the field its mean is zero, whatever the samples say.
-    """
-    sums = np.zeros(3)
-    for sample in samples:
-        frames = data.fields[sample].astype(np.float64)
-        sums += frames.mean(), (frames**2).mean(), (np.diff(frames, axis=0) ** 2).mean()
-    mean, square, change = (sums / len(samples)).tolist()
-    centre = 0.0 if mirrored else mean
-    variance = square - centre**2
-    if not (variance > 0 and change > 0):
-        raise ValueError(f"data: expected a field that changes, got variance {variance:g} and changes {change:g}")
-    return centre, math.sqrt(variance), math.sqrt(change / variance)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import resample
 from domains.turbulence.learned_forecaster import LearnedConfig, wave_fields
 from domains.turbulence.point_forecaster import AnyNetwork, PointConfig, PointForecaster
@@ -50,13 +51,11 @@ class NoisyConfig(PointConfig):
     def made(
         self,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> NoisyForecaster:
         """An untrained forecaster of these sizes."""
-        return NoisyForecaster(self, description, centre, scale, increment, generator)
+        return NoisyForecaster(self, description, statistics, generator)
 
 
 class NoisyForecaster(PointForecaster):
@@ -65,14 +64,13 @@ class NoisyForecaster(PointForecaster):
     Args:
         config: its sizes, completed.
         description: of the flow.
-        centre: mean of the frames, in the flow's units.
-        scale: their standard deviation.
-        increment: standard deviation of an increment, in units of ``scale``.
+        statistics: of the frames that it is trained on.
         generator: of the start values.
 
     Example:
         >>> described = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (16, 16), (1.0, 1.0))
-        >>> forecaster = NoisyForecaster(NoisyConfig(FourierNetwork(4, modes=3)), described, 0.0, 1.0, 0.5)
+        >>> config, statistics = NoisyConfig(FourierNetwork(4, modes=3)), FrameStatistics(0.0, 1.0, 0.5)
+        >>> forecaster = NoisyForecaster(config, described, statistics)
         >>> dict(forecaster.forecast(torch.randn(1, 16, 16), members=3, steps=2).sizes)
         {'realization': 3, 'forecast_period': 2, 'y': 16, 'x': 16}
     """
@@ -85,14 +83,12 @@ class NoisyForecaster(PointForecaster):
         self,
         config: NoisyConfig,
         description: FlowDescription,
-        centre: float,
-        scale: float,
-        increment: float,
+        statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> None:
         inputs = config.history + 2 * len(config.waves or ()) + config.noise_fields
         network = config.network.made(inputs, 1, config.noise_vector, len(description.shape), generator)
-        super().__init__(config, description, centre, scale, increment, network)
+        super().__init__(config, description, statistics, network)
         self.noise_numbers = config.noise_vector + config.noise_fields * math.prod(description.shape)
 
     def step(self, past: Tensor, noise: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from domains.turbulence.baselines.u_net import UNetNetwork
 from domains.turbulence.deterministic_forecaster import DeterministicConfig, DeterministicForecaster
 from domains.turbulence.flows import KolmogorovFlow
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid, resample
 from domains.turbulence.learned_forecaster import wave_fields
 from domains.turbulence.networks import SeparableNetwork
@@ -47,7 +48,7 @@ def stirred(network, generator):
 
 def made(config, description=FLOW, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    forecaster = config.made(description, 0.2, 1.5, 0.4, generator)
+    forecaster = config.made(description, FrameStatistics(0.2, 1.5, 0.4), generator)
     stirred(forecaster.network, generator)
     return forecaster
 
@@ -78,7 +79,9 @@ def test_a_layer_of_the_fourier_operator_is_its_sums():
 
 
 def test_the_fourier_operator_counts_a_matrix_for_every_mode():
-    forecaster = DeterministicConfig(FourierNetwork(6, 3, 2), waves=((2, 0),)).made(FLOW, 0.0, 1.0, 1.0)
+    forecaster = DeterministicConfig(FourierNetwork(6, 3, 2), waves=((2, 0),)).made(
+        FLOW, FrameStatistics(0.0, 1.0, 1.0)
+    )
     layer = 2 * 36 * 4 * 7 + 36 + 6
     assert forecaster.n_parameters == (3 * 6 + 6) + 2 * layer + (6 * 12 + 12) + (12 + 1)
 
@@ -136,7 +139,7 @@ def test_a_deterministic_forecast_adds_the_network_to_the_last_frame(network, tm
     assert isinstance(again, DeterministicForecaster)
     assert again.config == config
     assert torch.equal(next(again.rollout(past, 2)), found)
-    fresh = config.made(FLOW, 0.2, 1.5, 0.4)
+    fresh = config.made(FLOW, FrameStatistics(0.2, 1.5, 0.4))
     torch.testing.assert_close(next(fresh.rollout(past, 1))[:, 0], past[:, -1])  # untrained: persistence
 
 

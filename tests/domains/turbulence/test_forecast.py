@@ -9,6 +9,7 @@ import torch
 import xarray
 
 from domains.turbulence.forecaster import FlowDescription, Forecaster
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import resample
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
@@ -23,7 +24,7 @@ SMALL = NoiseForecasterConfig(
 
 def made(description=FLOW, config=SMALL, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    forecaster = NoiseForecaster(config, description, 0.2, 1.5, 0.4, generator)
+    forecaster = NoiseForecaster(config, description, FrameStatistics(0.2, 1.5, 0.4), generator)
     with torch.no_grad():  # an untrained one gives persistence
         forecaster.network.read += 0.2 * torch.randn(forecaster.network.read.shape, generator=generator)
     return forecaster

@@ -13,6 +13,7 @@ from domains.turbulence import training_data
 from domains.turbulence.descent import DescentConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.innovation_codec import InnovationCodec
 from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
 from domains.turbulence.innovation_network import InnovationNetwork, InnovationNetworkConfig
@@ -59,7 +60,7 @@ def flow():
 @pytest.fixture(scope="module")
 def core(flow):
     config = DeterministicConfig(SeparableNetwork(channels=4, products=3, blocks=1)).completed(flow)
-    made = config.made(FlowDescription.of(flow), 0.0, 3.0, 0.5, torch.Generator().manual_seed(0))
+    made = config.made(FlowDescription.of(flow), FrameStatistics(0.0, 3.0, 0.5), torch.Generator().manual_seed(0))
     for parameter in made.network.parameters():  # an untrained one gives persistence
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     return made
@@ -203,7 +204,7 @@ def test_an_untrained_forecaster_draws_innovations_of_the_right_spectrum(core):
     assert float(ratio) == pytest.approx(1.0, rel=0.05)
     same = next(forecaster.rollout(start[:, None], 3, seed=1))[0]
     np.testing.assert_allclose(same, members[:3], atol=1e-4)
-    noisy = NoiseForecasterConfig(modes=(10, 10)).made(core.description, 0.0, 1.0, 0.5)
+    noisy = NoiseForecasterConfig(modes=(10, 10)).made(core.description, FrameStatistics(0.0, 1.0, 0.5))
     with pytest.raises(ValueError, match="without noise"):
         InnovationForecaster(noisy, config)
 
@@ -257,7 +258,7 @@ def test_it_learns_that_the_size_of_innovations_depends_on_the_state(tmp_path):
     )
     data = read_flow(frames.astype(np.float32))
     base = DeterministicConfig(SeparableNetwork(channels=2, products=2, blocks=1)).completed(data)
-    core = base.made(FlowDescription.of(data), 2.5, 3.0, 1.0)
+    core = base.made(FlowDescription.of(data), FrameStatistics(2.5, 3.0, 1.0))
     settings = InnovationTrainConfig(
         InnovationConfig(TINY, levels=2, patch=4, bins=8),
         DescentConfig(steps=150, batch=16, rate=1e-2, symmetries="shifts"),

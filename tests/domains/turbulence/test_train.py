@@ -10,6 +10,7 @@ import torch
 from domains.turbulence import descent, training_data
 from domains.turbulence import train as module
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.train import TrainConfig, train, window_loss
@@ -40,7 +41,7 @@ def test_the_loss_is_the_almost_fair_crps_of_two_members_over_their_own_steps():
     description = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (8, 8), (1.0, 1.0))
     config = NoiseForecasterConfig(channels=3, products=2, blocks=1, modes=(3, 3), noise_fields=1, noise_vector=2)
     generator = torch.Generator().manual_seed(0)
-    forecaster = NoiseForecaster(config, description, 0.5, 2.0, 0.3, generator)
+    forecaster = NoiseForecaster(config, description, FrameStatistics(0.5, 2.0, 0.3), generator)
     forecaster.network.double().read.data.normal_(generator=generator)
     forecaster._waves = forecaster._waves.to(torch.complex128)
     frames = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=generator)
