@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint validate benchmark clean
+.PHONY: help install demo test lint validate benchmark docs clean
 
 help: ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/peers: $(VENV)/installed
 	$(PIP) --editable '.[peers]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 install: $(VENV)/installed ## Set up .venv with the library, its tools and its tests (the other targets do this themselves)
@@ -41,6 +45,9 @@ validate: install ## Slow evidence: tests/validation
 
 benchmark: $(VENV)/peers ## Side by side with peers; writes benchmarks/results and RESULTS.md
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/docs ## The documents in build/docs/index.html (1 minute; RUN_EXAMPLES=1 runs the examples too, 10 minutes)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
 
 clean: ## Remove .venv and caches, keep runs
 	rm -rf $(VENV) build dist *.egg-info .ruff_cache .mypy_cache .hypothesis
