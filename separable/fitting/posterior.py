@@ -12,6 +12,7 @@ candidates, pivoted by the largest variance, finds them without knowing their ta
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,8 @@ from scipy.linalg import solve_triangular
 from scipy.stats import t as student
 from torch import Tensor
 
-from separable.fitting.links import Link
+from separable.fitting.checked_files import read_checked, write_checked
+from separable.fitting.links import LINKS, Link
 from separable.fitting.mean_layers import compressed, exact
 from separable.fitting.product_prior import Array, Evidence, ProductPrior, most_likely, robust_evidence
 from separable.fitting.rows import Rows
@@ -31,6 +33,7 @@ from separable.layers import SeparableLayer
 MOST_ROWS = 3000
 STAGES = (300, 80), (600, 50), (MOST_ROWS, 25)  # rows that a search of the sizes sees, and its steps
 _CHUNK = 2_000_000  # kernel entries in memory at a time
+_SIZES = "share", "fading", "bend"  # arrays of a prior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +200,39 @@ class Posterior:
         refuse_many(len(inputs))
         return learned(inputs, targets, self.domain, self.link, self.prior, STAGES[1:], self.report.left_out, started)
 
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``posterior.json`` and ``posterior.safetensors``: rows and prior; the rest follows."""
+        tensors = {"x": self.x, "y": self.y}
+        tensors |= {name: torch.from_numpy(getattr(self.prior, name).copy()) for name in _SIZES}
+        facts = {
+            "link": self.link.name,
+            "domain": self.domain,
+            "degree": self.prior.degree,
+            "noise": self.prior.noise,
+            "report": dataclasses.asdict(self.report),
+        }
+        write_checked(folder, "posterior", facts, tensors)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Posterior":
+        """Read what `save` wrote and condition on the rows again, at the cost of one factorisation.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is damaged, or another version wrote it.
+        """
+        facts, tensors = read_checked(folder, "posterior")
+        try:
+            x, y, link = tensors["x"], tensors["y"], LINKS[facts["link"]]
+            sizes = {name: tensors[name].numpy() for name in _SIZES}
+            prior = ProductPrior(**sizes, noise=facts["noise"], degree=facts["degree"])
+            domain = tuple((float(low), float(high)) for low, high in facts["domain"])
+            level, spread, z = _in_own_units(y, link)
+            found = robust_evidence(prior, _unit(x, domain), z)
+            return cls(link, prior, domain, x, y, ConditionReport(**facts["report"]), found, (level, spread))
+        except (KeyError, TypeError, ValueError, AttributeError, np.linalg.LinAlgError) as error:
+            raise ValueError(f"Posterior.load: {folder} does not hold a posterior: {error}") from error
+
     def _standardised(self, u: Array) -> Array:
         """The mean of the standardised targets, ``(M,)``, at points ``(M, D)`` of the unit cube."""
         lower, upper = torch.tensor(self.domain, dtype=torch.float64).unbind(1)
@@ -240,23 +276,34 @@ def learned(
     seed: int = 0,
 ) -> Posterior:
     """Learn the sizes in stages on more and more of the rows, drawn by chance, and condition on all of them."""
-    u, f = _unit(x, domain), link.forward(y)
-    level, spread = float(f.mean()), float(f.std(correction=0))
-    if not np.isfinite(spread):
-        raise ValueError(f"condition: the spread of targets up to {float(y.abs().max()):g} is not finite; scale them")
-    constant = spread <= 1e-14 * max(1e-300, float(f.abs().max()))
-    z = np.zeros(len(y)) if constant else ((f - level) / spread).numpy()
+    u, (level, spread, z) = _unit(x, domain), _in_own_units(y, link)
+    constant = spread == 0
     order = np.random.default_rng(seed).permutation(len(y))
     for number, (rows, steps) in enumerate(stages):
         # A stage that would see no more rows than the one before is part of it.
         if not constant and (number == 0 or len(y) > stages[number - 1][0]):
             prior = most_likely(prior, u[order[:rows]], z[order[:rows]], steps)
     found = robust_evidence(prior, u, z)
-    scale = (level, 0.0 if constant else spread)
-    error = float((y - link.inverse(_without_own(f, found, scale))).square().mean().sqrt())
+    scale = (level, spread)
+    error = float((y - link.inverse(_without_own(link.forward(y), found, scale))).square().mean().sqrt())
     noise = scale[1] * float(np.sqrt(found.variance * found.nugget))
     report = ConditionReport(left_out, error, noise, -found.loss, len(y), time.perf_counter() - started)
     return Posterior(link, prior, domain, x, y, report, found, scale)
+
+
+def _in_own_units(y: Tensor, link: Link) -> tuple[float, float, Array]:
+    """Mean and spread of the targets ``(N,)`` on the scale of the link, and those in these units; a constant has none.
+
+    Raises:
+        ValueError: If the spread is not finite.
+    """
+    f = link.forward(y)
+    level, spread = float(f.mean()), float(f.std(correction=0))
+    if not np.isfinite(spread):
+        raise ValueError(f"condition: the spread of targets up to {float(y.abs().max()):g} is not finite; scale them")
+    if spread <= 1e-14 * max(1e-300, float(f.abs().max())):
+        return level, 0.0, np.zeros(len(y))
+    return level, spread, ((f - level) / spread).numpy()
 
 
 def checked_rows(x: Any, y: Any, inputs: int | None = None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,73 @@
+"""Facts and tensors in two files of one name, ``.json`` and ``.safetensors``, that belong together by a checksum.
+
+Nothing in them can be executed. An existing pair is replaced file by file by complete ones; a pair of which only one
+was replaced is refused when it is read.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+_VERSION = 1
+
+
+def write_checked(
+    folder: str | os.PathLike[str], name: str, facts: Mapping[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    """Write ``name.safetensors`` and ``name.json`` into a folder, which is made where there is none.
+
+    Args:
+        folder: The folder.
+        name: Of the pair.
+        facts: Plain data.
+        tensors: By name.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    plain = json.loads(json.dumps(facts))
+    described = {"version": _VERSION, "sha256": _digest(plain, stored), "facts": plain}
+    text = json.dumps(described, indent=2).encode()
+    for file, content in ((f"{name}.safetensors", stored), (f"{name}.json", text)):
+        temporary = folder / f".{file}.{os.getpid()}"
+        temporary.write_bytes(content)
+        temporary.replace(folder / file)
+
+
+def read_checked(folder: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Facts and tensors that `write_checked` wrote.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, the two do not belong together, or another version wrote them.
+
+    Example:
+        >>> import tempfile, torch
+        >>> folder = tempfile.mkdtemp()
+        >>> write_checked(folder, "pair", {"a": 1}, {"b": torch.zeros(2)})
+        >>> read_checked(folder, "pair")
+        ({'a': 1}, {'b': tensor([0., 0.])})
+    """
+    folder = Path(folder)
+    try:
+        described = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        stored = (folder / f"{name}.safetensors").read_bytes()
+        if described["version"] != _VERSION:
+            raise ValueError(f"it has format version {described['version']}, this library reads {_VERSION}")
+        facts: dict[str, Any] = described["facts"]
+        if described["sha256"] != _digest(facts, stored):
+            raise ValueError("its checksum does not agree with its content")
+        return facts, safetensors.torch.load(stored)
+    except (KeyError, TypeError, ValueError, RecursionError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{folder / name}: expected a whole pair of .json and .safetensors: {error}") from error
+
+
+def _digest(facts: Mapping[str, Any], stored: bytes) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + stored).hexdigest()
