@@ -1,4 +1,4 @@
-"""The verbs of `separable turbulence`, which are plain functions: generate, train, forecast, evaluate, animate."""
+"""The verbs of `separable turbulence`, which are plain functions: data are made, heads trained, forecasts judged."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ import numpy as np
 import tyro
 
 from domains.turbulence.animation import animate_forecast
+from domains.turbulence.compressible_data import CompressibleDataConfig
+from domains.turbulence.compressible_data import generate_compressible as make_compressible
 from domains.turbulence.data import FlowDataConfig, generate_data
+from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.diagnostics import correlation
 from domains.turbulence.evaluate import EvaluateConfig, evaluation_report
 from domains.turbulence.forecaster import Forecaster
+from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.readers import FlowData, read_flow
 from domains.turbulence.saved import load_forecaster
 from domains.turbulence.train import TrainConfig
 from domains.turbulence.train import train as train_forecaster
+from domains.turbulence.train_innovations import InnovationTrainConfig
+from domains.turbulence.train_innovations import train_innovations as train_on_core
+from domains.turbulence.train_tokens import TokenTrainConfig
+from domains.turbulence.train_tokens import train_tokens as train_by_tokens
 from domains.turbulence.training_data import split
 from separable.training import RunFolder
 
 _DATA = FlowDataConfig()
 _TRAINING = TrainConfig()
+_CORE = TrainConfig(DeterministicConfig())
 _EVALUATION = EvaluateConfig()
+_COMPRESSIBLE = CompressibleDataConfig()
+_INNOVATIONS = InnovationTrainConfig()
+_TOKENS = TokenTrainConfig()
 
 
 def generate(folder: Path, /, config: FlowDataConfig = _DATA, processes: int = 2) -> Path:
@@ -50,6 +62,20 @@ def generate(folder: Path, /, config: FlowDataConfig = _DATA, processes: int = 2
     return written
 
 
+def generate_compressible(
+    path: Path, /, config: tyro.conf.OmitArgPrefixes[CompressibleDataConfig] = _COMPRESSIBLE
+) -> Path:
+    """Make a file of compressible turbulence in PDEBench's recipe and layout; an interrupted one is finished.
+
+    Args:
+        path: of the file, such as ``2D_CFD_Turb_M0.1_periodic_64.hdf5``.
+        config: what to make.
+    """
+    written = make_compressible(path, config)
+    print(f"{written}: {config.samples} samples of {config.frames} frames")
+    return written
+
+
 def train(
     data: Path,
     /,
@@ -69,12 +95,74 @@ def train(
     settings = {"data": str(data), "device": device, **dataclasses.asdict(config)}
     folder = RunFolder(run, settings, config.seed)
     forecaster = train_forecaster(flow, config, run=folder, device=device)
-    row = folder.metrics()[-1]
-    scores = ", ".join(f"{row[name]:.3f} at lead {name[5:]}" for name in row if name.startswith("crps_"))
-    print(
-        f"{run}: {forecaster.n_parameters} parameters, {row['step']} steps in {row['minutes']:.1f} minutes; "
-        f"CRPS of held-out samples in standard deviations {scores}"
-    )
+    _tell(folder, forecaster.n_parameters)
+    return folder.path
+
+
+def train_core(
+    data: Path,
+    /,
+    run: Path = Path("runs/core"),
+    config: tyro.conf.AvoidSubcommands[tyro.conf.OmitArgPrefixes[TrainConfig]] = _CORE,
+    device: str = "cpu",
+) -> Path:
+    """Train a forecaster without noise in the L2 norm, such as `train_innovations` builds on.
+
+    Args:
+        data: a data set of `generate`, or any file that `read_flow` understands.
+        run: the run folder: settings, measurements, checkpoint, the forecaster.
+        config: of the training.
+        device: where to train, such as cuda.
+    """
+    return train(data, run, config, device)
+
+
+def train_innovations(
+    core: Path,
+    data: Path,
+    /,
+    run: Path = Path("runs/innovations"),
+    config: tyro.conf.OmitArgPrefixes[InnovationTrainConfig] = _INNOVATIONS,
+    device: str = "cpu",
+) -> Path:
+    """Train what a forecaster without noise misses, as tokens that are drawn; an interrupted run goes on.
+
+    Args:
+        core: the run of such a forecaster, made by ``train-core``.
+        data: the data set that it was trained on.
+        run: the run folder: settings, measurements, checkpoint, the forecaster with its core.
+        config: of the training.
+        device: where to train, such as cuda.
+    """
+    trained = load_forecaster(core)
+    if not isinstance(trained, LearnedForecaster):
+        raise ValueError(f"core: expected the run of a forecaster without noise, got a {type(trained).__name__}")
+    settings = {"core": str(core), "data": str(data), "device": device, **dataclasses.asdict(config)}
+    folder = RunFolder(run, settings, config.descent.seed)
+    forecaster = train_on_core(trained, read_flow(data), config, run=folder, device=device)
+    _tell(folder, forecaster.n_parameters)
+    return folder.path
+
+
+def train_tokens(
+    data: Path,
+    /,
+    run: Path = Path("runs/tokens"),
+    config: TokenTrainConfig = _TOKENS,
+    device: str = "cpu",
+) -> Path:
+    """Train a forecaster whose frames are tokens, as published; an interrupted run goes on.
+
+    Args:
+        data: a data set of `generate`, or any file that `read_flow` understands; planes only.
+        run: the run folder: settings, measurements, checkpoints, the forecaster.
+        config: of the training.
+        device: where to train, such as cuda.
+    """
+    settings = {"data": str(data), "device": device, **dataclasses.asdict(config)}
+    folder = RunFolder(run, settings, config.tokens.seed)
+    forecaster = train_by_tokens(read_flow(data), config, run=folder, device=device)
+    _tell(folder, forecaster.n_parameters)
     return folder.path
 
 
@@ -186,6 +274,16 @@ def animate(
     return out
 
 
+def _tell(folder: RunFolder, parameters: int) -> None:
+    """What a training came to."""
+    row = folder.metrics()[-1]
+    scores = ", ".join(f"{row[name]:.3f} at lead {name[5:]}" for name in row if name.startswith("crps_"))
+    print(
+        f"{folder.path}: {parameters} parameters, {row['step']} steps in {row['minutes']:.1f} minutes; "
+        f"CRPS of held-out samples in standard deviations {scores}"
+    )
+
+
 def _past(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tuple[int, Any]:
     """Number of the last known frame and the frames up to there."""
     forecaster.description.check(flow)
@@ -205,5 +303,5 @@ def _unseen(run: Path, data: Path, flow: FlowData) -> range:
     settings: dict[str, Any] = json.loads(described.read_text()) if described.exists() else {}
     if Path(settings.get("data", "")) != data:
         return range(len(flow))
-    held_out = settings.get("held_out") or settings.get("descent", {}).get("held_out")
-    return split(flow, held_out)[1]
+    parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
+    return split(flow, next(part["held_out"] for part in parts if "held_out" in part))[1]

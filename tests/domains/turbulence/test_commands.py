@@ -94,3 +94,33 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys):
         assert pictures.size[0] > 2 * pictures.size[1]
     assert main(["turbulence", "animate", run, sample, "--out", str(tmp_path / "film.png")]) == 1
     assert "gif" in capsys.readouterr().err
+
+
+def test_innovations_and_tokens_are_trained_and_scored(tmp_path, capsys):
+    sample = str(Path(__file__).parents[3] / "datasets" / "kolmogorov_flow" / "sample.h5")
+    core, drawn, tokens = (str(tmp_path / name) for name in ("core", "drawn", "tokens"))
+    small = ["--channels", "4", "--products", "2", "--blocks", "1", "--batch", "2"]
+    assert main(["turbulence", "train-core", sample, "--run", core, "--steps", "2", *small]) == 0
+    head = ["--patch", "7", "--examples", "20", "--steps", "1", "--batch", "2", "--width", "16", "--layers", "1"]
+    command = ["turbulence", "train-innovations", core, sample, "--run", drawn, *head]
+    assert main(command) == 0
+    assert "1 steps" in capsys.readouterr().out
+    assert main(command) == 0  # finished
+    assert main(["turbulence", "train-innovations", drawn, sample, "--run", str(tmp_path / "other"), *head]) == 1
+    assert "core" in capsys.readouterr().err
+    coded = ["--config.coder.steps", "1", "--config.tokens.steps", "1", "--config.model.width", "16"]
+    coded += ["--config.model.layers", "1", "--config.model.coder-width", "8"]
+    assert main(["turbulence", "train-tokens", sample, "--run", tokens, *coded]) == 0
+    capsys.readouterr()
+    for run in (drawn, tokens):
+        short = ["--members", "2", "--leads", "2", "--starts", "1", "--steps", "0"]
+        assert main(["turbulence", "evaluate", run, sample, *short]) == 0
+        assert "1 trajectories" in capsys.readouterr().out  # what was held out
+
+
+def test_a_compressible_file_is_made(tmp_path, capsys):
+    path = tmp_path / "2D_CFD_Turb_M0.1_periodic_16.hdf5"
+    small = ["--size", "16", "16", "--samples", "2", "--frames", "3", "--spacing", "0.01"]
+    assert main(["turbulence", "generate-compressible", str(path), *small]) == 0
+    assert "2 samples of 3 frames" in capsys.readouterr().out
+    assert read_flow(path, variable="vorticity").fields.shape == (2, 3, 16, 16)
