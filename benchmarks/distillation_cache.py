@@ -22,10 +22,11 @@ from torch import Tensor
 
 from benchmarks import record
 from domains.language.corpus import CorpusConfig
+from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.logits_cache import Batch, LogitsCache, LogitsCacheConfig, cached_loss, write_logits
 from domains.language.distillation.losses import distillation_loss
 from domains.language.distillation.pruning import prune
-from domains.language.distillation.train import DistillationConfig, calibrated
+from domains.language.distillation.train import calibrated
 from domains.language.evaluate import mean_loss
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens

@@ -7,8 +7,15 @@ import sys
 from collections.abc import Sequence
 
 DOMAINS = {
-    "language": ("tokenize", "train", "sample", "evaluate", "compare-embeddings"),
-    "language.distillation": ("distil", "recommend-teacher"),
+    "language": (
+        "tokenize",
+        "train",
+        "sample",
+        "evaluate",
+        "compare-embeddings",
+        "distil",
+        "recommend-teacher",
+    ),
     "language.reversal": ("generate", "train", "evaluate", "ask", "add"),
     "microstructure": ("generate", "solve", "train", "design", "sketch"),
     "navigation": ("train", "evaluate", "render", "inspect", "export"),

@@ -1,4 +1,7 @@
-"""The verbs of `separable language`, plain functions: tokenize, train, sample, evaluate, compare_embeddings."""
+"""The verbs of `separable language`, plain functions: tokenize, train, sample, evaluate, compare_embeddings.
+
+Those on distillation lie in `domains.language.distillation.commands` and are named here, where the command looks.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 import tyro
 
 from domains.language.compare import KINDS, Spend, compare
+from domains.language.distillation.commands import distil, recommend_teacher
 from domains.language.evaluate import evaluate as evaluated
 from domains.language.generate import continued
 from domains.language.shards import TokenizeConfig, write_tokens
@@ -18,6 +22,8 @@ from domains.language.train import MODEL, LanguageConfig
 from domains.language.train import train as train_model
 from separable.sequence import LanguageModel
 from separable.training import RunFolder, is_main_process
+
+__all__ = ["compare_embeddings", "distil", "evaluate", "recommend_teacher", "sample", "tokenize", "train"]
 
 _TOKENS, _CONFIG = TokenizeConfig(), LanguageConfig()
 

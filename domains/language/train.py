@@ -87,13 +87,18 @@ def described(text: str) -> dict[str, Any]:
 
 def build(tokens: Tokens, config: LanguageConfig) -> LanguageModel:
     """An untrained model for these tokens, told how often they occur and which are alike."""
-    generator = torch.Generator().manual_seed(config.training.seed)
-    model = LanguageModel(config.model(tokens.vocabulary), generator)
+    return untrained(tokens, config.model(tokens.vocabulary), config.training.seed)
+
+
+def untrained(tokens: Tokens, config: LanguageModelConfig, seed: int) -> LanguageModel:
+    """`build` from a model's own config; ids beyond those of the tokens count as ones that never occur."""
+    model = LanguageModel(config, torch.Generator().manual_seed(seed))
     if any(isinstance(module, TokenOrder) for module in model.modules()):
-        counts = torch.from_numpy(tokens.counts())
+        tokens.check_model(config.vocabulary)
+        counts = torch.from_numpy(np.pad(tokens.counts(), (0, config.vocabulary - tokens.vocabulary)))
         part = tokens.part("train")
         seen = torch.from_numpy(part.read(0, min(len(part), _SEEN_FOR_ORDER)))
-        order = context_order(seen, tokens.vocabulary)
+        order = context_order(seen, config.vocabulary)
         model.embedding.assign(counts, order)
         model.head.assign(counts, order)
     return model

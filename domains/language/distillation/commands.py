@@ -1,4 +1,4 @@
-"""The verbs of `separable language distillation`, plain functions: distil, recommend_teacher."""
+"""The verbs of `separable language` on distillation, plain functions: distil, capacity_gap, recommend_teacher."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from pathlib import Path
 
 import tyro
 
+from domains.language.distillation.adaptation import adapt
+from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.law import fit_law, optimal_teachers, read_trials
-from domains.language.distillation.pruned_model import load
-from domains.language.distillation.pruning import prune
+from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
+from domains.language.distillation.pruned_model import load, model_folder
+from domains.language.distillation.pruning import axis_sparsity, prune
 from domains.language.distillation.recommendation import Recommendation
 from domains.language.distillation.recommendation import recommend_teacher as recommended
-from domains.language.distillation.train import DistillationConfig, calibrated
+from domains.language.distillation.students import student_config
+from domains.language.distillation.train import calibrated
 from domains.language.distillation.train import distil as distil_model
 from domains.language.tokenisers import load_tokeniser
 from domains.language.tokens import Tokens
-from domains.language.train import MODEL
+from domains.language.train import untrained
+from separable.sequence import LanguageModel
 from separable.training import RunFolder, is_main_process
 
 _CONFIG = DistillationConfig()
@@ -29,21 +34,32 @@ def distil(
     /,
     teacher: Path = Path("runs/language"),
     run: Path = Path("runs/student"),
-    sparsity: float = 0.6,
+    sparsity: float | None = None,
+    student: str | None = None,
+    cache: Path | None = None,
+    entries: int = 32,
+    drawn: bool = False,
     config: tyro.conf.OmitArgPrefixes[DistillationConfig] = _CONFIG,
     device: str = "cpu",
 ) -> Path:
-    """Prune a teacher to a student and train the student by it; a run that was cut off goes on exactly.
+    """Train a student by its teacher, from which it is pruned or not; a run that was cut off goes on exactly.
 
     Args:
         tokens: a folder of `separable language tokenize`, of the teacher's tokeniser.
         teacher: a run folder of `separable language train`, or a folder with a model and its tokeniser.
-        run: the run folder: settings, record, checkpoints, report, the student.
-        sparsity: share of the teacher's parameters that goes, before rounding; 0.6 is the published optimum.
+        run: the run folder: settings, record, checkpoints, report, the student; in teacher the adapted one, if any.
+        sparsity: share of the teacher's parameters that pruning takes; 0.6, the published optimum, if nothing is said.
+        student: of a student from scratch instead, JSON such as {"transformer": {"width": 64}, "embedding":
+            "generated:rank=16"}, a file of it, or the folder of a model.
+        cache: a folder for the teacher's distributions, computed once for any number of students.
+        entries: most probable tokens, or draws, that are kept of a position there.
+        drawn: keep draws, which are unbiased, and not the most probable tokens.
         config: of loss and training.
         device: where to train, such as cuda.
     """
-    folder = teacher / MODEL if (teacher / MODEL).is_dir() else teacher
+    if sparsity is not None and student is not None:
+        raise ValueError(f"sparsity, student: expected one of them, got {sparsity} and {student}")
+    folder = model_folder(teacher)
     held = Tokens(tokens)
     if load_tokeniser(folder).digest != held.digest:
         raise ValueError(
@@ -51,24 +67,47 @@ def distil(
             f"tokenise the text with that of {folder}"
         )
     model = load(folder, device).eval()
-    student = prune(model, calibrated(model, held, config), sparsity)
+    wanted = None if student is None else student_config(student, model.config.vocabulary)
+    sparsity = (0.6 if sparsity is None else sparsity) if wanted is None else None
+    if sparsity is not None:
+        axis_sparsity(sparsity)  # refused before anything is written
     settings = {
         "teacher": str(folder),
         "tokens": held.digest,
         "sparsity": sparsity,
-        "student": student.n_parameters,
+        "student": None if wanted is None else wanted.settings(),
+        "cache": None if cache is None else str(cache),
         "config": json.loads(json.dumps(dataclasses.asdict(config))),
     }
-    result = distil_model(
-        student, model, held, config, run=RunFolder(run, settings, config.training.seed), device=device
+    seed = config.training.seed
+    made = RunFolder(run, settings, seed)
+    if config.adapt_steps:
+        adapt(model, held, config, run=RunFolder(run / "teacher", settings, seed), device=device)
+    learner = (
+        untrained(held, wanted, seed)
+        if wanted is not None
+        else prune(model, calibrated(model, held, config), sparsity or 0.0)
     )
+    source = model if cache is None else _kept(cache, model, held, config, entries, drawn)
+    result = distil_model(learner, source, held, config, run=made, device=device)
     if is_main_process():
         scores = ", ".join(f"{name} {value:.4f}" for name, value in result.best_scores.items())
         print(
-            f"{run}: {student.n_parameters:,} of the teacher's {model.n_parameters:,} parameters, {result.steps} steps "
+            f"{run}: {learner.n_parameters:,} parameters by a teacher of {model.n_parameters:,}, {result.steps} steps "
             f"in {result.seconds / 60:.1f} minutes, {scores or f'loss {result.loss:.4f}'}"
         )
     return run
+
+
+def _kept(
+    folder: Path, teacher: LanguageModel, tokens: Tokens, config: DistillationConfig, entries: int, drawn: bool
+) -> LogitsCache:
+    """What is kept of a teacher in a folder, computed or finished now where it is missing."""
+    wanted = LogitsCacheConfig("sampled" if drawn else "top_k", entries, config.context, seed=config.training.seed)
+    if (folder / "index.json").is_file():  # made with settings that this command does not know
+        made_with = json.loads((folder / "index.json").read_text())["made_from"]["config"]
+        wanted = LogitsCacheConfig(**made_with)
+    return LogitsCache(write_logits(folder, teacher, tokens, wanted), tokens)
 
 
 def recommend_teacher(

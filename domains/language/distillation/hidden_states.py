@@ -8,7 +8,8 @@ the law of capacity gap has no such term.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -88,6 +89,25 @@ def hidden_states(model: LanguageModel, tokens: Tensor, layers: Sequence[int]) -
         >>> last.shape, first.shape
         (torch.Size([2, 9, 16]), torch.Size([2, 9, 16]))
     """
+    with layer_outputs(model, layers) as found:
+        last = model.hidden(tokens)
+    return last, [found[layer] for layer in layers]
+
+
+@contextlib.contextmanager
+def layer_outputs(model: LanguageModel, layers: Collection[int]) -> Iterator[dict[int, Tensor]]:
+    """Inside, what some layers put out whenever the model is run, by layer; the last run is what stays.
+
+    Raises:
+        ValueError: If there is no such layer.
+
+    Example:
+        >>> model = LanguageModel()
+        >>> with layer_outputs(model, [2]) as found:
+        ...     loss = model.loss(torch.zeros(1, 5, dtype=torch.long), torch.ones(1, 5, dtype=torch.long))
+        >>> {layer: states.shape for layer, states in found.items()}
+        {2: torch.Size([1, 5, 128])}
+    """
     blocks = model.transformer.blocks
     for layer in layers:
         if not 0 <= layer < len(blocks):
@@ -99,8 +119,20 @@ def hidden_states(model: LanguageModel, tokens: Tensor, layers: Sequence[int]) -
 
     hooks = [blocks[layer].register_forward_hook(keep(layer)) for layer in set(layers)]
     try:
-        last = model.hidden(tokens)
+        yield found
     finally:
         for hook in hooks:
             hook.remove()
-    return last, [found[layer] for layer in layers]
+
+
+def even_pairs(student_layers: int, teacher_layers: int) -> list[tuple[int, int]]:
+    """Each of the student's layers with the teacher's at the same share of the depth, the last with the last.
+
+    Example:
+        >>> even_pairs(2, 6)
+        [(0, 2), (1, 5)]
+        >>> even_pairs(3, 2)
+        [(0, 0), (1, 0), (2, 1)]
+    """
+    depths = [(layer + 1) * teacher_layers / student_layers for layer in range(student_layers)]
+    return [(layer, max(1, round(depth)) - 1) for layer, depth in enumerate(depths)]

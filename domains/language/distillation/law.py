@@ -162,12 +162,17 @@ def read_trials(file: str | Path) -> list[Trial]:
         ValueError: If a line is none of these, with its number.
     """
     found = []
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), 1):
+    with refusing(file, "trials as lines of JSON"):
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 told = json.loads(line)
-                found.append(Trial(*(float(told[name]) for name in ("student", "teacher", "loss"))))
-            except (ValueError, KeyError, TypeError) as error:
+                trial = Trial(*(float(told[name]) for name in ("student", "teacher", "loss")))
+                if not np.isfinite(dataclasses.astuple(trial)).all():
+                    raise ValueError(f"got {trial}")
+                found.append(trial)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{file}, line {number}: expected student, teacher and loss ({error})") from None
     return found
 

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from domains.language.train import MODEL
 from separable.sequence import Cache, LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.sequence.attention import GroupedQueryAttention
 from separable.sequence.embeddings import embedding_config
@@ -173,3 +174,9 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> LanguageMode
     except (KeyError, TypeError, safetensors.SafetensorError, RuntimeError, StopIteration) as error:
         raise ValueError(f"{folder}: expected a saved model whose parameters fit its config; {error}") from None
     return model.to(device)
+
+
+def model_folder(run: str | Path) -> Path:
+    """Where a run folder has its finished model, or the folder itself."""
+    inside = Path(run) / MODEL
+    return inside if inside.is_dir() else Path(run)

@@ -144,6 +144,13 @@ def prune(model: LanguageModel, importances: Units, sparsity: float) -> Language
     return select(model, choose(model, importances, sparsity))
 
 
+def parameters_after(model: LanguageModel, importances: Units, sparsity: float) -> int:
+    """Parameters of a pruned model that is not made; errors as of `choose`."""
+    config = _config(model, choose(model, importances, sparsity))
+    with torch.device("meta"):
+        return build(config).n_parameters
+
+
 def reorder(model: LanguageModel, importances: Units) -> LanguageModel:
     """The same function with all units in descending order of importance, so that pruned models are prefixes."""
 

@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
+from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.importance import Units, importances
-from domains.language.distillation.losses import DIVERGENCES, distillation_loss
+from domains.language.distillation.lesson import Lesson
+from domains.language.distillation.logits_cache import LogitsCache
 from domains.language.evaluate import mean_loss
 from domains.language.tokens import Tokens, WindowStream
 from domains.language.train import evenly, keep_model
 from separable.sequence import LanguageModel
-from separable.training import RunFolder, TrainingConfig, TrainingResult, run_training
-
-
-@dataclasses.dataclass(frozen=True)
-class DistillationConfig:
-    """What a student is told, and its training; the published rate is 3e-4.
-
-    Attributes:
-        divergence: forward_kl, reverse_kl, jensen_shannon or skewed_kl.
-        share: of the divergence; the rest is cross-entropy.
-        temperature: by which logits are divided in the divergence.
-        context: tokens of a window.
-        validation_windows: windows of an evaluation, evenly over the validation part; 0 for all.
-        calibration: batches from which importances are found.
-        training: length, batches, rates and habits; a row is a window.
-    """
-
-    divergence: str = "forward_kl"
-    share: float = 0.5
-    temperature: float = 1.0
-    context: int = 256
-    validation_windows: int = 64
-    calibration: int = 16
-    training: TrainingConfig = dataclasses.field(
-        default_factory=lambda: TrainingConfig(minutes=10.0, batch=16, rate=3e-4)
-    )
-
-    def __post_init__(self) -> None:
-        kinds = [name for name in DIVERGENCES if name != "taid"]  # whose target moves with the steps that are done
-        if self.divergence not in kinds:
-            raise ValueError(f"divergence: expected one of {', '.join(kinds)}; got {self.divergence!r}")
-        if not 0 <= self.share <= 1 or not self.temperature > 0:
-            raise ValueError(
-                f"share, temperature: expected one in [0, 1] and one above 0, got {self.share}, {self.temperature}"
-            )
-        if min(self.context, self.calibration) < 1 or self.validation_windows < 0:
-            raise ValueError(
-                "context, calibration, validation_windows: expected at least 1, 1 and 0, "
-                f"got {self.context}, {self.calibration}, {self.validation_windows}"
-            )
+from separable.training import BatchStream, RunFolder, ShuffledRows, TrainingResult, load_weights, run_training
 
 
 def calibrated(teacher: LanguageModel, tokens: Tokens, config: DistillationConfig) -> Units:
@@ -65,7 +26,7 @@ def calibrated(teacher: LanguageModel, tokens: Tokens, config: DistillationConfi
 
 def distil(
     student: LanguageModel,
-    teacher: LanguageModel,
+    teacher: LanguageModel | LogitsCache,
     tokens: Tokens,
     config: DistillationConfig | None = None,
     *,
@@ -77,7 +38,8 @@ def distil(
 
     Args:
         student: pruned from the teacher or not, over the same vocabulary; in evaluation mode afterwards.
-        teacher: moved to the device, in evaluation mode afterwards.
+        teacher: a model, moved to the device and in evaluation mode afterwards; or what was kept of one, whose windows
+            are then those of the training.
         tokens: what both read.
         config: of loss and training.
         run: the folder that gets record, checkpoints, report and in ``model`` the finished student with its tokeniser;
@@ -86,31 +48,46 @@ def distil(
         device: where to train.
 
     Raises:
-        ValueError: a model does not know all ids, a window is longer than the training part; and all that
-            `separable.training.run_training` raises.
+        ValueError: a model does not know all ids, a window is longer than the training part, or the config asks for
+            what the kept logits cannot give; and all that `separable.training.run_training` raises.
     """
     config = config or DistillationConfig()
-    for model in (student, teacher):
-        tokens.check_model(model.config.vocabulary)
-    teacher.to(device).eval()
-    divergence = DIVERGENCES[config.divergence]()
+    tokens.check_model(student.config.vocabulary)
+    stream: BatchStream
+    if isinstance(teacher, LogitsCache):
+        _check_cache(teacher, student, config)
+        model = None
+        stream = ShuffledRows(teacher.windows, teacher.load, config.training.seed)
+    else:
+        tokens.check_model(teacher.config.vocabulary)
+        model = teacher.to(device).eval()
+        stream = WindowStream(tokens.part("train"), config.context, config.training.seed)
     validation = tokens.part("validation")
     looks = len(validation) > config.context
     windows = evenly(len(validation), config.context, config.validation_windows) if looks else None
+    training = config.training
+    lesson = Lesson(
+        student,
+        model,
+        divergence=config.divergence,
+        share=config.share,
+        temperature=config.temperature,
+        hidden=config.hidden,
+        parts=training.steps * training.accumulation,
+        generator=torch.Generator().manual_seed(training.seed),
+    )
 
-    def loss(model: LanguageModel, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return distillation_loss(
-            model, teacher, *batch, divergence=divergence, share=config.share, temperature=config.temperature
-        )
+    def loss(lesson: Lesson, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        return lesson(batch, model)
 
-    def evaluate(model: LanguageModel) -> dict[str, float]:
-        return {"validation_loss": mean_loss(model, validation, config.context, windows)}
+    def evaluate(lesson: Lesson) -> dict[str, float]:
+        return {"validation_loss": mean_loss(lesson.student, validation, config.context, windows)}
 
     result = run_training(
-        student,
+        lesson,
         loss,
-        WindowStream(tokens.part("train"), config.context, config.training.seed),
-        config.training,
+        stream,
+        training,
         run=run,
         evaluate=evaluate if looks else None,
         unit="tokens",
@@ -119,5 +96,20 @@ def distil(
         progress=progress,
     )
     if run is not None:
-        keep_model(run, student, tokens, best=bool(looks and result.best_step))
+        if looks and result.best_step:
+            load_weights(run.path / "best.safetensors", lesson)
+        keep_model(run, student, tokens, best=False)
     return result
+
+
+def _check_cache(cache: LogitsCache, student: LanguageModel, config: DistillationConfig) -> None:
+    if cache.vocabulary != student.config.vocabulary:
+        raise ValueError(
+            f"distil: expected logits of the student's {student.config.vocabulary} tokens, got {cache.vocabulary}"
+        )
+    if config.context != cache.config.context:
+        raise ValueError(f"context: expected {cache.config.context}, that of the kept logits, got {config.context}")
+    if config.temperature != 1:
+        raise ValueError(f"temperature: expected 1, that of the kept logits, got {config.temperature}")
+    if cache.config.kind == "sampled" and config.divergence != "forward_kl":
+        raise ValueError(f"divergence: expected forward_kl, all that draws are good for, got {config.divergence!r}")

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import domains.language.distillation.train as module
 from domains.command_line import main
 from domains.language.corpus import CorpusConfig
+from domains.language.distillation.adaptation import adapt
+from domains.language.distillation.config import DistillationConfig
+from domains.language.distillation.lesson import Lesson
+from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
 from domains.language.distillation.pruned_model import load
 from domains.language.distillation.pruning import prune
-from domains.language.distillation.train import DistillationConfig, calibrated, distil
+from domains.language.distillation.train import calibrated, distil
 from domains.language.evaluate import mean_loss
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens
@@ -53,13 +56,27 @@ def teacher(tokens, tmp_path_factory):
     return model.eval(), run.path
 
 
-def test_a_pruned_student_learns_what_pruning_lost_and_resumes(tokens, teacher, tmp_path, monkeypatch):
+WAYS = {
+    "published": {},
+    "taid_and_states": {"divergence": "taid", "hidden": 0.3},
+    "kept": {"divergence": "reverse_kl"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_pruned_student_learns_what_pruning_lost_and_resumes(way, tokens, teacher, tmp_path, monkeypatch):
     model, _ = teacher
-    ranked = calibrated(model, tokens, CONFIG)
-    students = [prune(model, ranked, 0.6) for _ in range(2)]
+    config = dataclasses.replace(CONFIG, **WAYS[way])
+    ranked = calibrated(model, tokens, config)
+    students = [prune(model, ranked, 0.6) for _ in range(3)]
     before = mean_loss(students[0], tokens.part("validation"), 16)
     held = [parameter.clone() for parameter in model.parameters()]
-    result = distil(students[0], model, tokens, CONFIG, run=RunFolder(tmp_path / "whole", CONFIG, 0), progress=False)
+    source = model
+    if way == "kept":
+        kept = LogitsCacheConfig(entries=200, context=16, shard=50)
+        source = LogitsCache(write_logits(tmp_path / "logits", model, tokens, kept), tokens)
+    whole = RunFolder(tmp_path / "whole", config, 0)
+    result = distil(students[0], source, tokens, config, run=whole, progress=False)
     assert result.scores["validation_loss"] < before - 0.1
     assert all(torch.equal(a, b) for a, b in zip(held, model.parameters(), strict=True))
     back = load(tmp_path / "whole" / "model")
@@ -68,38 +85,78 @@ def test_a_pruned_student_learns_what_pruning_lost_and_resumes(tokens, teacher, 
     class Cut(Exception):
         pass
 
-    calls, plain = 0, module.distillation_loss
+    calls, plain = 0, Lesson.forward
 
-    def cut(*args, **settings):
+    def cut(*given):
         nonlocal calls
         calls += 1
         if calls > 20:
             raise Cut
-        return plain(*args, **settings)
+        return plain(*given)
 
-    monkeypatch.setattr(module, "distillation_loss", cut)
+    monkeypatch.setattr(Lesson, "forward", cut)
     with pytest.raises(Cut):
-        distil(students[1], model, tokens, CONFIG, run=RunFolder(tmp_path / "cut", CONFIG, 0), progress=False)
+        distil(students[1], source, tokens, config, run=RunFolder(tmp_path / "cut", config, 0), progress=False)
     monkeypatch.undo()
-    again = prune(model, ranked, 0.6)
-    distil(again, model, tokens, CONFIG, run=RunFolder(tmp_path / "cut", CONFIG, 0), progress=False)
-    mine, wanted = again.state_dict(), students[0].state_dict()
+    distil(students[2], source, tokens, config, run=RunFolder(tmp_path / "cut", config, 0), progress=False)
+    mine, wanted = students[2].state_dict(), students[0].state_dict()
     assert all(torch.equal(mine[name], wanted[name]) for name in wanted)
+
+
+def test_kept_logits_of_another_kind_are_refused(tokens, teacher, tmp_path):
+    model, _ = teacher
+    kinds = {kind: LogitsCacheConfig(kind, 4, context=16, shard=50) for kind in ("top_k", "sampled")}
+    kept = {k: LogitsCache(write_logits(tmp_path / k, model, tokens, config), tokens) for k, config in kinds.items()}
+    asked = [
+        ("top_k", {"temperature": 2.0}),
+        ("top_k", {"context": 8}),
+        ("top_k", {"hidden": 1.0}),
+        ("sampled", {"divergence": "reverse_kl"}),
+    ]
+    for kind, wrong in asked:
+        with pytest.raises(ValueError):
+            distil(model, kept[kind], tokens, dataclasses.replace(CONFIG, **wrong), progress=False)
+
+
+def test_a_teacher_is_adapted_to_the_text(tokens, teacher, tmp_path):
+    _, run = teacher
+    model = load(run / "model")
+    before = mean_loss(model, tokens.part("validation"), 16)
+    config = dataclasses.replace(CONFIG, adapt_steps=20, adapt_rate=3e-3)
+    adapt(model, tokens, config, run=RunFolder(tmp_path / "teacher", config, 0), progress=False)
+    after = mean_loss(model, tokens.part("validation"), 16)
+    assert after < before
+    assert mean_loss(load(tmp_path / "teacher" / "model"), tokens.part("validation"), 16) == after
 
 
 def test_the_command_leaves_a_student(tokens, teacher, tmp_path):
     model, run = teacher
-    told = ["--context", "16", "--calibration", "2", "--steps", "2", "--batch", "4", "--sparsity", "0.5"]
-    given = ["language", "distillation", "distil", str(tokens.folder), "--teacher", str(run), "--run"]
-    assert main([*given, str(tmp_path / "student"), *told]) == 0
-    student = load(tmp_path / "student" / "model")
+    told = ["--context", "16", "--calibration", "2", "--steps", "2", "--batch", "4"]
+
+    def given(name: str) -> list[str]:
+        return ["language", "distil", str(tokens.folder), "--teacher", str(run), "--run", str(tmp_path / name), *told]
+
+    assert main([*given("pruned"), "--sparsity", "0.5", "--adapt-steps", "2"]) == 0
+    student = load(tmp_path / "pruned" / "model")
     assert 0.3 * model.n_parameters < student.n_parameters < 0.8 * model.n_parameters
-    assert (tmp_path / "student" / "model" / "tokenizer.json").is_file()
-    assert main([*given, str(tmp_path / "other"), *told[:-1], "1.5"]) == 1  # no share of anything
+    assert (tmp_path / "pruned" / "model" / "tokenizer.json").is_file()
+    adapted = load(tmp_path / "pruned" / "teacher" / "model")
+    assert adapted.config == model.config
+    assert not torch.equal(adapted.head.weight, model.head.weight)
+    config = '{"transformer": {"width": 16, "layers": 1, "heads": 1}, "embedding": "generated:rank=4"}'
+    kept = ["--cache", str(tmp_path / "logits"), "--entries", "8"]
+    assert main([*given("scratch"), "--student", config, *kept]) == 0
+    assert main([*given("again"), "--student", config, *kept]) == 0  # from the same logits
+    assert load(tmp_path / "scratch" / "model").config.embedding.rank == 4
+    assert main([*given("copy"), "--student", str(tmp_path / "scratch")]) == 0
+    assert load(tmp_path / "copy" / "model").config == load(tmp_path / "scratch" / "model").config
+    for wrong in (["--sparsity", "1.5"], ["--sparsity", "0.5", "--student", config], ["--student", "nowhere"]):
+        assert main([*given("other"), *wrong]) == 1
     assert not Path(tmp_path / "other" / "model").exists()
 
 
 def test_wrong_settings_are_refused():
-    for wrong in ({"divergence": "taid"}, {"share": 2.0}, {"temperature": 0.0}, {"context": 0}):
+    wrongs = ({"divergence": "taid"}, {"share": 2.0}, {"temperature": 0.0}, {"context": 0}, {"hidden": -1.0})
+    for wrong in wrongs:  # taid without a number of steps
         with pytest.raises(ValueError):
             DistillationConfig(**wrong)
