@@ -1,0 +1,24 @@
+"""Files that are whole or absent: written under another name and renamed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def written_whole(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file, which replaces an older one only when it is complete; its folder is made.
+
+    Example:
+        >>> import tempfile
+        >>> file = written_whole(Path(tempfile.mkdtemp()) / "new" / "a.txt", lambda part: part.write_text("whole"))
+        >>> file.read_text()
+        'whole'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

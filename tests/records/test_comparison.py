@@ -1,0 +1,73 @@
+"""Runs side by side."""
+
+import base64
+import re
+
+import pytest
+
+from separable.records import compare_runs
+from separable.training import RunFolder
+
+
+def made(folder, settings, losses):
+    run = RunFolder(folder, settings, seed=0)
+    for step, loss in enumerate(losses):
+        run.log(step=step, loss=loss)
+    return run.path
+
+
+def test_only_what_differs_is_told_and_what_is_missing_is_none(tmp_path):
+    one = made(tmp_path / "one", {"rank": 4, "training": {"steps": 3, "rate": 0.1}, "kind": None}, [3.0, 1.0])
+    two = made(tmp_path / "two", {"rank": 4, "training": {"steps": 5, "rate": 0.1}, "extra": [1, 2]}, [2.0, 0.5])
+    found = compare_runs([one, two])
+    assert found.names == ("one", "two")
+    assert found.settings == {"training.steps": (3, 5), "kind": (None, None), "extra": (None, [1, 2])}
+    assert found.measured == {"step": (1, 1), "loss": (1.0, 0.5)}
+    told = [line.split() for line in found.text().splitlines()]
+    assert ["training.steps", "3", "5"] in told
+    assert ["loss", "1", "0.5"] in told
+
+
+def test_runs_of_the_same_name_are_told_by_the_folders_above(tmp_path):
+    made(tmp_path / "a" / "run", {"rank": 4}, [1.0])
+    made(tmp_path / "b" / "run", {"rank": 4}, [1.0])
+    found = compare_runs([tmp_path / "a" / "run", tmp_path / "b" / "run"])
+    assert found.names == ("a/run", "b/run")
+    assert found.settings == {}
+
+
+def test_the_curves_are_those_of_the_runs(tmp_path):
+    one = made(tmp_path / "one", {"rank": 4}, [3.0, 2.0, 1.0])
+    two = made(tmp_path / "two", {"rank": 8}, [2.0, 0.5])
+    axis = compare_runs([one, two]).figure().axes[0]
+    assert [line.get_ydata().tolist() for line in axis.lines] == [[3.0, 2.0, 1.0], [2.0, 0.5]]
+    assert [line.get_xdata().tolist() for line in axis.lines] == [[0, 1, 2], [0, 1]]
+
+
+def test_a_page_stands_alone_and_a_picture_is_one(tmp_path):
+    one = made(tmp_path / "one<b>", {"rank": 4}, [3.0, 2.0, 1.0])
+    two = made(tmp_path / "two", {"rank": 8}, [2.0, 0.5])
+    found = compare_runs([one, two])
+    page = found.write(tmp_path / "new" / "page.html").read_text()
+    assert "one&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert re.findall(r"(?:src|href)=.(.{5})", page) == ["data:"]
+    picture = base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])
+    assert picture.startswith(b"\x89PNG")
+    assert found.write(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    one = made(tmp_path / "one", {"rank": 4}, [])
+    two = made(tmp_path / "two", {"rank": 8}, [])
+    for wrong in ([one], [one, one], [one, one / "figures" / ".."]):
+        with pytest.raises(ValueError):
+            compare_runs(wrong)
+    with pytest.raises(FileNotFoundError):
+        compare_runs([one, tmp_path / "none"])
+    found = compare_runs([one, two])
+    for name in ("page.pdf", "no_curves.png"):
+        with pytest.raises(ValueError):
+            found.write(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
