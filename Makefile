@@ -28,7 +28,7 @@ $(VENV)/docs: $(VENV)/installed
 
 install: $(VENV)/installed ## Set up .venv with the library, its tools and its tests (the other targets do this themselves)
 
-demo: install ## Fit tables, invert a formula, solve a PDE, design a cell, fly waypoints, forecast a flow; leaves runs/demo/report.html (under 3 minutes)
+demo: install ## Fit tables, invert a formula, solve a PDE, design a cell, fly, forecast, write, ask; leaves runs/demo/report.html (under 5 minutes)
 	$(BIN)/python -m domains.demo
 
 lint: install ## Style, types and import directions

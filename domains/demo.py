@@ -1,35 +1,26 @@
-"""The demonstration: tables fitted, formulas inverted, equations solved, cells designed, courses flown, flows forecast.
+"""The demonstration: a part for each thing that the toolkit does, in one report.
 
 Writes a run folder with ``report.html``, one self-contained page. Usage: ``python -m domains.demo [folder]``.
 """
 
 import sys
 import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import log_loss, root_mean_squared_error
-from sklearn.model_selection import KFold, StratifiedKFold
-from tqdm import tqdm
 
 import separable
+from domains.language.demonstration import demonstration as written_text
+from domains.language.reversal.demonstration import demonstration as answered_questions
+from domains.language.reversal.demonstration import facts_of_people
 from domains.microstructure.demonstration import demonstration as designed_cells
 from domains.navigation.demonstration import flights, trainings
+from domains.table_comparison import FOLDS, SEED, compare_tables
 from domains.turbulence.demonstration import demonstration as forecast_flow_of
 from separable.galerkin import demonstration
 from separable.problems import BOREHOLE
 from separable.training import Report, RunFolder
-
-Array = NDArray[np.float64]
-FOLDS = 2
-SEED = 0
 
 
 def main(folder: str = "runs/demo") -> Path:
@@ -41,12 +32,13 @@ def main(folder: str = "runs/demo") -> Path:
     started = time.perf_counter()
     run = RunFolder(folder, {"folds": FOLDS, "seed": SEED}, SEED)
     report = Report(
-        "separable: fitted, drawn, inverted, solved, designed, flown, forecast",
+        "separable: fitted, inverted, solved, designed, flown, forecast, written, asked",
         "A separable model writes a function of many coordinates as functions of one coordinate each. Below: its error "
         "on held-out folds beside gradient-boosted trees and an explainable boosting machine (EBM), the functions it "
         "learned, an engineering formula inverted for a wanted output, a heat equation solved for all materials, the "
-        "cell of a two-phase material designed for wanted properties, vehicles flown through waypoints, and turbulence "
-        "forecast by an ensemble.",
+        "cell of a two-phase material designed for wanted properties, vehicles flown through waypoints, turbulence "
+        "forecast by an ensemble, a small language model trained, and a model of facts asked in the direction that it "
+        "was never told.",
     )
     compare_tables(run, report)
     invert_borehole(run, report)
@@ -54,110 +46,10 @@ def main(folder: str = "runs/demo") -> Path:
     design_microstructure(run, report)
     fly_waypoints(run, report)
     forecast_flow(run, report)
+    train_language_model(run, report)
+    ask_in_reverse(run, report)
     report.text(f"Made in {time.perf_counter() - started:.0f} seconds. Every number is in metrics.jsonl.", note=True)
     return run.write("report.html", report.html())
-
-
-def compare_tables(run: RunFolder, report: Report) -> None:
-    """Cross-validated errors on three real tables and one physics table, and pictures of the models."""
-    physics, flow = (values.numpy() for values in BOREHOLE.sample(1000, seed=SEED))
-    diabetes, cancer, digits = load_diabetes(scaled=False), load_breast_cancer(), load_digits()
-    tables = [
-        ("diabetes", "regression", diabetes.data, diabetes.target, diabetes.feature_names),
-        ("borehole", "regression", physics, flow, list(BOREHOLE.inputs)),
-        ("breast cancer", "classification", cancer.data, cancer.target, cancer.feature_names),
-        ("digits", "classification", digits.data, digits.target, digits.feature_names),
-    ]
-    for name, task, x, y, names in tables:
-        regression = task == "regression"
-        rows = [
-            cross_validated(run, name, model, make, x, y, regression)
-            for model, make in models(name, regression).items()
-        ]
-        report.section(f"{name}: {len(x)} rows, {x.shape[1]} columns")
-        errors = [row["error"] for row in rows]
-        report.table(rows, best=int(np.argmin(errors)))
-        measure = "root mean square error" if regression else "log loss"
-        report.text(
-            f"error: {measure} on held-out rows, mean over {FOLDS} folds; the same folds for every model.", True
-        )
-        if name != "digits":
-            estimator = ours(regression)
-            estimator.fit(frame(x, names), y)
-            figure = estimator.plot()
-            report.picture(run.figure(name.replace(" ", "_"), figure), f"Functions learned from {name}")
-    report.code(
-        """
-from separable import SeparableRegressor
-
-model = SeparableRegressor().fit(x_train, y_train)
-model.predict(x_test)
-model.plot()                       # one-coordinate functions and interaction strengths
-model.interaction_strengths_       # shares of the variance
-"""
-    )
-
-
-def ours(regression: bool) -> Any:
-    """Our estimator with its default settings."""
-    return separable.SeparableRegressor() if regression else separable.SeparableClassifier()
-
-
-def models(name: str, regression: bool) -> dict[str, Callable[[], Any]]:
-    """Constructors of the compared models, by name."""
-    boosted = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-    found: dict[str, Callable[[], Any]] = {
-        "separable": lambda: ours(regression),
-        "gradient-boosted trees": lambda: boosted(random_state=SEED),
-    }
-    try:
-        from interpret.glassbox import ExplainableBoostingClassifier, ExplainableBoostingRegressor
-    except ImportError:
-        print("interpret-core is not installed: the explainable boosting machine is left out")
-        return found
-    machine = ExplainableBoostingRegressor if regression else ExplainableBoostingClassifier
-    # The default of 14 bags, 25,000 rounds and pairs of many columns takes minutes a fold; RESULTS.md has it.
-    settings = {"outer_bags": 2, "max_rounds": 1000, **({} if regression else {"interactions": 0})}
-    label = ", ".join(f"{key} {value}" for key, value in settings.items())
-    found[f"EBM ({label.replace('_', ' ')})"] = lambda: machine(random_state=SEED, **settings)
-    return found
-
-
-def cross_validated(
-    run: RunFolder, table: str, model: str, make: Callable[[], Any], x: Array, y: Array, regression: bool
-) -> dict[str, Any]:
-    """Mean error, its spread over folds, and the time of one fit."""
-    splitter = (KFold if regression else StratifiedKFold)(FOLDS, shuffle=True, random_state=SEED)
-    errors, seconds = [], []
-    for train, test in tqdm(list(splitter.split(x, y)), desc=f"{table}: {model}", leave=False):
-        estimator = make()
-        started = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peers warn of their own deprecations
-            estimator.fit(x[train], y[train])
-        seconds.append(time.perf_counter() - started)
-        if regression:
-            errors.append(root_mean_squared_error(y[test], estimator.predict(x[test])))
-        else:
-            errors.append(log_loss(y[test], estimator.predict_proba(x[test]), labels=np.unique(y)))
-    row = {
-        "model": model,
-        "error": float(np.mean(errors)),
-        "over folds": f"{min(errors):.3g} to {max(errors):.3g}",
-        "seconds a fit": float(np.mean(seconds)),
-    }
-    run.log(table=table, **row)
-    print(f"{table:14} {model:30} error {row['error']:.4g}, {row['seconds a fit']:.2f} s a fit")
-    return row
-
-
-def frame(x: Array, names: Any) -> Any:
-    """The table with its column names, if pandas is there to carry them."""
-    try:
-        import pandas as pd
-    except ImportError:
-        return x
-    return pd.DataFrame(x, columns=[str(name) for name in names])
 
 
 def invert_borehole(run: RunFolder, report: Report) -> None:
@@ -181,10 +73,10 @@ def invert_borehole(run: RunFolder, report: Report) -> None:
     ]
     report.table(rows)
     report.picture(run.figure("inversion", draw_designs(found.inputs, achieved, wanted)), "Designs found")
+    report.code("python examples/02_fit_and_invert.py")
     report.code(
         """
 import separable
-from separable.galerkin import demonstration
 from separable.problems import BOREHOLE
 
 x, flow = BOREHOLE.sample(1000)
@@ -226,6 +118,7 @@ def solve_equation(run: RunFolder, report: Report) -> None:
         f"{1000 * numbers['seconds for 100,000 questions']:.0f} ms."
     )
     report.picture(run.figure("heat", figure), "Temperature over place and time at two diffusivities; residual by rank")
+    report.code("python examples/20_pde_moving_source.py")
     report.code(
         """
 from separable.atoms import BSpline
@@ -372,6 +265,91 @@ ensemble = forecaster.forecast(data.fields[0, :1], members=8, steps=10)      # a
 """
     )
     run.log(forecasts=rows, **numbers)
+
+
+def train_language_model(run: RunFolder, report: Report, steps: int = 500) -> None:
+    """Train a small language model on the installed Python's documentation and let it write."""
+    rows, numbers, written, figure = written_text(steps)
+    report.section("Written: a language model whose token vectors are computed")
+    report.text(
+        f"A transformer of {numbers['parameters']:,.0f} parameters, trained in {numbers['seconds to train']:.0f} s on "
+        f"the documentation strings of {numbers['files to train on']:.0f} files of Python's standard library, "
+        f"{numbers['bytes to train on'] / 1e6:.1f} million bytes. No table holds a vector for each token: the vectors "
+        "come from the digits of a token's place in an order of likeness, by products of splines."
+    )
+    report.table(rows)
+    report.text(
+        "bits a byte: what a byte costs in files that no model saw, smaller is better; numbers: what a model keeps.",
+        note=True,
+    )
+    report.picture(run.figure("language", figure), "Loss over steps of training")
+    report.text("So it goes on from three beginnings; seconds of training teach words and layout, not sense:")
+    for text in written:
+        report.quote(text)
+    report.code(
+        """
+separable language tokenize runs/tokens --source docstrings --vocabulary 512
+separable language train runs/tokens --run runs/language --minutes 20
+separable language evaluate runs/language runs/tokens
+separable language sample runs/language --beginning "Return the "
+"""
+    )
+    report.code(
+        """
+from domains.language.corpus import CorpusConfig
+from domains.language.generate import continued
+from domains.language.shards import TokenizeConfig, write_tokens
+from domains.language.tokens import Tokens
+from domains.language.train import LanguageConfig, train
+
+made_from = TokenizeConfig(CorpusConfig("docstrings"), vocabulary=512)
+tokens = Tokens(write_tokens("runs/tokens", made_from))
+model, result = train(tokens, LanguageConfig(embedding="generated", context=64))
+print("".join(continued(model, tokens.tokeniser, "Return the ", steps=60)))
+"""
+    )
+    run.log(language=rows, written=written, **numbers)
+
+
+def ask_in_reverse(run: RunFolder, report: Report, steps: int = 300) -> None:
+    """Train a model of facts and ask it forward, backward and about a stranger."""
+    rows, numbers, figure = answered_questions(steps)
+    facts_of_people().save(run.path / "people.jsonl")
+    report.section("Asked: facts in the direction that was never told")
+    report.text(
+        f"{numbers['facts told']:.0f} facts about {numbers['names']:.0f} made-up people, who teaches or houses whom, "
+        f"learnt in {numbers['seconds to train']:.0f} s. Of a third of the people one side alone was told. Asked for "
+        f"the other side, the model is right in {numbers['accuracy on reversed questions']:.1%} of "
+        f"{numbers['reversed questions']:.0f} questions; who knows only which two belong together would be in "
+        f"{numbers['accuracy without relations']:.0%}. It took "
+        f"{numbers['strangers taken for known']:.1%} of names that it was never told for known, and "
+        f"{numbers['reversed questions taken for unknown']:.1%} of the others for unknown."
+    )
+    report.table(rows)
+    report.picture(run.figure("reversal", figure), "Reversed questions over training; confidence in known and unknown")
+    report.code(
+        """
+separable language reversal train runs/demo/people.jsonl --run runs/people
+separable language reversal evaluate runs/people
+separable language reversal ask "who is the pupil of Trel Freathez?" --run runs/people
+"""
+    )
+    report.code(
+        """
+from domains.language.reversal.answers import answer, parse_question
+from domains.language.reversal.demonstration import facts_of_people
+from domains.language.reversal.model import JointModelConfig
+from domains.language.reversal.train import train
+from separable.training import TrainingConfig
+
+facts = facts_of_people()                        # or read_facts("facts.csv")
+training = TrainingConfig(steps=300, batch=256, rate=3e-3, warm_up=30, weight_decay=1.0, decay_from=0.5)
+model, result = train(facts, JointModelConfig(), training)
+question = parse_question("who is the pupil of Trel Freathez?", model.relations)
+print(answer(model, question, facts.inverses))
+"""
+    )
+    run.log(questions=rows, **numbers)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,11 @@ h1 { font-size: 1.7rem; line-height: 1.2; } h2 { margin-top: 2.5rem; border-top:
 img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; margin: 1rem 0; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8884; white-space: nowrap; }
+th, td:first-child { white-space: normal; vertical-align: top; }
 th { font-weight: 600; } tr.best td { font-weight: 600; }
 pre { background: #8881; padding: .8rem; overflow-x: auto; border-radius: 4px; font-size: .85rem; }
+blockquote { margin: 1rem 0; padding-left: .8rem; border-left: 3px solid #8884; white-space: pre-wrap; }
+p, h1, h2, blockquote { overflow-wrap: anywhere; }
 .note { color: #777; font-size: .9rem; }
 """
 
@@ -50,6 +53,10 @@ class Report:
     def code(self, code: str) -> None:
         """A block of code."""
         self._parts.append(f"<pre><code>{html.escape(code.strip())}</code></pre>")
+
+    def quote(self, text: str) -> None:
+        """A text as somebody, or a model, wrote it: with its lines, which wrap where the page is narrow."""
+        self._parts.append(f"<blockquote>{html.escape(text)}</blockquote>")
 
     def table(self, rows: Sequence[Mapping[str, Any]], best: int | None = None) -> None:
         """Rows with the same keys; the row with index ``best`` is emphasised."""

@@ -1,11 +1,17 @@
 """The demonstration's parts leave a report with pictures and checked numbers."""
 
+import ast
+import html
+import importlib
+import re
+
 import matplotlib
 import pytest
 
 from separable.training import Report, RunFolder
 
 demo = pytest.importorskip("domains.demo")  # needs scikit-learn and matplotlib
+tables = importlib.import_module("domains.table_comparison")
 matplotlib.use("Agg")
 
 
@@ -26,7 +32,7 @@ def test_a_table_is_compared_on_the_same_folds(tmp_path) -> None:
 
     run = RunFolder(tmp_path, {}, seed=0)
     x, y = load_diabetes(return_X_y=True)
-    row = demo.cross_validated(run, "diabetes", "ridge", lambda: Ridge(0.01), x, y, regression=True)
+    row = tables.cross_validated(run, "diabetes", "ridge", lambda: Ridge(0.01), x, y, regression=True)
     assert 50 < row["error"] < 60
     assert run.metrics()[0]["model"] == "ridge"
 
@@ -37,7 +43,7 @@ def test_pictures_carry_the_names_of_the_columns() -> None:
     from sklearn.linear_model import LinearRegression
 
     table = load_breast_cancer()  # its names are numpy's strings, which scikit-learn does not take as names
-    fitted = LinearRegression().fit(demo.frame(table.data, table.feature_names), table.target)
+    fitted = LinearRegression().fit(tables.frame(table.data, table.feature_names), table.target)
     assert fitted.feature_names_in_.tolist() == table.feature_names.tolist()
 
 
@@ -69,3 +75,36 @@ def test_flights_are_in_the_report(tmp_path) -> None:
     assert [training["policy"] for training in row["trainings"]] == ["SpanPolicy", "MlpPolicy"]
     page = report.html()
     assert page.count("data:image/gif") == page.count("data:image/png") == 1
+
+
+def test_a_language_model_is_compared_with_counts(tmp_path) -> None:
+    run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
+    demo.train_language_model(run, report, steps=6)
+    (row,) = run.metrics()
+    uniform, single, pairs, model = (line["bits a byte"] for line in row["language"])
+    assert uniform == 8 > single > pairs > 1
+    assert pairs < model < uniform  # six steps teach less than a table of all pairs
+    assert len(row["written"]) == report.html().count("<blockquote>") == 3
+
+
+def test_questions_are_answered_in_the_direction_that_was_not_told(tmp_path) -> None:
+    run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
+    demo.ask_in_reverse(run, report, steps=200)
+    (row,) = run.metrics()
+    told, reverse, stranger = row["questions"]
+    assert told["answer"].startswith(told["true"])
+    assert reverse["answer"].startswith(reverse["true"])
+    assert stranger["answer"].startswith("unknown")
+    assert row["accuracy on reversed questions"] > 0.8 > row["accuracy without relations"]
+    assert (tmp_path / "people.jsonl").exists()
+    check_programs(report.html())
+
+
+def check_programs(page: str) -> None:
+    """Programs in a report are Python, and what they import is there."""
+    blocks = [html.unescape(block) for block in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)]
+    programs = [block for block in blocks if re.match(r"(from|import) ", block)]
+    assert programs
+    for program in programs:
+        imports = [node for node in ast.parse(program).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), "report", "exec"), {})
