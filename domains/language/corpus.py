@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from domains.language.standard_library import documentation, sources
+from separable.files import refusing
 
 PARTS = ("train", "validation", "test")
 BUILT_IN = {"standard_library": sources, "docstrings": documentation}
 _FORMATS = (".txt", ".jsonl", ".parquet")
 _PIECE = 2**20  # characters of a text file that are held at a time
+_ROWS = 256  # of a table, likewise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,29 +219,26 @@ def _json_rows(file: Path, config: CorpusConfig) -> Iterator[tuple[int, str]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file}, line {number}: expected JSON, got {line.strip()[:40]!r} ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file}, line {number}: expected JSON, got {line.strip()[:40]!r} ({error})") from None
         yield number, _text_of(row, config.field, f"{file}, line {number}")
 
 
 def _table_rows(file: Path, config: CorpusConfig) -> Iterator[tuple[int, str]]:
     try:
-        import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError:
         raise ImportError(f"{file}: parquet files need pyarrow: pip install pyarrow") from None
-    try:
+    with refusing(file, "a parquet file"):
         table = pyarrow.parquet.ParquetFile(file)
         names = table.schema_arrow.names
         if config.field not in names:
             raise ValueError(f"{file}: expected the field {config.field!r}, got {', '.join(names)}")
         number = 0
-        for group in range(table.num_row_groups):
-            for value in table.read_row_group(group, columns=[config.field]).column(0).to_pylist():
+        for batch in table.iter_batches(_ROWS, columns=[config.field]):
+            for value in batch.column(0).to_pylist():
                 number += 1
                 yield number, _text_of({config.field: value}, config.field, f"{file}, row {number}")
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{file}: expected a parquet file, got a damaged one ({error})") from None
 
 
 def _text_of(row: Any, field: str, place: str) -> str:

@@ -20,7 +20,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from domains.language.corpus import PARTS, CorpusConfig, Document, documents
 from domains.language.tokenisers import BytePairTokeniser, ByteTokeniser, Tokeniser, load_tokeniser
+from separable.files import member, read_json, refusing
 
 Array = np.ndarray[Any, Any]
 _TOGETHER = 64  # documents that are encoded at a time
@@ -78,9 +79,9 @@ def write_tokens(
     described = _described(config, tokeniser)
     for name in ("index.json", "writing.json"):
         if (folder / name).exists():
-            kept = json.loads((folder / name).read_text())
-            if kept["made_from"] != described:
-                raise ValueError(f"{folder}: expected no tokens of another kind, got {kept['made_from']}")
+            kept = read_json(folder / name, "the state of a writing of tokens")
+            if kept.get("made_from") != described:
+                raise ValueError(f"{folder}: expected no tokens of another kind, got {kept.get('made_from')}")
             if name == "index.json":
                 return folder
     if (folder / "writing.json").exists():
@@ -112,14 +113,27 @@ class _Writing:
         self.waiting: dict[str, list[Array]] = {part: [] for part in PARTS}
         journal = folder / "writing.json"
         if journal.exists():
-            kept = json.loads(journal.read_text())
-            self.done, self.parts = kept["done"], kept["parts"]
-            rest = np.fromfile(folder / kept["rest"], self.type)
-            for part in PARTS:
-                count = kept["waiting"][part]
-                self.waiting[part], rest = [rest[:count]], rest[count:]
-            self.counts = np.fromfile(folder / kept["counts"], "<u8")
-            self._tidy(kept)
+            with refusing(journal, "the state of a writing of tokens"):
+                self._restore(read_json(journal))
+
+    def _restore(self, kept: dict[str, Any]) -> None:
+        """Go to where a writing was cut off; what it wrote is compared with what it says of it."""
+        whole = {name: kept[name] for name in ("done", "parts", "waiting", "rest", "counts")}
+        if hashlib.sha256(json.dumps(whole).encode()).hexdigest() != kept["sha256"]:
+            raise ValueError("its checksum does not agree with its content")
+        self.done, self.parts = kept["done"], kept["parts"]
+        held = {}
+        for name in ("rest", "counts"):
+            file = member(self.folder, kept[name]["file"])
+            held[name] = file.read_bytes()
+            if hashlib.sha256(held[name]).hexdigest() != kept[name]["sha256"]:
+                raise ValueError(f"{file}: expected the bytes that were written, got others (checksum)")
+        rest = np.frombuffer(held["rest"], self.type)
+        for part in PARTS:
+            count = kept["waiting"][part]
+            self.waiting[part], rest = [rest[:count]], rest[count:]
+        self.counts = np.frombuffer(held["counts"], "<u8").copy()
+        self._tidy([kept[name]["file"] for name in held])
 
     def add(self, document: Document, tokens: Array) -> None:
         """Take in one document; write what fills shards."""
@@ -163,7 +177,7 @@ class _Writing:
         }
         self._write("index.json", json.dumps(index, indent=2).encode())
         (self.folder / "writing.json").unlink(missing_ok=True)
-        self._tidy({})
+        self._tidy([])
 
     def _write_shard(self, part: str, tokens: Array) -> None:
         shards = self.parts[part]["shards"]
@@ -174,17 +188,18 @@ class _Writing:
 
     def _keep(self) -> None:
         rest = [np.concatenate([np.empty(0, self.type), *self.waiting[part]]) for part in PARTS]
-        names = {"rest": f"writing-{self.done}.rest", "counts": f"writing-{self.done}.counts"}
-        self._write(names["rest"], np.concatenate(rest).tobytes())
-        self._write(names["counts"], self.counts.tobytes())
         waiting = {part: len(tokens) for part, tokens in zip(PARTS, rest, strict=True)}
-        kept = {"made_from": self.made_from, "done": self.done, "parts": self.parts, "waiting": waiting, **names}
-        self._write("writing.json", json.dumps(kept).encode())
-        self._tidy(kept)
+        kept: dict[str, Any] = {"done": self.done, "parts": self.parts, "waiting": waiting}
+        for name, content in (("rest", np.concatenate(rest).tobytes()), ("counts", self.counts.tobytes())):
+            kept[name] = {"file": f"writing-{self.done}.{name}", "sha256": hashlib.sha256(content).hexdigest()}
+            self._write(kept[name]["file"], content)
+        kept["sha256"] = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+        self._write("writing.json", json.dumps({"made_from": self.made_from, **kept}).encode())
+        self._tidy([kept[name]["file"] for name in ("rest", "counts")])
 
-    def _tidy(self, kept: dict[str, Any]) -> None:
+    def _tidy(self, kept: Sequence[str]) -> None:
         for file in self.folder.glob("writing-*"):
-            if file.name not in kept.values():
+            if file.name not in kept:
                 file.unlink()
 
     def _write(self, name: str, content: bytes) -> None:

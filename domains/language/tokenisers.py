@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from separable.files import refusing
+
 END = "<|end|>"
 _FILE = "tokenizer.json"
 _BYTES = {"kind": "bytes", "end": 256}
@@ -142,12 +144,19 @@ class BytePairTokeniser(Tokeniser):
         tokenizers = _tokenizers()
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(settings)
-        except Exception as error:  # that package raises no other kind
+        except BaseException as error:  # of that package: Exception, or where its Rust gives up PanicException
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
             raise ValueError(f"tokeniser: expected the content of a {_FILE}; {error}") from None
         end = self._tokenizer.token_to_id(END)
         if end is None:
             raise ValueError(f"tokeniser: expected a token {END}, found none")
         self._end, self._size = end, self._tokenizer.get_vocab_size()
+        known = {*_ALPHABET.values()}
+        for token in range(self._size):
+            name = self._tokenizer.id_to_token(token)
+            if name is None or (token != end and not known.issuperset(name)):
+                raise ValueError(f"tokeniser: expected bytes as the token {token}, got {name!r}")
 
     @classmethod
     def trained(cls, texts: Iterable[str], vocabulary: int) -> BytePairTokeniser:
@@ -254,7 +263,8 @@ def _content(folder: str | Path) -> str:
     file = Path(folder) / _FILE
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: expected a tokeniser, but there is no {_FILE}")
-    return file.read_text(encoding="utf-8")
+    with refusing(file, "a tokeniser"):
+        return file.read_text(encoding="utf-8")
 
 
 def _utf8(text: str) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from domains.language.tokenisers import Tokeniser, digest_in, load_tokeniser
+from separable.files import member, read_json, refusing
 
 Array = np.ndarray[Any, Any]
 _CHECKED = 2**30  # bytes of a part up to which its checksums are worked out when it is opened
@@ -42,16 +42,18 @@ class Tokens:
             unfinished = (self.folder / "writing.json").is_file()
             told = "its writing was cut off: tokenize it again to go on" if unfinished else "there is no index.json"
             raise FileNotFoundError(f"{self.folder}: expected a folder of tokens, but {told}")
-        try:
-            self.index = json.loads(file.read_text())
+        with refusing(file, "an index of tokens"):
+            self.index = read_json(file, "an index of tokens")
             self.vocabulary, self.end = int(self.index["vocabulary"]), int(self.index["end"])
             self.type = np.dtype(self.index["type"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file}: expected an index of tokens, got a damaged one ({error})") from None
+            if self.type.kind != "u" or not 0 <= self.end < self.vocabulary:
+                raise ValueError(f"ids up to {self.vocabulary} as {self.type}, end {self.end}")
+            self._parts = {name: dict(told) for name, told in self.index["parts"].items()}
+            self._sums = {name: str(self.index[name]) for name in ("tokeniser", "counts", "lengths")}
         self.digest = digest_in(self.folder)
-        if self.digest != self.index["tokeniser"]:
+        if self.digest != self._sums["tokeniser"]:
             raise ValueError(
-                f"{self.folder}: expected the tokeniser that wrote these tokens, {self.index['tokeniser']}, "
+                f"{self.folder}: expected the tokeniser that wrote these tokens, {self._sums['tokeniser']}, "
                 f"got {self.digest}"
             )
 
@@ -66,9 +68,10 @@ class Tokens:
         Raises:
             ValueError: there is no such part, or a shard is missing, cut off or changed.
         """
-        if name not in self.index["parts"]:
-            raise ValueError(f"part: expected {', '.join(self.index['parts'])}, got {name!r}")
-        return TokenPart(self.folder, self.index["parts"][name], self.type, self.vocabulary)
+        if name not in self._parts:
+            raise ValueError(f"{self.folder}: expected the parts {', '.join(self._parts)}, got {name!r}")
+        with refusing(self.folder / "index.json", "an index of tokens"):
+            return TokenPart(self.folder, self._parts[name], self.type, self.vocabulary)
 
     def counts(self) -> Array:
         """How often each id occurs in the training part, ``(V,)``."""
@@ -80,7 +83,7 @@ class Tokens:
 
     def _numbers(self, name: str) -> Array:
         content = (self.folder / f"{name}.bin").read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.index[name]:
+        if hashlib.sha256(content).hexdigest() != self._sums[name] or len(content) != 8 * self.vocabulary:
             raise ValueError(f"{self.folder / name}.bin: expected the {name} that were written, got others (checksum)")
         return np.frombuffer(content, "<u8").astype(np.int64)
 
@@ -113,7 +116,7 @@ class TokenPart:
         self._shards: list[Array] = []
         for shard in told["shards"]:
             self._shards.append(
-                _opened(folder / shard["file"], shard, kind, told["tokens"] * kind.itemsize <= _CHECKED)
+                _opened(member(folder, shard["file"]), shard, kind, told["tokens"] * kind.itemsize <= _CHECKED)
             )
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
         self.vocabulary = vocabulary

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from separable.files import read_json, refusing
 from separable.galerkin.problem import Array
 from separable.inversion import Inversion, invert
 from separable.layers import SeparableLayer
@@ -213,14 +214,18 @@ class Solution:
         """
         folder = Path(folder)
         layer = SeparableLayer.load(folder)
-        try:
-            facts = json.loads((folder / "solution.json").read_text())
+        with refusing(folder, "a solution"):
+            facts = read_json(folder / "solution.json", "a solution", finite=False)
             for field in ("names", "units"):
-                facts[field] = tuple(facts[field])
+                facts[field] = tuple(map(str, facts[field]))
+            if not layer.in_features == len(facts["names"]) == len(facts["units"]):
+                raise ValueError(f"a function of {layer.in_features} coordinates, with the names {facts['names']}")
+            for field in ("error_estimate", "residual", "seconds", "separation_error"):
+                facts[field] = float(facts[field])
+            for field in ("name", "stopped"):
+                facts[field] = str(facts[field])
             facts["history"] = tuple((int(r), float(e)) for r, e in facts["history"])
             return cls(layer=layer, **facts)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"Solution.load: {folder} does not hold a solution: {error}") from error
 
 
 def layer_of(atoms: Sequence[Any], coefficients: Sequence[Array]) -> SeparableLayer:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from separable import atoms as atom_families
 from separable import interactions as interaction_families
 from separable.atoms import Atom
+from separable.files import read_json, refusing
 from separable.interactions import CanonicalPolyadic, Interaction
 from separable.layers.coordinates import LearnedCoordinates
 from separable.layers.expansion import Expansion
@@ -375,8 +376,8 @@ class SeparableLayer(nn.Module):
             ValueError: If a file is damaged, the two do not belong together, or another version wrote them.
         """
         folder = Path(folder)
-        try:
-            description = json.loads((folder / "config.json").read_text())
+        with refusing(folder, "a separable layer"):
+            description = read_json(folder / "config.json")
             model = (folder / "model.safetensors").read_bytes()
             if description["version"] != _VERSION:
                 raise ValueError(f"it has format version {description['version']}, this library reads {_VERSION}")
@@ -384,10 +385,6 @@ class SeparableLayer(nn.Module):
                 raise ValueError("its checksum does not agree with its content")
             layer = cls.from_config(description["layer"])
             layer.load_state_dict(safetensors.torch.load(model))
-        except FileNotFoundError:
-            raise
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, safetensors.SafetensorError) as error:
-            raise ValueError(f"SeparableLayer.load: {folder} does not hold a separable layer: {error}") from error
         return layer
 
     # Definition

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from separable.files import filled, read_json, read_tensors, refusing
 from separable.sequence.cache import Cache
 from separable.sequence.embeddings import EmbeddingConfig, TableEmbeddingConfig, check_tokens, embedding_config
 from separable.sequence.heads import HeadConfig, TableHeadConfig, head_config
@@ -282,30 +283,14 @@ class LanguageModel(nn.Module):
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder}: expected a saved LanguageModel, but there is no {name}")
-        try:
-            described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{folder}/config.json: expected the settings of a LanguageModel; {error}") from None
-        if not isinstance(described, dict):
-            raise ValueError(f"{folder}/config.json: expected an object, got a {type(described).__name__}")
+        described = read_json(folder / "config.json", "the settings of a LanguageModel")
         kind, version = described.pop("kind", None), described.pop("version", None)
         if kind != KIND:
             raise ValueError(f"{folder}: expected a LanguageModel, got {kind!r}")
         if version != VERSION:
             raise ValueError(f"{folder}: expected a LanguageModel of version {VERSION}, got {version!r}")
-        try:
-            with torch.random.fork_rng(devices=[]):  # start values are drawn and overwritten
-                model = cls(LanguageModelConfig.from_settings(described))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{folder}/config.json: a setting is missing or unknown: {error}") from None
-        try:
-            read = safetensors.torch.load_file(folder / "model.safetensors")
-            # In memory of their own: views of the file lie unaligned, and products would round differently.
-            tensors = {name: value.clone() for name, value in read.items()}
-            model.to(next(value.dtype for value in tensors.values() if value.is_floating_point()))
-            model.load_state_dict(tensors, assign=True)
-        except (safetensors.SafetensorError, RuntimeError, StopIteration) as error:
-            raise ValueError(
-                f"{folder}/model.safetensors: cut off, or not the parameters of this config; {error}"
-            ) from None
-        return model.to(device)
+        tensors = read_tensors(folder / "model.safetensors", "the parameters of a LanguageModel")
+        with refusing(folder, "a saved LanguageModel"):
+            config = LanguageModelConfig.from_settings(copy.deepcopy(described))
+            kind = next(value.dtype for value in tensors.values() if value.is_floating_point())
+        return filled(folder, described, lambda: cls(config).to(kind), tensors).to(device)

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+
+from separable.files import read_tensors, read_texts, refusing
 
 _KEY = "training"
 
@@ -131,14 +132,10 @@ def _restore(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> Non
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            progress = json.loads((file.metadata() or {})[_KEY])
-            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 - not a mapping
-    except (SafetensorError, KeyError, json.JSONDecodeError) as damage:
-        raise ValueError(
-            f"{path}: expected a checkpoint of a training, got a damaged or other file ({damage})"
-        ) from damage
+    expected = "a checkpoint of a training"
+    with refusing(path, expected):
+        progress = dict(json.loads(read_texts(path, expected)[_KEY]))
+    return read_tensors(path, expected), progress
 
 
 def _write(path: Path, tensors: dict[str, Tensor], progress: str) -> None:

@@ -9,6 +9,7 @@
     report.html        the report, pictures included
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,6 +20,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from separable.files import read_json
 
 
 class RunFolder:
@@ -31,6 +34,7 @@ class RunFolder:
 
     Raises:
         FileExistsError: If the folder holds the record of a run with other settings (which would be lost).
+        ValueError: If its settings are damaged, so that it cannot be told whose run it is.
 
     Example:
         >>> import tempfile
@@ -45,7 +49,8 @@ class RunFolder:
         self.path = Path(path)
         settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config  # type: ignore[arg-type]
         kept = self.path / "config.json"
-        if kept.exists() and json.loads(kept.read_text()) != json.loads(json.dumps(settings)):
+        # Through JSON both are plain data, tuples as lists.
+        if kept.exists() and read_json(kept, "the settings of a run", finite=False) != json.loads(json.dumps(settings)):
             raise FileExistsError(f"RunFolder: {self.path} holds a run with other settings; choose another folder")
         (self.path / "figures").mkdir(parents=True, exist_ok=True)
         self.write("config.json", json.dumps(settings, indent=2))
@@ -66,20 +71,18 @@ class RunFolder:
             file.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of ``metrics.jsonl``; a last line that was cut off by a crash is left out."""
+        """All lines of ``metrics.jsonl``; what a crash or a bad disk left of others is left out."""
         file = self.path / "metrics.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
         found = []
         for line in lines:
-            try:
+            with contextlib.suppress(ValueError, RecursionError):
                 found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return found
+        return [line for line in found if isinstance(line, dict)]
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps beyond one: a run that goes on from a checkpoint measures them again."""
-        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
+        kept = [line for line in self.metrics() if not isinstance(done := line.get("step", 0), int) or done <= step]
         if (self.path / "metrics.jsonl").exists():
             self.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 

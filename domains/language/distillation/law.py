@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from separable.files import refusing
+
 Array = np.ndarray[Any, Any]
 
 

@@ -27,11 +27,13 @@ from torch import Tensor
 
 from domains.language.distillation.losses import Divergence, forward_kl, loss_in_chunks
 from domains.language.tokens import Tokens
+from separable.files import member, read_json, refusing
 from separable.sequence import LanguageModel
 
 Array = np.ndarray[Any, Any]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # tokens, targets (B, T), ids (B, T, k), log-probabilities (B, T, k + 1)
 _LEAST = -60000.0  # a logarithm that float16 holds
+_EXPECTED = "the index of a teacher's logits"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,18 +90,23 @@ def write_logits(
     windows = (len(part) - 1) // config.context
     if windows < 1:
         raise ValueError(f"tokens: expected at least {config.context + 1}, a window and its target, got {len(part)}")
-    described = {**_described(tokens, vocabulary), "teacher": _digest(teacher), "config": dataclasses.asdict(config)}
+    described = {**belonging(tokens, vocabulary), "teacher": _digest(teacher), "config": dataclasses.asdict(config)}
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, Any] = {"made_from": described, "windows": windows, "shards": []}
     if (folder / "index.json").is_file():
-        held = json.loads((folder / "index.json").read_text())
-        _compare(folder, described, held["made_from"])
+        with refusing(folder / "index.json", _EXPECTED):
+            held = read_json(folder / "index.json", _EXPECTED)
+            _compare(folder, described, held["made_from"])
+            if held["windows"] != windows or any(
+                shard["windows"] != len(_rows(place, windows, config)) for place, shard in enumerate(held["shards"])
+            ):
+                raise ValueError(f"expected {windows} windows, {config.shard} of a shard")
         index = held
     training = teacher.training
     teacher.eval()
     try:
         for shard in range(len(index["shards"]), -(-windows // config.shard)):
-            rows = range(shard * config.shard, min(windows, (shard + 1) * config.shard))
+            rows = _rows(shard, windows, config)
             ids, values = _of_shard(teacher, part, rows, config, shard)
             files = {}
             for name, numbers in (("ids", ids), ("values", values)):
@@ -135,13 +142,16 @@ class LogitsCache:
         self.folder = Path(folder)
         if not (self.folder / "index.json").is_file():
             raise FileNotFoundError(f"{self.folder}: expected a teacher's logits, but there is no index.json")
-        index = json.loads((self.folder / "index.json").read_text())
+        with refusing(self.folder / "index.json", _EXPECTED):
+            self._open(read_json(self.folder / "index.json", _EXPECTED), tokens)
+
+    def _open(self, index: dict[str, Any], tokens: Tokens) -> None:
         made_from = index["made_from"]
         self.config = LogitsCacheConfig(**made_from["config"])
         self.vocabulary, self.windows = int(made_from["vocabulary"]), int(index["windows"])
         tokens.check_model(self.vocabulary)
-        _compare(self.folder, _described(tokens, self.vocabulary), made_from)
-        written = sum(shard["windows"] for shard in index["shards"])
+        _compare(self.folder, belonging(tokens, self.vocabulary), made_from)
+        written = sum(int(shard["windows"]) for shard in index["shards"])
         if written != self.windows:
             raise ValueError(f"{self.folder}: expected {self.windows} windows, got {written}; write it again to go on")
         self.part = tokens.part(self.config.part)
@@ -150,15 +160,18 @@ class LogitsCache:
         kinds = {"ids": (_id_type(self.vocabulary), shape), "values": (np.dtype("<f2"), kept)}
         self._held: dict[str, list[Array]] = {"ids": [], "values": []}
         size = 0
-        for shard in index["shards"]:
+        if (len(self.part) - 1) // self.config.context != self.windows:
+            raise ValueError(f"expected as many windows as the tokens have, got {self.windows}")
+        for place, shard in enumerate(index["shards"]):
+            rows = len(_rows(place, self.windows, self.config))
             for name, (kind, each) in kinds.items():
-                file = self.folder / shard[name]["file"]
+                file = member(self.folder, shard[name]["file"])
                 content = file.read_bytes() if file.is_file() else b""
                 if hashlib.sha256(content).hexdigest() != shard[name]["sha256"]:
                     raise ValueError(f"{file}: expected the bytes that were written, got others (checksum)")
                 size += len(content)
                 held = np.memmap(file, kind, "r") if content else np.zeros(0, kind)
-                self._held[name].append(held.reshape(shard["windows"], *each))
+                self._held[name].append(held.reshape(rows, *each))
         self.bytes_per_token = size / (self.windows * self.config.context)
 
     def load(self, windows: Array) -> Batch:
@@ -230,8 +243,13 @@ def _of_shard(
     return np.concatenate(ids).astype(_id_type(teacher.config.vocabulary)), np.concatenate(values).astype("<f2")
 
 
-def _described(tokens: Tokens, vocabulary: int) -> dict[str, Any]:
-    """What the logits belong to: the corpus by its tokens, wherever they lie."""
+def _rows(shard: int, windows: int, config: LogitsCacheConfig) -> range:
+    """The windows of a shard."""
+    return range(shard * config.shard, min(windows, (shard + 1) * config.shard))
+
+
+def belonging(tokens: Tokens, vocabulary: int) -> dict[str, Any]:
+    """Digests of what logits belong to: tokeniser, vocabulary, and the corpus by its tokens, wherever they lie."""
     digests = {name: [shard["sha256"] for shard in part["shards"]] for name, part in tokens.index["parts"].items()}
     corpus = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
     return {"tokeniser": tokens.digest, "vocabulary": vocabulary, "corpus": corpus}

@@ -8,16 +8,14 @@ any adds nothing.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, cast
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from domains.language.train import MODEL
+from separable.files import filled, read_json, read_tensors, refusing
 from separable.sequence import Cache, LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.sequence.attention import GroupedQueryAttention
 from separable.sequence.embeddings import embedding_config
@@ -54,6 +52,11 @@ class PrunedTransformerConfig(TransformerConfig):
             raise ValueError(f"PrunedTransformerConfig: features are even and positive, got {self.features}")
         if self.width < 1:
             raise ValueError(f"PrunedTransformerConfig: width is positive, got {self.width}")
+        if not (self.rotary_base > 1 and self.epsilon > 0 and 0 <= self.dropout < 1):
+            raise ValueError(
+                "PrunedTransformerConfig: rotary_base is above 1, epsilon positive, dropout in [0, 1), got "
+                f"{self.rotary_base}, {self.epsilon}, {self.dropout}"
+            )
 
     @property
     def head_width(self) -> int:
@@ -152,28 +155,20 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> LanguageMode
     """
     folder = Path(folder)
     file = folder / "config.json"
-    try:
-        described = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        pruned = "layer_hidden" in described["transformer"]
-    except (ValueError, KeyError, TypeError):
-        pruned = False
-    if not pruned:
+    described = read_json(file, "the settings of a language model") if file.is_file() else {}
+    transformer = described.get("transformer")
+    if not isinstance(transformer, dict) or "layer_hidden" not in transformer:
         return LanguageModel.load(folder, device)  # which says what is wrong, if anything is
-    try:
+    tensors = read_tensors(folder / "model.safetensors", "the parameters of a language model")
+    with refusing(folder, "a saved model"):
         config = LanguageModelConfig(
             described["vocabulary"],
-            PrunedTransformerConfig(**described["transformer"]),
+            PrunedTransformerConfig(**transformer),
             embedding_config(**described["embedding"]),
             head_config(**described["head"]),
         )
-        tensors = safetensors.torch.load_file(folder / "model.safetensors")
-        model = build(config)
-        model.to(next(value.dtype for value in tensors.values() if value.is_floating_point()))
-        # In memory of their own: views of the file lie unaligned, and products would round differently.
-        model.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
-    except (KeyError, TypeError, safetensors.SafetensorError, RuntimeError, StopIteration) as error:
-        raise ValueError(f"{folder}: expected a saved model whose parameters fit its config; {error}") from None
-    return model.to(device)
+        kind = next(value.dtype for value in tensors.values() if value.is_floating_point())
+    return filled(folder, described, lambda: build(config).to(kind), tensors).to(device)
 
 
 def model_folder(run: str | Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.language.reversal.facts import Fact, FactSet, both_ways, check_facts
+from separable.files import open_hdf5, refusing
 
 _NEEDED = ("head", "relation", "tail")
 
@@ -39,7 +40,8 @@ def read_facts(path: str | os.PathLike[str], inverses: Mapping[str, str] | None 
         return _read_hdf5(path)
     if path.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"path: expected a name ending in .csv, .jsonl or .h5, got {path.name!r}")
-    rows = list(_csv_rows(path) if path.suffix == ".csv" else _jsonl_rows(path))
+    with refusing(path, "a table in UTF-8"):
+        rows = list(_csv_rows(path) if path.suffix == ".csv" else _jsonl_rows(path))
     known = both_ways(inverses or {})
     facts = []
     for place, row in rows:
@@ -90,7 +92,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             place = f"{path}:{number}"
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{place}: expected a JSON object; {error}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"{place}: expected a JSON object, got a {type(row).__name__}")
@@ -98,18 +100,13 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read_hdf5(path: Path) -> FactSet:
-    import h5py
-
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with h5py.File(path) as file:
-            entities, relations = (file[name].asstr()[()] for name in ("entities", "relations"))
-            inverses = {relations[i]: relations[j] for i, j in enumerate(file["inverses"][()])}
-            parts = [
-                tuple(Fact(entities[h], relations[r], entities[t]) for h, r, t in file[part][()])
-                for part in ("train", "test")
-            ]
-    except (OSError, KeyError, IndexError) as error:
-        raise ValueError(f"{path}: expected facts in HDF5, got another or a damaged file ({error})") from None
-    return FactSet(parts[0], parts[1], inverses)
+    with open_hdf5(path, "facts in HDF5") as file:
+        entities, relations = (file[name].asstr()[()] for name in ("entities", "relations"))
+        inverses = {relations[i]: relations[j] for i, j in enumerate(file["inverses"][()])}
+        parts = [
+            tuple(Fact(entities[h], relations[r], entities[t]) for h, r, t in file[part][()])
+            for part in ("train", "test")
+        ]
+        return FactSet(parts[0], parts[1], inverses)

@@ -16,6 +16,7 @@ from domains.language.reversal.evaluate import ranking
 from domains.language.reversal.facts import Fact, FactSet
 from domains.language.reversal.model import FactModel, JointFactModel, JointModelConfig
 from domains.language.reversal.transformer import TransformerModelConfig
+from separable.files import filled, read_json, read_tensors, refusing
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingResult, run_training
 
 ModelConfig = JointModelConfig | TransformerModelConfig
@@ -124,18 +125,25 @@ def load(folder: Path) -> tuple[JointFactModel, dict[str, str]]:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: expected a saved model of facts, but there is no {name}")
-    try:
-        described: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if described.get("kind") != "JointFactModel":
-            raise ValueError(f"expected a JointFactModel, got {described.get('kind')!r}")
+    expected = "a saved model of facts"
+    described = read_json(folder / "config.json", expected)
+    if described.get("kind") != "JointFactModel":
+        raise ValueError(f"{folder}: expected a JointFactModel, got {described.get('kind')!r}")
+    tensors = read_tensors(folder / "model.safetensors", expected)
+    with refusing(folder, expected):
+        entities, relations = (_names(described[kind]) for kind in ("entities", "relations"))
+        inverses = dict(zip(_names(list(described["inverses"])), _names(described["inverses"].values()), strict=True))
         config = JointModelConfig.from_settings(described["model"])
-        with torch.random.fork_rng(devices=[]):
-            model = config.build(described["entities"], described["relations"])
-        model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{folder}: expected a saved model of facts; {error}") from None
+    model = filled(folder, described["model"], lambda: config.build(entities, relations), tensors)
     model.eval()
-    return model, dict(described["inverses"])
+    return model, inverses
+
+
+def _names(found: Any) -> list[str]:
+    names = list(found)
+    if isinstance(found, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"expected a list of names, got {found!r}")
+    return names
 
 
 def _loss(model: FactModel, rows: Tensor) -> Tensor:

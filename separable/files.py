@@ -1,0 +1,226 @@
+"""Files that may be cut off, damaged or hostile, read whole or refused with one error that names them.
+
+What is read here is plain data (JSON), tensors (safetensors) and HDF5; nothing is executed, no name in a file leads out
+of its folder, and no size in a file is believed before there are bytes for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import torch
+from torch import Tensor, nn
+
+FREE = 2**28  # bytes that a file of any size may ask for
+RATIO = 1100  # bytes of content to one of a file, at most; deflate reaches 1032
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@contextlib.contextmanager
+def refusing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
+    """Tell whatever goes wrong while a file is taken apart as one error that names it.
+
+    Args:
+        path: the file or folder.
+        expected: what it should have been, such as "a picture".
+
+    Raises:
+        ValueError: something inside went wrong; errors that name the path already pass unchanged.
+        OSError: the system refused: no such file, no permission, no space.
+
+    Example:
+        >>> with refusing("notes.json", "notes"):
+        ...     json.loads("[1, 2")
+        Traceback (most recent call last):
+        ValueError: notes.json: expected notes, got a damaged or other file (Expecting ',' delimiter: ...
+    """
+    try:
+        yield
+    except Exception as error:
+        # HDF5 and Pillow raise OSError for what they cannot understand, without a number of the system.
+        refused = isinstance(error, OSError) and error.errno is not None
+        told = isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError | json.JSONDecodeError)
+        if told and (refused or str(path) in str(error)):
+            raise
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{path}: expected {expected}, got a damaged or other file ({kind}{error})") from error
+
+
+def read_json(path: str | os.PathLike[str], expected: str = "an object in JSON", finite: bool = True) -> dict[str, Any]:
+    """An object of plain data.
+
+    Args:
+        path: the file.
+        expected: what it should be, for errors.
+        finite: whether NaN and infinities, which Python writes and JSON does not know, are refused.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else, or is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "config.json"
+        >>> _ = file.write_text('{"rank": 4}')
+        >>> read_json(file)
+        {'rank': 4}
+    """
+    with refusing(path, expected):
+        text = Path(path).read_text(encoding="utf-8")
+        found = json.loads(text, parse_constant=_no_number if finite else None)
+        if not isinstance(found, dict):
+            raise TypeError(f"it holds a {type(found).__name__}")
+    return found
+
+
+def read_tensors(path: str | os.PathLike[str], expected: str = "tensors") -> dict[str, Tensor]:
+    """The tensors of a safetensors file, in memory of their own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds numbers that are not finite.
+
+    Example:
+        >>> import tempfile, safetensors.torch
+        >>> file = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> safetensors.torch.save_file({"weight": torch.ones(2)}, file)
+        >>> read_tensors(file)
+        {'weight': tensor([1., 1.])}
+    """
+    with refusing(path, expected), safetensors.safe_open(path, framework="pt") as file:
+        # Views of the file lie unaligned, and products would round differently.
+        found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+        for name, value in found.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise ArithmeticError(f"{name} holds numbers that are not finite")
+    return found
+
+
+def read_texts(path: str | os.PathLike[str], expected: str = "tensors") -> dict[str, str]:
+    """The texts in the head of a safetensors file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged.
+
+    Example:
+        >>> import tempfile, safetensors.torch
+        >>> file = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> safetensors.torch.save_file({}, file, {"by": "me"})
+        >>> read_texts(file)
+        {'by': 'me'}
+    """
+    with refusing(path, expected), safetensors.safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def filled(
+    path: str | os.PathLike[str], settings: Any, make: Callable[[], Module], tensors: Mapping[str, Tensor]
+) -> Module:
+    """A module with the parameters of a file, made only if the file holds all of them in their shapes.
+
+    Args:
+        path: of the file, for errors.
+        settings: plain data that the module is made from; no whole number in it may be larger than the file's count of
+            numbers, or 2^16.
+        make: makes the module; called twice, first without memory for its numbers.
+        tensors: of the file.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: the settings make no module, or one with other parameters.
+
+    Example:
+        >>> settings, tensors = {"outputs": 1}, {"weight": torch.ones(1, 2), "bias": torch.ones(1)}
+        >>> filled("linear.safetensors", settings, lambda: nn.Linear(2, settings["outputs"]), tensors)
+        Linear(in_features=2, out_features=1, bias=True)
+    """
+    with refusing(path, "the parameters that the settings beside it describe"):
+        held = sum(value.numel() for value in tensors.values())
+        if (most := _largest(settings)) > max(held, 2**16):
+            raise ValueError(f"the settings speak of {most}, the file holds {held} numbers")
+        with torch.device("meta"):
+            planned = make().state_dict()
+        wanted, found = ({n: tuple(v.shape) for n, v in part.items()} for part in (planned, tensors))
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                raise ValueError(f"{name} should be {wanted.get(name, 'missing')}, is {found.get(name, 'missing')}")
+        with torch.random.fork_rng(devices=[]):  # start values are drawn and overwritten
+            module = make()
+        module.load_state_dict(tensors)
+    return module
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"it holds {name}, which is no number")
+
+
+def _largest(settings: Any) -> int:
+    """The largest whole number in plain data."""
+    if isinstance(settings, dict):
+        settings = list(settings.values())
+    if isinstance(settings, list | tuple):
+        return max(map(_largest, settings), default=0)
+    return settings if isinstance(settings, int) else 0
+
+
+def member(folder: str | os.PathLike[str], name: Any) -> Path:
+    """The file of a folder that an index in it names.
+
+    Raises:
+        ValueError: the name is not that of a file in this folder.
+
+    Example:
+        >>> member("tokens", "../../secret")
+        Traceback (most recent call last):
+        ValueError: tokens: expected the name of a file in it, got '../../secret'
+    """
+    if not isinstance(name, str) or not name.strip(".") or Path(name).name != name or "\0" in name:
+        raise ValueError(f"{folder}: expected the name of a file in it, got {name!r}")
+    return Path(folder) / name
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str | os.PathLike[str], expected: str) -> Iterator[Any]:
+    """An HDF5 file for reading, of which nothing lies in other files and no array is larger than its bytes allow.
+
+    Args:
+        path: the file.
+        expected: what it should hold; errors inside the ``with`` are told as `refusing` does.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, another process is writing it, or it points out of itself; also the error of what is
+            done inside.
+        ModuleNotFoundError: h5py is not installed.
+    """
+    import h5py
+
+    with refusing(path, expected), h5py.File(path, "r") as file:
+        allowed = FREE + RATIO * os.stat(path).st_size
+
+        def outside(name: str, link: Any) -> str | None:
+            return f"{name} lies in another file" if isinstance(link, h5py.ExternalLink) else None
+
+        def impossible(name: str, item: Any) -> str | None:
+            if not isinstance(item, h5py.Dataset):
+                return None
+            if item.external or item.is_virtual:
+                return f"{name} lies in another file"
+            if item.shape is not None and math.prod(item.shape) * item.dtype.itemsize > allowed:
+                return f"{name} is {item.shape}, more than a file of this size holds"
+            return None
+
+        wrong = file.visititems_links(outside) or file.visititems(impossible)
+        if wrong:
+            raise ValueError(wrong)
+        yield file
