@@ -15,6 +15,7 @@ __all__ = [
     "Atom",
     "Outside",
     "from_config",
+    "register",
     # continuous coordinates
     "BSpline",
     "Chebyshev",
@@ -28,6 +29,20 @@ __all__ = [
 _FAMILIES: dict[str, type[Atom]] = {
     family.__name__: family for family in (BSpline, Chebyshev, Fourier, Gaussian, Perceptron, Table)
 }
+
+
+def register(family: type[Atom]) -> type[Atom]:
+    """Let `from_config`, and so saved layers, know a family of your own: a decorator for its class.
+
+    Raises:
+        TypeError: If it is not a class of Atom.
+        ValueError: If another family has its name.
+    """
+    if not (isinstance(family, type) and issubclass(family, Atom)):
+        raise TypeError(f"atoms.register: expected a class of Atom, got {family!r}")
+    if _FAMILIES.setdefault(family.__name__, family) is not family:
+        raise ValueError(f"atoms.register: there is another family of the name {family.__name__}")
+    return family
 
 
 def from_config(config: dict[str, Any]) -> Atom:

@@ -13,6 +13,7 @@ __all__ = [
     "Interaction",
     "Sweep",
     "from_config",
+    "register",
     # the interactions
     "CanonicalPolyadic",
     "TensorTrain",
@@ -22,6 +23,20 @@ __all__ = [
 _FAMILIES: dict[str, type[Interaction]] = {
     family.__name__: family for family in (CanonicalPolyadic, TensorTrain, Tucker)
 }
+
+
+def register(family: type[Interaction]) -> type[Interaction]:
+    """Let `from_config`, and so saved layers, know a family of your own: a decorator for its class.
+
+    Raises:
+        TypeError: If it is not a class of Interaction.
+        ValueError: If another family has its name.
+    """
+    if not (isinstance(family, type) and issubclass(family, Interaction)):
+        raise TypeError(f"interactions.register: expected a class of Interaction, got {family!r}")
+    if _FAMILIES.setdefault(family.__name__, family) is not family:
+        raise ValueError(f"interactions.register: there is another family of the name {family.__name__}")
+    return family
 
 
 def from_config(config: dict[str, Any]) -> Interaction:

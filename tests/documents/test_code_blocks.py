@@ -55,6 +55,7 @@ def helped(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
 def test_the_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.syspath_prepend(page.parent)
     (tmp_path / "datasets").symlink_to(ROOT / "datasets")  # pages are read in a clone of the repository
     names: dict[str, object] = {"__name__": "__main__"}
     for line, block in python_blocks(page):
