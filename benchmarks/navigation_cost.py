@@ -52,7 +52,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows, bars = [], {}
     for algorithm in ("ppo", "sac"):
-        for width in WIDTHS[algorithm]:
+        for width in WIDTHS[algorithm, "body"]:
             sizes = {side: size_in_body_frame(side, algorithm, width) for side in ("SPAN", "MLP")}
             cost = {side: statistics.median(values) for side, values in milliseconds(algorithm, sizes).items()}
             ratio = cost["SPAN"] / cost["MLP"]

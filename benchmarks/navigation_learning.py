@@ -49,7 +49,7 @@ WORLDS = {"ppo": 16, "sac": 8}
 # As many settings for every side, each tried on the tuning seeds at every budget (SAC's in the body frame alone).
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "ppo": [{"learning_rate": r} for r in (1e-3, 3e-3, 1e-2)],
-    "sac": [{"learning_rate": r} for r in (1e-3, 3e-3, 1e-2)],
+    "sac": [{"learning_rate": r, **more} for more in ({}, {"tau": 0.02}) for r in (1e-3, 3e-3, 1e-2)],
 }
 
 
