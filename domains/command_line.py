@@ -14,6 +14,7 @@ DOMAINS = {
         "evaluate",
         "compare-embeddings",
         "distil",
+        "capacity-gap",
         "recommend-teacher",
     ),
     "language.reversal": ("generate", "train", "evaluate", "ask", "add"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import tyro
 
 from domains.language.compare import KINDS, Spend, compare
-from domains.language.distillation.commands import distil, recommend_teacher
+from domains.language.distillation.commands import capacity_gap, distil, recommend_teacher
 from domains.language.evaluate import evaluate as evaluated
 from domains.language.generate import continued
 from domains.language.shards import TokenizeConfig, write_tokens
@@ -23,7 +23,16 @@ from domains.language.train import train as train_model
 from separable.sequence import LanguageModel
 from separable.training import RunFolder, is_main_process
 
-__all__ = ["compare_embeddings", "distil", "evaluate", "recommend_teacher", "sample", "tokenize", "train"]
+__all__ = [
+    "capacity_gap",
+    "compare_embeddings",
+    "distil",
+    "evaluate",
+    "recommend_teacher",
+    "sample",
+    "tokenize",
+    "train",
+]
 
 _TOKENS, _CONFIG = TokenizeConfig(), LanguageConfig()
 

@@ -17,15 +17,17 @@ from domains.language.distillation.pruning import axis_sparsity, prune
 from domains.language.distillation.recommendation import Recommendation
 from domains.language.distillation.recommendation import recommend_teacher as recommended
 from domains.language.distillation.students import student_config
+from domains.language.distillation.sweep import ARMS, SweepConfig, cells, sweep
+from domains.language.distillation.sweep_report import points, statement, write_sweep_report
 from domains.language.distillation.train import calibrated
 from domains.language.distillation.train import distil as distil_model
 from domains.language.tokenisers import load_tokeniser
 from domains.language.tokens import Tokens
-from domains.language.train import untrained
+from domains.language.train import LanguageConfig, untrained
 from separable.sequence import LanguageModel
 from separable.training import RunFolder, is_main_process
 
-_CONFIG = DistillationConfig()
+_CONFIG, _SWEEP = DistillationConfig(), SweepConfig((1,), (2,))
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
@@ -108,6 +110,64 @@ def _kept(
         made_with = json.loads((folder / "index.json").read_text())["made_from"]["config"]
         wanted = LogitsCacheConfig(**made_with)
     return LogitsCache(write_logits(folder, teacher, tokens, wanted), tokens)
+
+
+def capacity_gap(
+    tokens: Path = Path("runs/tokens"),
+    /,
+    folder: Path = Path("runs/capacity_gap"),
+    students: tuple[str, ...] = ("100K", "200K", "400K", "800K"),
+    teachers: tuple[str, ...] = ("150K", "300K", "600K", "1.2M", "2.4M", "4.8M"),
+    arms: tuple[str, ...] = ARMS[:3],
+    seeds: int = 3,
+    part: str = "test",
+    patience: float = 120.0,
+    wait: bool = True,
+    config: tyro.conf.OmitArgPrefixes[LanguageConfig] = _SWEEP.teacher,
+    lesson: DistillationConfig = _SWEEP.student,
+    device: str = "cpu",
+) -> Path:
+    """Distil students of several sizes from teachers of several sizes, and fit the law of capacity gap to them.
+
+    Finished cells are never run again, and those that were cut off go on; the same command in several processes, on
+    one machine or on several that share the folder, divides the cells between them.
+
+    Args:
+        tokens: a folder of `separable language tokenize`.
+        folder: for a run folder of each cell, the report, pictures, and trials for `recommend-teacher`.
+        students: parameters of the students, such as 200K.
+        teachers: parameters of the teachers, such as 1.2M.
+        arms: pruned (from the teacher, as published), scratch (from scratch, as many tokens), scratch_compute (from
+            scratch, as much compute with every teacher), alone (no teacher, as much compute as with it).
+        seeds: trainings of each cell, each with teachers of its own.
+        part: that is measured: train, validation or test.
+        patience: seconds without a sign of life after which a process has lost its cell.
+        wait: for cells of other processes, to take over those of dead ones.
+        config: of all models but for their width, and of all training from scratch; it needs a number of steps.
+        lesson: of the distillation; it needs a number of steps.
+        device: where to train.
+    """
+    asked = SweepConfig(
+        tuple(round(_number("students", size)) for size in students),
+        tuple(round(_number("teachers", size)) for size in teachers),
+        arms,
+        seeds,
+        part,
+        patience,
+        config,
+        lesson,
+    )
+    rows = sweep(Tokens(tokens), folder, asked, wait=wait, device=device)
+    for arm in arms:
+        found = points(rows, arm)
+        for point in found:
+            spread = f"{min(point.nats):.4f} to {max(point.nats):.4f}"
+            print(f"{arm:15} {point.student:>12,} by {point.teacher:>14,.0f}  {point.mean:.4f} nats ({spread})")
+        if found:
+            print(f"{arm}: {statement(found)}")
+    missing = len(cells(asked)) - len(rows)
+    print(f"{write_sweep_report(folder, rows)}" + (f"; {missing} cells are with other processes" if missing else ""))
+    return folder
 
 
 def recommend_teacher(

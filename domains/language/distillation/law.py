@@ -142,18 +142,39 @@ def fit_law(trials: Sequence[Trial], *, draws: int = 2000, seed: int = 0) -> Lin
     total = points[:, 1] - points[:, 1].mean()
     r_squared = 1 - float(residual @ residual) / float(total @ total) if total.any() else math.nan
     generator = np.random.default_rng(seed)
+    if any(len(losses) > 1 for losses in pairs.values()):
+        found = _seeds_drawn_again(pairs, students, draws, generator)
+    else:
+        found = _points_drawn_again(points, draws, generator)
+    return LinearLaw(slope, intercept, r_squared, found, students[0], students[-1])
+
+
+def _seeds_drawn_again(
+    pairs: dict[tuple[float, float], list[float]], students: list[float], draws: int, generator: np.random.Generator
+) -> Array:
+    """Slopes and intercepts ``(draws, 2)`` of lines through the best teachers by the means of runs drawn again."""
+    best = []
+    for student in students:
+        tried = sorted(teacher for each, teacher in pairs if each == student)
+        means = [
+            losses[generator.integers(len(losses), size=(draws, len(losses)))].mean(1)
+            for losses in (np.array(pairs[student, teacher]) for teacher in tried)
+        ]
+        best.append(np.array(tried)[np.argmin(means, 0)])
+    x, y = np.array(students), np.array(best).T
+    centred = x - x.mean()
+    slopes = y @ centred / (centred @ centred)
+    return np.stack([slopes, y.mean(1) - slopes * x.mean()], 1)
+
+
+def _points_drawn_again(points: Array, draws: int, generator: np.random.Generator) -> Array:
+    """The same where every pair was tried once: lines through points drawn again."""
     found: list[tuple[float, float]] = []
-    several = any(len(losses) > 1 for losses in pairs.values())
     while len(found) < draws:
-        if several:
-            drawn = {pair: float(generator.choice(losses, len(losses)).mean()) for pair, losses in pairs.items()}
-            sample = np.array([(each.student, each.teacher) for each in _optimal(drawn)])
-        else:
-            sample = points[generator.integers(len(points), size=len(points))]
-            if np.ptp(sample[:, 0]) == 0:  # one student size drawn throughout: no line
-                continue
-        found.append(_line(sample))
-    return LinearLaw(slope, intercept, r_squared, np.array(found).reshape(-1, 2), students[0], students[-1])
+        sample = points[generator.integers(len(points), size=len(points))]
+        if np.ptp(sample[:, 0]):  # else one student size drawn throughout: no line
+            found.append(_line(sample))
+    return np.array(found).reshape(-1, 2)
 
 
 def read_trials(file: str | Path) -> list[Trial]:

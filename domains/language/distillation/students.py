@@ -7,16 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from domains.language.compare import equalised, parameters
 from domains.language.distillation.importance import Units
-from domains.language.distillation.pruning import parameters_after
+from domains.language.distillation.pruning import MULTIPLE, Kept, choose, parameters_after, select
 from domains.language.train import MODEL, LanguageConfig, described
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.sequence.embeddings import embedding_config
 from separable.sequence.heads import head_config
 
 _KNOWN = {"transformer", "embedding", "head", "vocabulary", "kind", "version", "model_type"}  # the last of saved models
-_PERCENTS = range(1, 100)  # of an axis
 
 
 def student_config(told: str, vocabulary: int) -> LanguageModelConfig:
@@ -98,38 +100,60 @@ def sized(config: LanguageConfig, vocabulary: int, wanted: int) -> LanguageConfi
         ) from None
 
 
-def sparsity_for(teacher: LanguageModel, ranked: Units, wanted: int) -> float:
-    """The sparsity at which a pruned student has the number of parameters nearest to a wanted one.
+def prune_to(teacher: LanguageModel, ranked: Units, wanted: int) -> LanguageModel:
+    """Prune a teacher to a number of parameters, to half a neuron.
 
-    Tables lose features only and layers lose both ways, so it is not quite ``1 - S / T``; every whole percent of the
-    axes is tried.
+    Of the sparsities that leave no fewer the greatest is taken, at whole percents of the axes; since it takes features,
+    heads and neurons by eights, the least important of the neurons that are left then go one by one.
+
+    Args:
+        teacher: To be pruned.
+        ranked: Importances of its units, normalised.
+        wanted: Parameters of the student.
 
     Raises:
-        ValueError: the teacher has no more parameters than are wanted.
+        ValueError: The teacher has no more parameters than are wanted, or as of `prune`.
 
     Example:
         >>> from domains.language.distillation.importance import full_masks
         >>> teacher = LanguageModel()
-        >>> sparsity = sparsity_for(teacher, full_masks(teacher), teacher.n_parameters // 2)
-        >>> round(parameters_after(teacher, full_masks(teacher), sparsity) / teacher.n_parameters, 2)
-        0.49
+        >>> student = prune_to(teacher, full_masks(teacher), 300_000)
+        >>> abs(student.n_parameters - 300_000) <= 1.5 * student.config.transformer.width
+        True
     """
     if wanted >= teacher.n_parameters:
         raise ValueError(
             f"student: expected fewer parameters than the teacher's {teacher.n_parameters:,}, got {wanted:,}"
         )
-    best, off = 0.0, float(teacher.n_parameters - wanted)
-    for percent in _PERCENTS:
+    kept = choose(teacher, ranked, 0.0)
+    count = teacher.n_parameters
+    for percent in range(1, 100):
         sparsity = 1 - (1 - percent / 100) ** 2
         try:
-            difference = parameters_after(teacher, ranked, sparsity) - wanted
-        except ValueError:  # nothing is left
+            now = parameters_after(teacher, ranked, sparsity)
+        except ValueError:  # nothing would be left
             break
-        if abs(difference) < off:
-            best, off = sparsity, float(abs(difference))
-        if difference < 0:
+        if wanted <= now < count:
+            kept, count = choose(teacher, ranked, sparsity), now
+        elif now < wanted:
             break
-    return best
+    each = 3 * len(kept.hidden)  # numbers of a neuron
+    return select(teacher, dataclasses.replace(kept, neurons=_fewer(ranked, kept, round((count - wanted) / each))))
+
+
+def _fewer(ranked: Units, kept: Kept, count: int) -> tuple[Tensor, ...]:
+    """The neurons that stay without the least important ones of all layers; each layer that has any keeps eight."""
+    order = sorted(
+        (float(ranked.neurons[layer, neuron]), layer, neuron)
+        for layer, neurons in enumerate(kept.neurons)
+        for neuron in neurons.tolist()
+    )
+    stay = [set(neurons.tolist()) for neurons in kept.neurons]
+    for _, layer, neuron in order:
+        if count and len(stay[layer]) > MULTIPLE:
+            stay[layer].remove(neuron)
+            count -= 1
+    return tuple(torch.tensor(sorted(each), dtype=torch.long, device=kept.hidden.device) for each in stay)
 
 
 def multiplied(model: LanguageModel) -> int:
