@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
+
+from separable.files import read_json, refusing, replacing
 
 _VERSION = 1
 
@@ -36,9 +37,8 @@ def write_checked(
     described = {"version": _VERSION, "sha256": _digest(plain, stored), "facts": plain}
     text = json.dumps(described, indent=2).encode()
     for file, content in ((f"{name}.safetensors", stored), (f"{name}.json", text)):
-        temporary = folder / f".{file}.{os.getpid()}"
-        temporary.write_bytes(content)
-        temporary.replace(folder / file)
+        with replacing(folder / file) as temporary:
+            temporary.write_bytes(content)
 
 
 def read_checked(folder: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -56,8 +56,8 @@ def read_checked(folder: str | os.PathLike[str], name: str) -> tuple[dict[str, A
         ({'a': 1}, {'b': tensor([0., 0.])})
     """
     folder = Path(folder)
-    try:
-        described = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    with refusing(folder / f"{name}.json", "a file that belongs to the .safetensors of its name"):
+        described = read_json(folder / f"{name}.json")
         stored = (folder / f"{name}.safetensors").read_bytes()
         if described["version"] != _VERSION:
             raise ValueError(f"it has format version {described['version']}, this library reads {_VERSION}")
@@ -65,8 +65,6 @@ def read_checked(folder: str | os.PathLike[str], name: str) -> tuple[dict[str, A
         if described["sha256"] != _digest(facts, stored):
             raise ValueError("its checksum does not agree with its content")
         return facts, safetensors.torch.load(stored)
-    except (KeyError, TypeError, ValueError, RecursionError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{folder / name}: expected a whole pair of .json and .safetensors: {error}") from error
 
 
 def _digest(facts: Mapping[str, Any], stored: bytes) -> str:
