@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
+from separable.files import refusing
 from separable.fitting.checked_files import read_checked, write_checked
 from separable.fitting.links import LINKS, Link
 from separable.fitting.mean_layers import compressed, exact
@@ -151,7 +152,7 @@ class Posterior:
         if not 0 < coverage < 1:
             raise ValueError(f"interval: coverage is between 0 and 1, got {coverage}")
         mean, variance = self._moments(x, noisy=noisy)
-        reach = float(student.ppf(0.5 + 0.5 * coverage, max(1, len(self.x) - 1))) * variance.sqrt()
+        reach = float(stdtrit(max(1, len(self.x) - 1), 0.5 + 0.5 * coverage)) * variance.sqrt()
         ends = self.link.inverse(mean - reach), self.link.inverse(mean + reach)
         return torch.minimum(*ends), torch.maximum(*ends)
 
@@ -222,7 +223,7 @@ class Posterior:
             ValueError: If a file is damaged, or another version wrote it.
         """
         facts, tensors = read_checked(folder, "posterior")
-        try:
+        with refusing(folder, "a posterior"):
             x, y, link = tensors["x"], tensors["y"], LINKS[facts["link"]]
             sizes = {name: tensors[name].numpy() for name in _SIZES}
             prior = ProductPrior(**sizes, noise=facts["noise"], degree=facts["degree"])
@@ -230,8 +231,6 @@ class Posterior:
             level, spread, z = _in_own_units(y, link)
             found = robust_evidence(prior, _unit(x, domain), z)
             return cls(link, prior, domain, x, y, ConditionReport(**facts["report"]), found, (level, spread))
-        except (KeyError, TypeError, ValueError, AttributeError, np.linalg.LinAlgError) as error:
-            raise ValueError(f"Posterior.load: {folder} does not hold a posterior: {error}") from error
 
     def _standardised(self, u: Array) -> Array:
         """The mean of the standardised targets, ``(M,)``, at points ``(M, D)`` of the unit cube."""
