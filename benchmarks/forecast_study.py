@@ -76,7 +76,7 @@ class Study:
             kind = type(config.model).__name__
             run = RunFolder(folder, {"name": name, "kind": kind, **dataclasses.asdict(config)}, seed)
             forecaster = train(self.data, config, run=run)
-            run.write("finished.json", json.dumps({**run.metrics()[-1], "parameters": forecaster.n_parameters}))
+            run.write("finished.json", json.dumps({**run.last_scores(), "parameters": forecaster.n_parameters}))
         found: dict[str, Any] = json.loads(finished.read_text())
         return found
 

@@ -42,7 +42,7 @@ def forecaster_of(seed: int) -> TokenForecaster:
         config = TokenTrainConfig(coder=coder, tokens=tokens)
         run = RunFolder(folder, {"name": "tokens", **dataclasses.asdict(config)}, seed)
         train_tokens(cells.flow_data()[0], config, run=run)
-        run.write("finished.json", json.dumps(run.metrics()[-1]))
+        run.write("finished.json", json.dumps(run.last_scores()))
     found = load_forecaster(folder)
     assert isinstance(found, TokenForecaster)
     return found

@@ -276,10 +276,10 @@ def animate(
 
 def _tell(folder: RunFolder, parameters: int) -> None:
     """What a training came to."""
-    row = folder.metrics()[-1]
+    row = folder.last_scores()
     scores = ", ".join(f"{row[name]:.3f} at lead {name[5:]}" for name in row if name.startswith("crps_"))
     print(
-        f"{folder.path}: {parameters} parameters, {row['step']} steps in {row['minutes']:.1f} minutes; "
+        f"{folder.path}: {parameters} parameters, {row['step']} steps in {row['seconds'] / 60:.1f} minutes; "
         f"CRPS of held-out samples in standard deviations {scores}"
     )
 

@@ -191,12 +191,12 @@ class InnovationForecaster(Forecaster):
             following = self.core.statistics.bounded(to_points(mean + found, tuple(frames.shape[2:])))
             return (following * self.scale + self.centre).to(frames.device)
 
-    def loss(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Mean over levels and codes of ``- log(P(code) bins)`` of windows ``(B, H + 1, *grid)``: 0 at first.
 
         Args:
             frames: in the flow's units.
-            generator: of what the code is filled with, on the CPU.
+            generator: of what the code is filled with, on the CPU; by default torch's own.
         """
         mean, state = self.expected(frames[:, : self.history])
         innovation, state = self.standardised(frames[:, self.history]) - mean, state.clone()

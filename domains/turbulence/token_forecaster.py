@@ -198,12 +198,12 @@ class TokenForecaster(Forecaster):
             codes = self.model.sample(self.codes(frames), uniform)
             return (self.coder.decode(codes) * self.scale + self.centre).to(frames.device)
 
-    def coder_loss(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+    def coder_loss(self, frames: Tensor) -> Tensor:
         """Mean square error of the autoencoder on frames ``(B, F, *grid)``, in units of the variance."""
         fields = self.standardised(frames).flatten(0, 1)
         return (self.coder(fields) - fields).square().mean()
 
-    def model_loss(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+    def model_loss(self, frames: Tensor) -> Tensor:
         """Mean of ``- log P(digit)`` over the digits of the last of frames ``(B, H + 1, *grid)``, nats."""
         codes = self.codes(frames)
         past, wanted = codes[:, : self.model.prefix], codes[:, self.model.prefix :]

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
-from domains.turbulence.descent import Descent, DescentConfig
+from domains.turbulence.descent import DescentConfig, descend
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
@@ -39,7 +39,7 @@ from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData
 from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
 from separable.distributions import crps
-from separable.training import RunFolder
+from separable.training import RunFolder, is_main_process
 
 AnyConfig = NoiseForecasterConfig | DeterministicConfig | NoisyConfig
 
@@ -125,27 +125,29 @@ def train(
     forecaster: LearnedForecaster = model.made(description, statistics, generator).to(device)
     windows = [training.windows(config.model.history, leads, samples=chosen) for leads in (1, config.rollout)]
     looks = HeldOutLooks(data, held_out, config.model.history, statistics.scale, noise=forecaster.trained_members > 1)
-    descent = Descent(forecaster.network, functools.partial(window_loss, forecaster), config.descent, generator)
-    descent.run(
-        lambda done: windows[done >= config.rollout_from],
+    descend(
+        forecaster.network,
+        functools.partial(window_loss, forecaster),
+        config.descent,
+        lambda share: windows[share >= config.rollout_from],
         symmetries,
         lambda: looks.scores(forecaster, config.seed),
-        run,
-        progress,
+        run=run,
+        progress=progress,
     )
     forecaster.to("cpu")
-    if run is not None:
+    if run is not None and is_main_process():
         forecaster.save(run.path)
     return forecaster
 
 
-def window_loss(forecaster: LearnedForecaster, frames: Tensor, generator: torch.Generator) -> Tensor:
+def window_loss(forecaster: LearnedForecaster, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """The loss of the head of this file, in units of the standard deviation.
 
     Args:
         forecaster: with gradients.
         frames: windows ``(B, H + leads, *grid)``, in the flow's units; members go on from their own steps.
-        generator: of the noise, on the CPU.
+        generator: of the noise, on the CPU; by default torch's own.
     """
     history, grid, members = forecaster.history, tuple(frames.shape[2:]), forecaster.trained_members
     past = forecaster.standardised(frames[:, :history]).repeat(members, *[1] * (1 + len(grid)))

@@ -12,13 +12,13 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from domains.turbulence.descent import Descent, DescentConfig
+from domains.turbulence.descent import DescentConfig, descend
 from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.readers import FlowData, Windows
 from domains.turbulence.symmetries import Symmetries
 from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
-from separable.training import RunFolder
+from separable.training import RunFolder, is_main_process
 
 _TOGETHER = 64  # windows that the core sees at once where the code is set
 
@@ -79,11 +79,18 @@ def train_innovations(
     symmetries = symmetries_for(data, config.descent.symmetries)
     forecaster.fit(_innovations(forecaster, windows, symmetries, config.examples, generator), generator)
     looks = HeldOutLooks(data, held_out, core.history, forecaster.scale)
-    Descent(forecaster.network, forecaster.loss, config.descent, generator).run(
-        lambda done: windows, symmetries, lambda: looks.scores(forecaster, config.descent.seed), run, progress
+    descend(
+        forecaster.network,
+        forecaster.loss,
+        config.descent,
+        lambda share: windows,
+        symmetries,
+        lambda: looks.scores(forecaster, config.descent.seed),
+        run=run,
+        progress=progress,
     )
     forecaster.to("cpu")
-    if run is not None:
+    if run is not None and is_main_process():
         forecaster.save(run.path)
     return forecaster
 

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import torch
 
-from domains.turbulence.descent import Descent, DescentConfig
+from domains.turbulence.descent import DescentConfig, descend
 from domains.turbulence.forecaster import FlowDescription
-from domains.turbulence.readers import FlowData
+from domains.turbulence.readers import FlowData, Windows
 from domains.turbulence.token_forecaster import TokenConfig, TokenForecaster
 from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
-from separable.training import RunFolder
+from separable.training import RunFolder, is_main_process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,16 +69,22 @@ def train_tokens(
     symmetries = symmetries_for(data, config.tokens.symmetries)
     held = data.load(held_out)[:, :: max(1, data.fields.shape[1] // 8)]
 
-    def seen() -> dict[str, float]:
-        with torch.no_grad():
-            return {"coder_error": float(forecaster.coder_loss(held, generator))}
-
-    coder = Descent(forecaster.coder, forecaster.coder_loss, config.coder, generator, "checkpoint_coder")
-    coder.run(lambda done: windows, symmetries, seen, run, progress)
     looks = HeldOutLooks(data, held_out, forecaster.history, forecaster.scale)
-    model = Descent(forecaster.model, forecaster.model_loss, config.tokens, generator)
-    model.run(lambda done: windows, symmetries, lambda: looks.scores(forecaster, config.tokens.seed), run, progress)
+
+    def same(share: float) -> Windows:
+        return windows
+
+    def coded() -> dict[str, float]:
+        return {"coder_error": float(forecaster.coder_loss(held))}
+
+    def look() -> dict[str, float]:
+        return looks.scores(forecaster, config.tokens.seed)
+
+    coding = None if run is None else RunFolder(run.path / "coder", config.coder, config.coder.seed)
+    coder, model = (forecaster.coder, forecaster.coder_loss), (forecaster.model, forecaster.model_loss)
+    descend(*coder, config.coder, same, symmetries, coded, run=coding, progress=progress)
+    descend(*model, config.tokens, same, symmetries, look, run=run, progress=progress)
     forecaster.to("cpu")
-    if run is not None:
+    if run is not None and is_main_process():
         forecaster.save(run.path)
     return forecaster

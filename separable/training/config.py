@@ -15,6 +15,8 @@ class TrainingConfig:
     Attributes:
         steps: optimiser steps; 0 for as many as the minutes allow.
         minutes: of training, evaluations and checkpoints not counted; only where steps is 0.
+        clock: what minutes are of: the "wall", or on a CPU the "processor", all threads of a process together, which
+            other work on the machine does not shorten.
         batch: rows in a step, over all processes.
         accumulation: parts in which each process computes its rows, one after another; more need less memory.
         rate: greatest learning rate of AdamW.
@@ -27,6 +29,7 @@ class TrainingConfig:
         clip: greatest norm of the gradient; larger ones are scaled to it; 0 for no limit.
         precision: in which products are computed; "auto" times both before the first step.
         evaluate_every: steps between evaluations, each followed by a checkpoint.
+        evaluations: in all, evenly over the training whatever its number of steps; 0 for one every so many steps.
         checkpoint_every: steps between further checkpoints; 0 for none.
         log_every: steps between lines in the record.
         distribution: what several processes share: the gradients ("ddp") or parameters and optimiser as well ("fsdp").
@@ -35,6 +38,7 @@ class TrainingConfig:
 
     steps: int = 0
     minutes: float = 0.0
+    clock: Literal["wall", "processor"] = "wall"
     batch: int = 32
     accumulation: int = 1
     rate: float = 1e-3
@@ -47,6 +51,7 @@ class TrainingConfig:
     clip: float = 1.0
     precision: Precision = "float32"
     evaluate_every: int = 200
+    evaluations: int = 0
     checkpoint_every: int = 0
     log_every: int = 10
     distribution: Literal["ddp", "fsdp"] = "ddp"
@@ -58,7 +63,7 @@ class TrainingConfig:
         for name in ("batch", "accumulation", "evaluate_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("warm_up", "weight_decay", "clip", "checkpoint_every", "seed"):
+        for name in ("warm_up", "evaluations", "weight_decay", "clip", "checkpoint_every", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
         if not 0 < self.rate < math.inf:
@@ -68,6 +73,8 @@ class TrainingConfig:
                 raise ValueError(f"{name}: expected a share from 0 to 1, got {getattr(self, name)}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas: expected numbers from 0 to below 1, got {self.betas}")
+        if self.clock not in ("wall", "processor"):
+            raise ValueError(f"clock: expected wall or processor, got {self.clock!r}")
         if self.decay not in ("cosine", "linear", "constant"):
             raise ValueError(f"decay: expected cosine, linear or constant, got {self.decay!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):

@@ -80,6 +80,7 @@ def run_training(
     run: RunFolder | None = None,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     sample: Callable[[Any], str] | None = None,
+    before_step: Callable[[float], None] | None = None,
     unit: str = "rows",
     units_per_row: int = 1,
     options: Options = matrices_decay,
@@ -98,6 +99,7 @@ def run_training(
         evaluate: gives scores of the model, which is in evaluation mode without gradients; the lowest first score
             makes the best checkpoint. All processes call it.
         sample: gives a text for the record and the report at each evaluation. All processes call it.
+        before_step: called before each step with the share of the training that is done, for what changes on the way.
         unit: what the speed counts.
         units_per_row: units in a row, such as the tokens of a window.
         options: which parameters decay, and which have rates of their own.
@@ -140,7 +142,7 @@ def run_training(
         gpus = [processes.device] if processes.device.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices=gpus))
         loop = _Loop(model, loss, batches, config, processes, run, evaluate, sample, options)
-        loop.unit, loop.units_per_row = unit, units_per_row
+        loop.unit, loop.units_per_row, loop.before_step = unit, units_per_row, before_step
         request = stack.enter_context(stop_requests())
         try:
             result = loop.run_to_end(request, progress)
@@ -170,6 +172,9 @@ class _Loop:
         self.config, self.processes, self.batches, self.run = config, processes, batches, run
         self.evaluate, self.sample = evaluate, sample
         self.unit, self.units_per_row = "rows", 1
+        self.before_step: Callable[[float], None] | None = None
+        processor = config.clock == "processor" and processes.device.type == "cpu"
+        self.clock = time.process_time if processor else time.perf_counter
         self.model, self.objective = distribute(model, loss, processes, config.distribution)
         self.optimiser = adamw(self.model, config, options)
         self.parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
@@ -191,11 +196,12 @@ class _Loop:
         main, config = self.processes.main, self.config
         with Progress(self.run if main else None, self.unit, shown and main, self.share) as progress:
             while self.share < 1:
+                before = self.share
                 with memory_explained(self.step, config, self.processes.count, self.run):
                     stop = self._make_step(request)
                 if self.step % config.log_every == 0 or self.share >= 1:
                     self._log(progress)
-                if self.step % config.evaluate_every == 0 or self.share >= 1:
+                if self._evaluation_is_due(before):
                     self._look(progress)
                 elif stop or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self._store("last")
@@ -206,6 +212,13 @@ class _Loop:
         return TrainingResult(
             self.step, self.seconds, speed, self.mean_loss, self.scores, self.best_step, self.best_scores
         )
+
+    def _evaluation_is_due(self, before: float) -> bool:
+        """Whether to evaluate after a step before which a share of the training was done."""
+        count = self.config.evaluations
+        if self.share >= 1 or not count:
+            return self.share >= 1 or self.step % self.config.evaluate_every == 0
+        return math.floor(self.share * count + 1e-9) > math.floor(before * count + 1e-9)
 
     def _begin(self) -> None:
         """Restore the last checkpoint; without one choose the precision and write the first, to see that it can be."""
@@ -221,6 +234,8 @@ class _Loop:
             return
         if self.precision == "auto":
             start = self.batches.state()
+            if self.before_step is not None:
+                self.before_step(self.share)
             batch = self._batch(self.batches.draw(self.config.batch), 0)
             self.batches.restore(start)
             with memory_explained(0, self.config, self.processes.count, self.run):
@@ -230,8 +245,10 @@ class _Loop:
 
     def _make_step(self, request: StopRequest) -> bool:
         """One step of the optimiser; returns whether a signal asked for the end."""
-        started = time.perf_counter()
+        started = self.clock()
         config, processes = self.config, self.processes
+        if self.before_step is not None:
+            self.before_step(self.share)
         _seed(config.seed, self.step, processes.rank, processes.device)
         rate = learning_rate(config, self.step, self.share)
         for group in self.optimiser.param_groups:
@@ -256,7 +273,7 @@ class _Loop:
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         # The processes have to agree on the clock and on the wish to stop.
-        spent = torch.tensor([time.perf_counter() - started, request.made], dtype=torch.float32)
+        spent = torch.tensor([self.clock() - started, request.made], dtype=torch.float32)
         seconds, stop = processes.mean(spent.to(sums.device)).tolist() if processes.count > 1 else spent.tolist()
         self.seconds += seconds
         for name, value in {**measured, "seconds": seconds, "steps": 1}.items():

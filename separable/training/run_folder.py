@@ -80,6 +80,17 @@ class RunFolder:
                 found.append(json.loads(line))
         return [line for line in found if isinstance(line, dict)]
 
+    def last_scores(self) -> dict[str, float]:
+        """The last evaluation of a training: its step, the seconds of training before it, and its scores.
+
+        Raises:
+            ValueError: nothing was evaluated.
+        """
+        for line in reversed(self.metrics()):
+            if "scores" in line:
+                return {"step": line["step"], "seconds": line["seconds"], **line["scores"]}
+        raise ValueError(f"{self.path}: expected the record of a training that was evaluated, got none")
+
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps beyond one: a run that goes on from a checkpoint measures them again."""
         kept = [line for line in self.metrics() if not isinstance(done := line.get("step", 0), int) or done <= step]

@@ -187,6 +187,8 @@ def test_damaged_and_other_checkpoints_are_refused(tmp_path: Path) -> None:
         {},
         {"steps": -1},
         {"minutes": float("inf")},
+        {"minutes": 1.0, "clock": "sun"},
+        {"steps": 1, "evaluations": -1},
         {"steps": 1, "batch": 0},
         {"steps": 1, "accumulation": 0},
         {"steps": 1, "rate": 0.0},

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,37 @@ def test_a_training_by_minutes_ends_and_goes_on(tmp_path: Path) -> None:
     assert rates[-1] == pytest.approx(1e-4, rel=0.2)  # the floor of the cosine
     again = run_training(network(), squares, stream(), config, run=run, progress=False)
     assert (again.steps, again.seconds) == (result.steps, result.seconds)
+
+
+def test_minutes_may_be_those_of_the_processor() -> None:
+    class Sleeping(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(0.01)
+            return super().forward(x)
+
+    config = TrainingConfig(minutes=0.001, clock="processor", batch=8, evaluate_every=10_000)
+    started = time.perf_counter()
+    result = run_training(Sleeping(3, 1).double(), squares, stream(), config, progress=False)
+    assert result.seconds >= 0.06
+    assert time.perf_counter() - started > 1.5 * result.seconds  # asleep, a process spends none
+
+
+def test_evaluations_are_spread_evenly_and_the_share_is_told_before_each_step(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=25, batch=8, evaluations=4, log_every=100)
+    run, shares = RunFolder(tmp_path, config, 0), []
+    run_training(
+        network(),
+        squares,
+        stream(),
+        config,
+        run=run,
+        evaluate=lambda _: {"score": 1.0},
+        before_step=shares.append,
+        progress=False,
+    )
+    assert [line["step"] for line in run.metrics() if "scores" in line] == [7, 13, 19, 25]
+    assert shares == pytest.approx([step / 25 for step in range(25)])
+    assert run.last_scores()["step"] == 25
 
 
 def test_half_precision_is_near_and_automatic_precision_is_kept(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys):
     assert main(command) == 0  # finished: nothing more is done
     assert main([*command, "--seed", "1"]) == 1
     assert "other settings" in capsys.readouterr().err
-    names = {"config.json", "environment.json", "metrics.jsonl", "checkpoint.safetensors", "forecaster.json"}
+    names = {"config.json", "environment.json", "metrics.jsonl", "last.safetensors", "forecaster.json"}
     assert names <= {path.name for path in (tmp_path / "run").iterdir()}
 
     out = tmp_path / "forecast.nc"

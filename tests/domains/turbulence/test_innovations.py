@@ -8,7 +8,6 @@ import pytest
 import scipy.fft
 import torch
 
-from domains.turbulence import descent as module
 from domains.turbulence import training_data
 from domains.turbulence.descent import DescentConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
@@ -224,15 +223,15 @@ def same(one, other):
 
 def test_an_interrupted_training_ends_with_the_same_bits_and_is_kept(core, flow, tmp_path, monkeypatch):
     whole = train_innovations(core, flow, SMALL, progress=False)
-    step, calls = module.Descent.step, []
+    loss, calls = InnovationForecaster.loss, []
 
     def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 8:
             raise KeyboardInterrupt
-        return step(*arguments)
+        return loss(*arguments)
 
-    monkeypatch.setattr(module.Descent, "step", interrupted)
+    monkeypatch.setattr(InnovationForecaster, "loss", interrupted)
     run = RunFolder(tmp_path, dataclasses.asdict(SMALL), 0)
     with pytest.raises(KeyboardInterrupt):
         train_innovations(core, flow, SMALL, run=run, progress=False)
@@ -265,10 +264,9 @@ def test_it_learns_that_the_size_of_innovations_depends_on_the_state(tmp_path):
     )
     run = RunFolder(tmp_path, {}, 0)
     train_innovations(core, data, settings, run=run, progress=False)
-    rows = run.metrics()
-    assert len(rows) == 10
-    assert abs(rows[0]["loss"]) < 0.3
-    assert rows[-1]["loss"] < -0.15
+    losses = [row["loss"] for row in run.metrics() if "loss" in row]
+    assert abs(losses[0]) < 0.3
+    assert losses[-1] < -0.15
 
 
 def test_refusals(core):

@@ -1,21 +1,21 @@
 """Training: the loss against its formula, the same bits after an interruption, an end after minutes, learning."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
-from domains.turbulence import descent, training_data
 from domains.turbulence import train as module
+from domains.turbulence import training_data
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.train import TrainConfig, train, window_loss
 from domains.turbulence.training_data import split
-from separable.training import RunFolder
+from separable.training import RunFolder, loop
 
 SMALL = TrainConfig(
     NoiseForecasterConfig(channels=6, products=4, blocks=2, modes=(6, 6), noise_fields=1, noise_vector=2),
@@ -86,34 +86,45 @@ def test_it_learns(flow, tmp_path):
     config = dataclasses.replace(SMALL, steps=240, batch=8, model=dataclasses.replace(SMALL.model, modes=()))
     run = RunFolder(tmp_path, dataclasses.asdict(config), 0)
     train(flow, config, run=run, progress=False)
-    rows = run.metrics()
-    assert len(rows) == 10
+    looks = [row for row in run.metrics() if "scores" in row]
+    losses = [row["loss"] for row in run.metrics() if "loss" in row]
+    assert len(looks) == 10
     frames = flow.load(split(flow, 0.1)[1])
     persistence = float((frames[:, 1:] - frames[:, :-1]).abs().mean() / frames.std())
-    assert rows[-1]["crps_1"] < 0.75 * persistence
-    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert looks[-1]["scores"]["crps_1"] < 0.75 * persistence
+    assert losses[-1] < 0.8 * losses[0]
     assert NoiseForecaster.load(tmp_path).config.modes == (10, 10)
+
+
+def interrupting(monkeypatch, number):
+    """Ends a training from inside its loss at one call; returns the list of calls."""
+    loss, calls = module.window_loss, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    monkeypatch.setattr(module, "window_loss", interrupted)
+    return calls
+
+
+def last_step(folder):
+    return json.loads((folder / "last.json").read_text())["step"]
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(flow, tmp_path, monkeypatch):
     whole = train(flow, SMALL, progress=False)
     assert same(tensors(whole), tensors(train(flow, SMALL, progress=False)))
-    step, calls = descent.Descent.step, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 19:  # in the second part, between two checkpoints
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    monkeypatch.setattr(descent.Descent, "step", interrupted)
+    calls = interrupting(monkeypatch, 19)  # in the second part, between two checkpoints
     run = RunFolder(tmp_path, dataclasses.asdict(SMALL), 0)
     with pytest.raises(KeyboardInterrupt):
         train(flow, SMALL, run=run, progress=False)
-    kept = safetensors.torch.load_file(tmp_path / "checkpoint.safetensors")
-    assert 0 < int(kept["steps"]) < 18
+    kept = last_step(tmp_path)
+    assert 0 < kept < 18
     again = train(flow, SMALL, run=run, progress=False)
-    assert len(calls) == 19 + 24 - int(kept["steps"])
+    assert len(calls) == 19 + 24 - kept
     assert same(tensors(whole), tensors(again))
     assert same(tensors(whole), tensors(NoiseForecaster.load(tmp_path)))
     assert not same(tensors(whole), tensors(train(flow, dataclasses.replace(SMALL, seed=1), progress=False)))
@@ -148,23 +159,16 @@ def test_minutes_end_a_run_and_what_is_spent_counts_after_an_interruption(flow, 
         now[0] += 2.5
         return now[0]
 
-    monkeypatch.setattr(descent.time, "process_time", tick)
-    step, calls = descent.Descent.step, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 11:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    monkeypatch.setattr(descent.Descent, "step", interrupted)
+    monkeypatch.setattr(loop.time, "process_time", tick)
+    calls = interrupting(monkeypatch, 11)
     run = RunFolder(tmp_path, dataclasses.asdict(config), 0)
     with pytest.raises(KeyboardInterrupt):
         train(flow, config, run=run, progress=False)
-    spent = run.metrics()[-1]["step"]
+    spent = last_step(tmp_path)
+    assert 0 < spent < 11
     train(flow, config, run=run, progress=False)
-    assert run.metrics()[-1]["step"] == 24
-    assert run.metrics()[-1]["minutes"] == pytest.approx(1.0)
+    assert last_step(tmp_path) == 24
+    assert run.metrics()[-1]["seconds"] == pytest.approx(60.0)
     assert len(calls) == 11 + 24 - spent
     train(flow, config, run=run, progress=False)
     assert len(calls) == 11 + 24 - spent
