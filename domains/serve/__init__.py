@@ -1,0 +1,1 @@
+"""`separable serve`: whatever a folder holds, answering over HTTP."""
