@@ -16,6 +16,8 @@ DOMAINS = {
         "distil",
         "capacity-gap",
         "recommend-teacher",
+        "instruct",
+        "chat",
     ),
     "language.reversal": ("generate", "train", "evaluate", "ask", "add"),
     "microstructure": ("generate", "solve", "train", "design", "sketch"),

@@ -1,6 +1,7 @@
 """The verbs of `separable language`, plain functions: tokenize, train, sample, evaluate, compare_embeddings.
 
-Those on distillation lie in `domains.language.distillation.commands` and are named here, where the command looks.
+Those on distillation and on answers lie in `domains.language.distillation.commands` and
+`domains.language.instruction.commands` and are named here, where the command looks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from domains.language.compare import KINDS, Spend, compare
 from domains.language.distillation.commands import capacity_gap, distil, recommend_teacher
 from domains.language.evaluate import evaluate as evaluated
 from domains.language.generate import continued
+from domains.language.instruction.commands import chat, instruct
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokenisers import load_tokeniser
 from domains.language.tokens import Tokens
@@ -25,9 +27,11 @@ from separable.training import RunFolder, is_main_process
 
 __all__ = [
     "capacity_gap",
+    "chat",
     "compare_embeddings",
     "distil",
     "evaluate",
+    "instruct",
     "recommend_teacher",
     "sample",
     "tokenize",
