@@ -267,7 +267,7 @@ ensemble = forecaster.forecast(data.fields[0, :1], members=8, steps=10)      # a
     run.log(forecasts=rows, **numbers)
 
 
-def train_language_model(run: RunFolder, report: Report, steps: int = 500) -> None:
+def train_language_model(run: RunFolder, report: Report, steps: int = 200) -> None:
     """Train a small language model on the installed Python's documentation and let it write."""
     rows, numbers, written, figure = written_text(steps)
     report.section("Written: a language model whose token vectors are computed")
@@ -279,19 +279,20 @@ def train_language_model(run: RunFolder, report: Report, steps: int = 500) -> No
     )
     report.table(rows)
     report.text(
-        "bits a byte: what a byte costs in files that no model saw, smaller is better; numbers: what a model keeps.",
+        "bits a byte: what a byte costs in files that no model saw, smaller is better; numbers: what is kept. The "
+        "counts see all of the training text, the transformer in its few seconds a part of it.",
         note=True,
     )
     report.picture(run.figure("language", figure), "Loss over steps of training")
     report.text("So it goes on from three beginnings; seconds of training teach words and layout, not sense:")
     for text in written:
-        report.quote(text)
+        report.quote(text.replace("\n\n", "\n"))
     report.code(
         """
-separable language tokenize runs/tokens --source docstrings --vocabulary 512
+separable language tokenize runs/tokens --source docstrings --vocabulary 1024
 separable language train runs/tokens --run runs/language --minutes 20
 separable language evaluate runs/language runs/tokens
-separable language sample runs/language --beginning "Return the "
+separable language sample runs/language --beginning "Return the"
 """
     )
     report.code(
@@ -302,10 +303,10 @@ from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, train
 
-made_from = TokenizeConfig(CorpusConfig("docstrings"), vocabulary=512)
+made_from = TokenizeConfig(CorpusConfig("docstrings"), vocabulary=1024)
 tokens = Tokens(write_tokens("runs/tokens", made_from))
 model, result = train(tokens, LanguageConfig(embedding="generated", context=64))
-print("".join(continued(model, tokens.tokeniser, "Return the ", steps=60)))
+print("".join(continued(model, tokens.tokeniser, "Return the", steps=60)))
 """
     )
     run.log(language=rows, written=written, **numbers)

@@ -13,7 +13,7 @@ h1 { font-size: 1.7rem; line-height: 1.2; } h2 { margin-top: 2.5rem; border-top:
 img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; margin: 1rem 0; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8884; white-space: nowrap; }
-th, td:first-child { white-space: normal; vertical-align: top; }
+th, td:first-child, td.long { white-space: normal; vertical-align: top; } td.long { min-width: 9rem; }
 th { font-weight: 600; } tr.best td { font-weight: 600; }
 pre { background: #8881; padding: .8rem; overflow-x: auto; border-radius: 4px; font-size: .85rem; }
 blockquote { margin: 1rem 0; padding-left: .8rem; border-left: 3px solid #8884; white-space: pre-wrap; }
@@ -63,7 +63,7 @@ class Report:
         head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
         body = "".join(
             f"<tr{' class=best' if i == best else ''}>"
-            + "".join(f"<td>{html.escape(_number(value))}</td>" for value in row.values())
+            + "".join(_cell(_number(value)) for value in row.values())
             + "</tr>"
             for i, row in enumerate(rows)
         )
@@ -84,6 +84,11 @@ class Report:
             + "\n".join(self._parts)
             + "</body></html>\n"
         )
+
+
+def _cell(text: str) -> str:
+    """Text of a table; what is longer than a name is wrapped."""
+    return f"<td{' class=long' if len(text) > 20 else ''}>{html.escape(text)}</td>"
 
 
 def _number(value: Any) -> str:

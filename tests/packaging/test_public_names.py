@@ -1,0 +1,48 @@
+"""Public names stay: one that was released goes only with a higher minor version, and the changelog says so."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RELEASED, *NAMES = (Path(__file__).parent / "public_names.txt").read_text().split()
+
+
+@pytest.fixture(scope="module")
+def tool():
+    described = importlib.util.spec_from_file_location("public_names", ROOT / "tools" / "public_names.py")
+    module = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    return module
+
+
+def allowed(gone: set[str], released: str, version: str, changelog: str) -> bool:
+    """Whether names may be missing in a version, semantic versioning (2.0.0, items 7 and 8; below 1.0, minor ones)."""
+    before, now = ([int(part) for part in text.split(".")] for text in (released, version))
+    breaking = now[0] > before[0] or (now[0] == before[0] == 0 and now[1] > before[1])
+    removed = "".join(re.findall(r"^### Removed\n(.*?)(?=^##|\Z)", changelog, re.MULTILINE | re.DOTALL))
+    return not gone or (breaking and all(f"`{name}`" in removed for name in gone))
+
+
+def test_no_public_name_is_gone(tool) -> None:
+    gone = set(NAMES) - tool.public_names()
+    assert allowed(gone, RELEASED, tool.version(), (ROOT / "CHANGELOG.md").read_text()), sorted(gone)
+
+
+def test_a_name_may_go_only_with_a_version_that_breaks_and_an_entry() -> None:
+    told = "# Changelog\n\n## 0.2.0\n\n### Removed\n\n- `separable.old`, deprecated since 0.1.0.\n\n## 0.1.0\n"
+    gone = {"separable.old"}
+    assert allowed(set(), "0.1.0", "0.1.0", "")
+    assert allowed(gone, "0.1.0", "0.2.0", told)
+    assert allowed(gone, "1.3.0", "2.0.0", told)
+    assert not allowed(gone, "0.1.0", "0.1.1", told)
+    assert not allowed(gone, "1.3.0", "1.4.0", told)
+    assert not allowed(gone | {"separable.other"}, "0.1.0", "0.2.0", told)
+    assert not allowed(gone, "0.1.0", "0.2.0", told.replace("Removed", "Added"))
+
+
+def test_versions_agree_wherever_they_stand(tool) -> None:
+    assert f"version: {tool.version()}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tool.version())
