@@ -4,11 +4,13 @@ A thread cannot be stopped from outside, so a computation that hangs would hold 
 computed in a process of its own memory; the server itself only passes bytes on, and stays able to say so.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -86,14 +88,15 @@ class Workers:
             TooLong: The computation exceeded the limit.
             Failed: Something else went wrong; it is in the log.
         """
+        seconds = self.seconds
         try:
-            worker = self._idle.get(timeout=self.seconds)
+            worker = self._idle.get(timeout=seconds)
         except queue.Empty:
             raise Busy(f"all {self.count} processes are at work; ask again") from None
         try:
             worker.connection.send((operation, media, dict(query), body, wanted))
-            if not worker.connection.poll(self.seconds):
-                raise TooLong(f"ended after {self.seconds:g} s; ask for less")
+            if not worker.connection.poll(seconds):
+                raise TooLong(f"ended after {seconds:g} s; ask for less")
             state, content = worker.connection.recv()
         except (EOFError, OSError, TooLong) as ended:
             self._end(worker)
@@ -123,7 +126,8 @@ class Workers:
             self._end(worker)
 
     def _end(self, worker: _Worker) -> None:
-        self._all.remove(worker)
+        with contextlib.suppress(ValueError):  # another thread was quicker
+            self._all.remove(worker)
         worker.process.kill()
         worker.process.join()
         worker.connection.close()
@@ -162,6 +166,8 @@ class Workers:
             try:
                 self._ready(worker)
             except RuntimeError as problem:
+                if self._closed.is_set():
+                    return
                 _LOG.error("a process did not start: %s", problem)
                 time.sleep(1.0)
                 continue
@@ -173,12 +179,11 @@ class Workers:
 
 def _work(connection: Connection, load: Callable[[], Served], threads: int) -> None:
     """Answer until the other end is gone."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends its processes itself
-    torch.set_num_threads(min(threads, torch.get_num_threads()))  # fewer where the environment says so
     try:
         served = load()
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(min(threads, torch.get_num_threads()))  # fewer where the environment says so
         operations = served.operations()
         schemas = {name: _schema(operation) for name, operation in operations.items()}
         connection.send(("ready", Told(served.describe(), schemas, dict(served.page()))))

@@ -1,0 +1,64 @@
+"""What the tests serve: a surrogate that may open no file, and something that sleeps, fails and dies when asked to."""
+
+import os
+import sys
+import sysconfig
+import time
+
+import numpy as np
+
+from separable.serving.served import Answer, Operation, Request, Served
+
+
+class Span(Request):
+    """A time."""
+
+    seconds: float = 0.0
+
+
+class Odd(Served):
+    """Sleeps, fails or dies."""
+
+    def describe(self):
+        return {"kind": "odd", "title": "odd"}
+
+    def operations(self):
+        def operation(run):
+            return Operation("odd", Span, None, {"seconds": "as asked"}, "(1,)", run)
+
+        return {"sleep": operation(_sleep), "fail": operation(_fail), "die": operation(_die)}
+
+    def page(self):
+        return {"index.html": b"odd"}
+
+
+def _sleep(asked):
+    time.sleep(asked.seconds)
+    return Answer({"seconds": asked.seconds}, np.array([asked.seconds]))
+
+
+def _fail(asked):
+    raise RuntimeError("a secret of the inside")
+
+
+def _die(asked):
+    os._exit(1)
+
+
+def load_nothing():
+    raise ValueError("there is nothing to load")
+
+
+def load_watched(folder):
+    """A surrogate in a process that ends as soon as it opens a file which is not part of Python."""
+    from separable.serving.served_surrogate import load_surrogate
+
+    served = load_surrogate(folder)
+    own = (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), "/proc", "/sys", os.getcwd() + "/separable")
+
+    def watch(event, arguments):
+        if event == "open" and not str(arguments[0]).startswith(own):
+            os._exit(1)
+
+    sys.addaudithook(watch)
+    return served
