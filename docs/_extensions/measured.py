@@ -12,6 +12,7 @@ two digits otherwise.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,12 @@ def table(found: Any, columns: Sequence[str] = (), conditions: Sequence[str] = (
     if missing := [column for column in shown if not any(column in row for row in rows)]:
         raise ValueError(f"no row has the columns {missing}; there are {list(rows[0])}")
     return [shown, *([text(row.get(column, "")) for column in shown] for row in rows)]
+
+
+def listed(given: str, separator: str = ",") -> list[str]:
+    r"""The parts of an option; a separator that belongs to a name is written with a backslash, ``time\, ms``."""
+    parts = re.split(rf"(?<!\\){separator}", " ".join(given.split()))
+    return [part.strip().replace("\\" + separator, separator) for part in parts if part.strip()]
 
 
 def area(name: str) -> list[tuple[str, dict[str, Any]]]:

@@ -8,7 +8,6 @@
 - The directive ``records`` shows every claim of an area, and whether its bar was reached.
 """
 
-import re
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -68,10 +67,10 @@ class Record(SphinxDirective):
         name = self.arguments[0]
         try:
             content = measured.record(name)
-            conditions = _split(self.options.get("where", ""), ";")
-            tables = [measured.table(content["measured"], _split(self.options.get("columns", "")), conditions)]
+            conditions = measured.listed(self.options.get("where", ""), ";")
+            tables = [measured.table(content["measured"], measured.listed(self.options.get("columns", "")), conditions)]
             if "baselines" in self.options:
-                tables.append(measured.table(content["baselines"], _split(self.options["baselines"])))
+                tables.append(measured.table(content["baselines"], measured.listed(self.options["baselines"])))
         except ValueError as wrong:
             raise self.error(f"record {name}: {wrong}") from None
         reached = "Reached" if content["holds"] else "Not reached"
@@ -99,10 +98,6 @@ class Records(SphinxDirective):
         for name, content in found:
             rows.append([_link(self.env, name, name), _plain(content["claim"]), "yes" if content["holds"] else "no"])
         return [_table(rows, widths=[16, 74, 10])]
-
-
-def _split(given: str, separator: str = ",") -> list[str]:
-    return [part.strip() for part in re.split(rf"(?<!\\){separator}", given.replace("\n", " ")) if part.strip()]
 
 
 def _plain(sentence: str) -> str:

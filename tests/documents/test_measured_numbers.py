@@ -94,10 +94,14 @@ def test_every_number_of_a_page_leads_to_a_record(page: Path) -> None:
         assert measured.value(reference)
     for name, options in re.findall(r"^```\{record\} (\S+)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
         content, given = measured.record(name), dict(re.findall(r"^:(\w+): *(.*)$", options, flags=re.MULTILINE))
-        split = {key: [part.strip() for part in re.split(",|;", line)] for key, line in given.items()}
-        where = [part.strip() for part in given.get("where", "").split(";") if part.strip()]
-        assert measured.table(content["measured"], split.get("columns", ()), where)
+        columns, where = measured.listed(given.get("columns", "")), measured.listed(given.get("where", ""), ";")
+        assert measured.table(content["measured"], columns, where)
         if "baselines" in given:
-            assert measured.table(content["baselines"], [c for c in split["baselines"] if c])
+            assert measured.table(content["baselines"], measured.listed(given["baselines"]))
     for name in re.findall(r"^```\{records\} (\S+)", text, flags=re.MULTILINE):
         assert measured.area(name)
+
+
+def test_separators_inside_names_are_escaped() -> None:
+    assert measured.listed(r"a, time\, ms,b ") == ["a", "time, ms", "b"]
+    assert measured.listed("a=1, 2; b=3", ";") == ["a=1, 2", "b=3"]
