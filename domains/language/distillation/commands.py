@@ -170,9 +170,7 @@ def capacity_gap(
     return folder
 
 
-def recommend_teacher(
-    student_parameters: str, /, trials: Path | None = None, tokens: str | None = None
-) -> Recommendation:
+def recommend_teacher(student_parameters: str, trials: Path | None = None, tokens: str | None = None) -> Recommendation:
     """Say which teacher a student should learn from, by each law, and where the laws disagree.
 
     Args:

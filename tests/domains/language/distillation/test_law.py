@@ -105,11 +105,11 @@ def test_laws_keep_silent_where_they_do_not_reach():
 def test_the_command_reads_trials_and_tells(tmp_path, capsys):
     file = tmp_path / "trials.jsonl"
     file.write_text("\n".join(json.dumps(vars(each)) for each in trials(1e-3, 2)))
-    assert main(["language", "recommend-teacher", "6M", "--trials", str(file)]) == 0
+    assert main(["language", "recommend-teacher", "--student-parameters", "6M", "--trials", str(file)]) == 0
     assert f"{fit_law(read_trials(file)).teacher(6e6) / 1e6:,.1f}M" in capsys.readouterr().out
-    assert main(["language", "recommend-teacher", "many"]) == 1
+    assert main(["language", "recommend-teacher", "--student-parameters", "many"]) == 1
     file.write_text('{"student": 1}')
-    assert main(["language", "recommend-teacher", "6M", "--trials", str(file)]) == 1
+    assert main(["language", "recommend-teacher", "--student-parameters", "6M", "--trials", str(file)]) == 1
 
 
 def test_wrong_trials_are_refused():
