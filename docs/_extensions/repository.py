@@ -49,7 +49,8 @@ def retargeted(text: str, folder: Path, page_folder: Path) -> str:
             return f"[{label}](/gallery/{path.stem}.rst)"
         if path.is_dir():
             return f"{label} (`{name}`)"
-        return f"[{label}]({os.path.relpath(path, page_folder)}{anchor})"
+        scheme = "path:" if path.suffix == ".md" and not path.is_relative_to(ROOT / "docs") else ""  # a file, no page
+        return f"[{label}]({scheme}{os.path.relpath(path, page_folder)}{'' if scheme else anchor})"
 
     return LINK.sub(changed, text)
 
