@@ -151,6 +151,33 @@ def test_kept_vectors_are_computed_once(config, monkeypatch):
     assert sorted(computed) == list(range(V))
 
 
+def test_a_kept_table_is_looked_up(config, monkeypatch):
+    if config.kind == "table":
+        return
+    module = build(config).eval()
+    with torch.no_grad():
+        expected = module.table()[torch.tensor([[4, 1]])]
+        monkeypatch.setattr(module, "_vectors", None)
+        torch.testing.assert_close(module(torch.tensor([[4, 1]])), expected, rtol=0, atol=0)
+        for wrong in ([-1], [V]):
+            with pytest.raises(IndexError):
+                module(torch.tensor(wrong))
+        with pytest.raises(TypeError):
+            module(torch.tensor([1.0]))
+
+
+def test_tokens_are_checked_before_a_vector_is_kept(module):
+    module.eval()
+    with torch.no_grad():
+        assert module(torch.zeros(0, dtype=torch.long)).shape == (0, WIDTH)
+        for wrong in ([-1], [V]):
+            with pytest.raises(IndexError):
+                module(torch.tensor(wrong))
+        with torch.inference_mode():
+            twin = copy.deepcopy(module)  # whose tensors do not count their changes
+            torch.testing.assert_close(twin(torch.tensor([1])), module._vectors(torch.tensor([1])), rtol=0, atol=1e-12)
+
+
 def test_kept_vectors_go_when_the_mode_is_set(module):
     tokens = torch.arange(V)
     module.eval()
