@@ -26,6 +26,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((host, port))
+        taken.listen(128)  # who comes early waits
     except OSError as refused:
         taken.close()
         raise OSError(refused.errno, f"cannot listen on {host} port {port}: {refused.strerror}") from refused

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import sys
@@ -136,7 +137,8 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         threads = max(1, (os.cpu_count() or 1) // self.count)
-        process = context.Process(target=_work, args=(theirs, self._load, threads), daemon=True)
+        # Pickled here, so that it is imported there only when Ctrl-C is no longer listened to: that takes seconds.
+        process = context.Process(target=_work, args=(theirs, pickle.dumps(self._load), threads), daemon=True)
         process.start()
         theirs.close()  # so that reading fails, rather than waits, when the process ends
         worker = _Worker(process, ours)
@@ -177,10 +179,11 @@ class Workers:
             return
 
 
-def _work(connection: Connection, load: Callable[[], Served], threads: int) -> None:
+def _work(connection: Connection, pickled: bytes, threads: int) -> None:
     """Answer until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends its processes itself
     try:
+        load: Callable[[], Served] = pickle.loads(pickled)
         served = load()
         if (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(min(threads, torch.get_num_threads()))  # fewer where the environment says so
