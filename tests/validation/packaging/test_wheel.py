@@ -32,7 +32,11 @@ PACKAGES = {
     "serve": ("separable.serving", "domains.serve"),
 }
 NOT_OF_THE_CORE = ("separable.estimators", "separable.serving", "separable.testing")  # testing is for pytest's users
-NEEDS_ANOTHER = {"domains.language.hugging_face": "huggingface"}
+NEEDS_ANOTHER = {
+    "domains.language.hugging_face": "huggingface",
+    "domains.turbulence.serving": "serve",
+    "separable.estimators.drawing": "plot",
+}
 
 COMMANDS = {
     "core": """
