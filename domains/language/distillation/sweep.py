@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,10 @@ def sweep(
 
     Raises:
         FileExistsError: a cell was made with other settings.
-        ValueError: a size cannot be reached, or as of `train` and `distil`.
+        ValueError: a size cannot be reached, torchrun started this process, or as of `train` and `distil`.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("sweep: expected processes of their own, which take a cell each, got those of one torchrun")
     folder, everything = Path(folder), cells(config)
     for teacher in config.teachers:  # sizes that cannot be are refused before anything is trained
         sized(config.teacher, tokens.vocabulary, teacher)

@@ -88,6 +88,10 @@ def test_finished_cells_are_left_and_others_are_refused(tokens, finished, monkey
         raise AssertionError("a finished cell was trained again")
 
     monkeypatch.setattr(module, "_work", never)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError):
+        sweep(tokens, folder, CONFIG, progress=False)
+    monkeypatch.delenv("WORLD_SIZE")
     assert sweep(tokens, folder, CONFIG, progress=False) == rows
     other = dataclasses.replace(CONFIG, student=dataclasses.replace(CONFIG.student, share=0.9))
     with pytest.raises(FileExistsError):
