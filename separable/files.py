@@ -7,6 +7,7 @@ of its folder, and no size in a file is believed before there are bytes for it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -46,9 +47,10 @@ def refusing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
     except Exception as error:
         # HDF5 and Pillow raise OSError for what they cannot understand, without a number of the system.
         refused = isinstance(error, OSError) and error.errno is not None
-        told = isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError | json.JSONDecodeError)
-        if told and (refused or str(path) in str(error)):
+        if (refused or isinstance(error, ValueError | IndexError)) and str(path) in str(error):
             raise
+        if isinstance(error, OSError) and refused:
+            raise OSError(error.errno, f"{path}: {error}") from error
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{path}: expected {expected}, got a damaged or other file ({kind}{error})") from error
 
@@ -153,7 +155,8 @@ def filled(
         wanted, found = ({n: tuple(v.shape) for n, v in part.items()} for part in (planned, tensors))
         for name in sorted(wanted.keys() | found.keys()):
             if wanted.get(name) != found.get(name):
-                raise ValueError(f"{name} should be {wanted.get(name, 'missing')}, is {found.get(name, 'missing')}")
+                told = f"{name} should be {wanted.get(name, 'missing')}, is {found.get(name, 'missing')}"
+                raise ValueError(f"{told}; if another version wrote it, train again")
         with torch.random.fork_rng(devices=[]):  # start values are drawn and overwritten
             module = make()
         module.load_state_dict(tensors)
@@ -171,6 +174,57 @@ def _largest(settings: Any) -> int:
     if isinstance(settings, list | tuple):
         return max(map(_largest, settings), default=0)
     return settings if isinstance(settings, int) else 0
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A name to write under, renamed to ``path`` when all of it is on disk; until then an older file stays what it was.
+
+    Raises:
+        OSError: it could not be written: no space, no permission; nothing is left of it.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with replacing(file) as temporary:
+        ...     _ = temporary.write_text("whole")
+        >>> file.read_text()
+        'whole'
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # a full disk or a lost mount may show only now
+        temporary.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        kept = "the one written before is whole" if path.exists() else "there is none yet"
+        number = getattr(error, "errno", None) or errno.EIO
+        raise OSError(number, f"{path}: could not be written: {error}; {kept}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8, whole or not at all; see `replacing`.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all; see `replacing`.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    with replacing(path) as temporary:
+        safetensors.torch.save_file({n: v.detach().cpu().contiguous() for n, v in tensors.items()}, temporary)
 
 
 def member(folder: str | os.PathLike[str], name: Any) -> Path:

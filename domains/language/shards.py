@@ -19,7 +19,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ from tqdm import tqdm
 
 from domains.language.corpus import PARTS, CorpusConfig, Document, documents
 from domains.language.tokenisers import BytePairTokeniser, ByteTokeniser, Tokeniser, load_tokeniser
-from separable.files import member, read_json, refusing
+from separable.files import member, read_json, refusing, replacing
+from separable.training.run_lock import sole_user
 
 Array = np.ndarray[Any, Any]
 _TOGETHER = 64  # documents that are encoded at a time
@@ -72,7 +72,10 @@ def write_tokens(
         progress: whether to count documents on the screen.
 
     Raises:
-        ValueError: the corpus has faults (see `documents`), or no training text; the folder holds other tokens.
+        ValueError: the corpus has faults (see `documents`), or no training text; the folder holds other tokens, or
+            what was written is damaged.
+        OSError: there is no space or no permission; what is finished stays, and the same call goes on from there.
+        RuntimeError: another process writes into this folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,18 +87,19 @@ def write_tokens(
                 raise ValueError(f"{folder}: expected no tokens of another kind, got {kept.get('made_from')}")
             if name == "index.json":
                 return folder
-    if (folder / "writing.json").exists():
-        tokeniser = load_tokeniser(folder)
-    else:
-        tokeniser = tokeniser or _made(config)
-        tokeniser.save(folder)
-    writing = _Writing(folder, tokeniser, described, config.shard)
-    waiting = itertools.islice(documents(config.corpus), writing.done, None)
-    with tqdm(waiting, initial=writing.done, disable=not progress, unit=" documents") as bar:
-        for together in _groups(bar, _TOGETHER):
-            for document, tokens in zip(together, tokeniser.encode_batch([d.text for d in together]), strict=True):
-                writing.add(document, tokens)
-    writing.finish()
+    with sole_user(folder):
+        if (folder / "writing.json").exists():
+            tokeniser = load_tokeniser(folder)
+        else:
+            tokeniser = tokeniser or _made(config)
+            tokeniser.save(folder)
+        writing = _Writing(folder, tokeniser, described, config.shard)
+        waiting = itertools.islice(documents(config.corpus), writing.done, None)
+        with tqdm(waiting, initial=writing.done, disable=not progress, unit=" documents") as bar:
+            for together in _groups(bar, _TOGETHER):
+                for document, tokens in zip(together, tokeniser.encode_batch([d.text for d in together]), strict=True):
+                    writing.add(document, tokens)
+        writing.finish()
     return folder
 
 
@@ -203,9 +207,8 @@ class _Writing:
                 file.unlink()
 
     def _write(self, name: str, content: bytes) -> None:
-        temporary = self.folder / f".{name}.{os.getpid()}"
-        temporary.write_bytes(content)
-        temporary.replace(self.folder / name)
+        with replacing(self.folder / name) as temporary:
+            temporary.write_bytes(content)
 
 
 def _described(config: TokenizeConfig, tokeniser: Tokeniser | None) -> dict[str, Any]:

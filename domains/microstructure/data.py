@@ -34,9 +34,11 @@ from tqdm import tqdm
 from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
+from separable.files import open_hdf5, refusing
 
 Array = NDArray[Any]
 MIN_SPACING = 3  # voxels that a wave needs
+_EXPECTED = "a data set of cells that no other process is writing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,17 +167,28 @@ def generate_data(
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "a") as file:
-        _prepare(file, config, path)
-        done = file["done"][:]
+    if path.exists():
+        with open_hdf5(path, _EXPECTED):
+            pass
+    with refusing(path, _EXPECTED):
+        opened = h5py.File(path, "a")
+    with opened as file:
+        with refusing(path, _EXPECTED):
+            _prepare(file, config, path)
+            _check_shapes(file, config)
+            done = file["done"][:]
         blocks = [range(i, min(i + block, config.count)) for i in range(0, config.count, block)]
         waiting = [rows for rows in blocks if not done[rows.start : rows.stop].all()]
         with tqdm(total=config.count, initial=int(done.sum()), unit="cell", disable=not progress) as bar:
             for rows, columns in _computed(waiting, config, processes):
-                for name, values in columns.items():
-                    file[name][rows.start : rows.stop] = values
-                file["done"][rows.start : rows.stop] = True
-                file.flush()
+                try:
+                    for name, values in columns.items():
+                        file[name][rows.start : rows.stop] = values
+                    file["done"][rows.start : rows.stop] = True
+                    file.flush()
+                except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk in words only
+                    told = f"{path}: rows {rows.start} to {rows.stop - 1} could not be written: {error}"
+                    raise OSError(told) from error
                 bar.update(len(rows))
     return path
 
@@ -209,6 +222,15 @@ def _prepare(file: Any, config: CellDataConfig, path: Path) -> None:
             file.create_dataset(name, (config.count, side, side), "f4", fillvalue=np.nan).attrs["units"] = unit
     file.attrs["phases"] = "1 = phase 1 (solid), 0 = phase 0 (matrix or pore); axis k of a cell is coordinate k"
     file.attrs["config"] = text
+
+
+def _check_shapes(file: Any, config: CellDataConfig) -> None:
+    """Refuse a file whose arrays are not those of its configuration."""
+    wanted: dict[str, tuple[int, ...]] = {"cells": (config.count, *config.size)}
+    wanted |= dict.fromkeys(("done", "kind", "volume_fraction"), (config.count,))
+    for name, shape in wanted.items():
+        if file[name].shape != shape:
+            raise ValueError(f"{name} has the shape {file[name].shape}, its configuration says {shape}")
 
 
 def _computed(
@@ -274,25 +296,20 @@ def read_data(path: str | Path) -> CellData:
         FileNotFoundError: there is no such file.
         ValueError: it is not a data set of cells, or no row is finished.
     """
-    import h5py
-
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such data set; `separable microstructure generate` makes one")
-    try:
-        opened = h5py.File(path, "r")
-    except OSError as problem:
-        raise OSError(f"{path}: not an HDF5 file, or another process is writing it ({problem})") from problem
-    with opened as file:
+    with open_hdf5(path, _EXPECTED) as file:
         if "config" not in file.attrs or "cells" not in file:
             raise ValueError(f"{path}: expected a data set of cells, got the entries {', '.join(file) or 'none'}")
         config = CellDataConfig.from_json(file.attrs["config"])
+        _check_shapes(file, config)
         rows = np.flatnonzero(file["done"][:])
         if len(rows) == 0:
             raise ValueError(f"{path}: expected finished rows, got none of {len(file['done'])}")
         names = [n for n in ("volume_fraction", "conductivity", "stiffness", "permeability") if n in file]
-        return CellData(
-            torch.from_numpy(file["cells"][:][rows]),
-            {name: torch.from_numpy(file[name][:][rows]) for name in names},
-            [text.decode() for text in file["kind"][:][rows]],
-            config,
-        )
+        columns = {name: torch.from_numpy(file[name][:][rows]) for name in names}
+        for name, values in columns.items():
+            if not bool(torch.isfinite(values).all()):
+                raise ValueError(f"{name} has rows that are marked as finished and are not finite")
+        kinds = [text.decode() for text in file["kind"][:][rows]]
+        return CellData(torch.from_numpy(file["cells"][:][rows]), columns, kinds, config)

@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.reachable import physical_bounds
 from domains.microstructure.train import axis_orders
+from separable.files import read_json, read_tensors, refusing, write_tensors, write_text
 
 RESTORED = 0.2  # logits of a voxel of the start that the decoder got wrong; more was measured to be worse, as was less
 
@@ -123,9 +123,8 @@ class Designer:
             "values": self.library.values.contiguous(),
             "fractions": self.library.fractions.contiguous(),
         }
-        safetensors.torch.save_file(tensors, Path(folder) / "library.safetensors")
-        text = json.dumps(dataclasses.asdict(self.library.materials))
-        (Path(folder) / "materials.json").write_text(text, encoding="utf-8")
+        write_tensors(Path(folder) / "library.safetensors", tensors)
+        write_text(Path(folder) / "materials.json", json.dumps(dataclasses.asdict(self.library.materials)))
 
     @classmethod
     def load(cls, folder: str | Path) -> Designer:
@@ -133,15 +132,23 @@ class Designer:
 
         Raises:
             FileNotFoundError: the folder holds no model or no library.
+            ValueError: one of them is damaged, or they do not belong together.
         """
         model = Janus.load(folder)
         path = Path(folder) / "library.safetensors"
         if not path.exists():
             raise FileNotFoundError(f"{folder}: no library.safetensors; `separable microstructure train` makes it")
-        tensors = safetensors.torch.load_file(path)
-        cells = torch.from_numpy(np.unpackbits(tensors["cells"].numpy(), axis=-1, count=model.config.size[-1]))
-        materials = Materials.from_settings(json.loads((Path(folder) / "materials.json").read_text(encoding="utf-8")))
-        return cls(model, Library(cells, tensors["values"], tensors["fractions"], materials))
+        tensors = read_tensors(path, "a library of cells")
+        with refusing(folder, "a library of cells beside its model"):
+            held, values, fractions = (tensors[name] for name in ("cells", "values", "fractions"))
+            size = model.config.size
+            shapes = (held.shape[1:], values.shape, fractions.shape)
+            packed = (*size[:-1], -(-size[-1] // 8))
+            if shapes != (packed, (len(held), len(model.config.properties)), (len(held),)) or not len(held):
+                raise ValueError(f"a model of cells {size} and {len(held)} cells of other shapes {shapes}")
+            cells = torch.from_numpy(np.unpackbits(held.numpy(), axis=-1, count=size[-1]))
+            materials = Materials.from_settings(read_json(Path(folder) / "materials.json", "phases"))
+            return cls(model, Library(cells, values, fractions, materials))
 
     def refuse_impossible(self, targets: Mapping[str, float], fraction: float | None) -> None:
         """Raise if a target is not a property of the model or lies outside what physics allows.

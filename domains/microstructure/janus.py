@@ -23,12 +23,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from domains.microstructure.volumes import VolumeDecoder, VolumeEncoder, to_grid
 from separable.atoms import BSpline
+from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
 from separable.interactions import CanonicalPolyadic
 from separable.layers import Khronos, SeparableLayer
 
@@ -171,10 +171,8 @@ class Janus(nn.Module):
         """Write ``janus.safetensors`` and ``janus.json`` into a folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".janus.safetensors"
-        safetensors.torch.save_file({k: v.contiguous() for k, v in self.state_dict().items()}, temporary)
-        temporary.replace(folder / "janus.safetensors")
-        (folder / "janus.json").write_text(json.dumps(dataclasses.asdict(self.config), indent=2), encoding="utf-8")
+        write_tensors(folder / "janus.safetensors", self.state_dict())
+        write_text(folder / "janus.json", json.dumps(dataclasses.asdict(self.config), indent=2))
 
     @classmethod
     def load(cls, folder: str | Path) -> Janus:
@@ -182,23 +180,18 @@ class Janus(nn.Module):
 
         Raises:
             FileNotFoundError: the folder holds no model.
-            ValueError: it holds one of an earlier version, with other layers.
+            ValueError: it is damaged, or one of an earlier version, with other layers.
         """
         folder = Path(folder)
         if not (folder / "janus.json").exists():
             raise FileNotFoundError(f"{folder}: no janus.json; `separable microstructure train` makes a model")
-        settings = json.loads((folder / "janus.json").read_text(encoding="utf-8"))
-        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
-        config = JanusConfig(**frozen)
-        outputs = len(config.properties)
-        model = cls(config, torch.zeros(outputs), torch.ones(outputs))
-        try:
-            model.load_state_dict(safetensors.torch.load_file(folder / "janus.safetensors"))
-        except RuntimeError as problem:
-            raise ValueError(
-                f"{folder}: a model of another version, with other layers; remove the folder and train again"
-            ) from problem
-        return model
+        settings = read_json(folder / "janus.json", "sizes of a model of cells")
+        with refusing(folder, "a model of cells"):
+            frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+            config = JanusConfig(**frozen)
+            outputs = len(config.properties)
+        tensors = read_tensors(folder / "janus.safetensors", "a model of cells")
+        return filled(folder, settings, lambda: cls(config, torch.zeros(outputs), torch.ones(outputs)), tensors)
 
 
 class _Blocks(nn.Conv2d):

@@ -31,6 +31,10 @@ class Materials:
     permeability: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("conductivities", "young", "poisson"):
+            pair = getattr(self, name)
+            if pair is not None and not (isinstance(pair, tuple) and len(pair) == 2):
+                raise ValueError(f"{name}: expected two numbers, got {pair!r}")
         if self.conductivities is not None and not all(np.isfinite(k) and k > 0 for k in self.conductivities):
             raise ValueError(f"conductivities: expected two positive numbers, got {self.conductivities}")
         if self.young is not None:

@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -35,6 +34,7 @@ from tqdm import tqdm
 
 from domains.microstructure.images import otsu
 from domains.microstructure.janus import BLOCK, Janus
+from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
 from separable.training import RunFolder
 
 Array = NDArray[np.float64]
@@ -70,11 +70,8 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
         raise ValueError(f"size: expected two numbers of voxels, since a drawing is flat, got {tuple(size)}")
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such drawing")
-    try:
-        with Image.open(path) as picture:
-            drawn = picture.convert("RGBA")
-    except OSError as error:
-        raise ValueError(f"{path}: expected a picture, got something else: {error}") from error
+    with refusing(path, "a picture"), Image.open(path) as picture:
+        drawn = picture.convert("RGBA")
     if drawn.width < size[0] or drawn.height < size[1]:
         raise ValueError(f"{path}: expected {size[0]} x {size[1]} pixels or more, got {drawn.width} x {drawn.height}")
     flat = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("F")
@@ -307,11 +304,9 @@ class SketchCleaner(nn.Module):
         """Write ``cleaner.safetensors`` and ``cleaner.json`` into a folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".cleaner.safetensors"
-        safetensors.torch.save_file({name: v.contiguous() for name, v in self.state_dict().items()}, temporary)
-        temporary.replace(folder / "cleaner.safetensors")
+        write_tensors(folder / "cleaner.safetensors", self.state_dict())
         width = 0 if self.touch is None else self.touch[0].out_channels
-        (folder / "cleaner.json").write_text(json.dumps({"touch": width}), encoding="utf-8")
+        write_text(folder / "cleaner.json", json.dumps({"touch": width}))
 
     @classmethod
     def load(cls, folder: str | Path, janus: Janus) -> SketchCleaner:
@@ -319,13 +314,14 @@ class SketchCleaner(nn.Module):
 
         Raises:
             FileNotFoundError: the folder holds no cleaner.
+            ValueError: it is damaged, or was made from another model.
         """
         folder = Path(folder)
         if not (folder / "cleaner.json").exists():
             raise FileNotFoundError(f"{folder}: no cleaner.json; `separable microstructure sketch --data` makes one")
-        cleaner = cls(janus, **json.loads((folder / "cleaner.json").read_text(encoding="utf-8")))
-        cleaner.load_state_dict(safetensors.torch.load_file(folder / "cleaner.safetensors"))
-        return cleaner.eval()
+        settings = read_json(folder / "cleaner.json", "sizes of a cleaner of drawings")
+        tensors = read_tensors(folder / "cleaner.safetensors", "a cleaner of drawings")
+        return filled(folder, settings, lambda: cls(janus, **settings), tensors).eval()
 
 
 def train_cleaner(

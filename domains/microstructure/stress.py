@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +45,7 @@ from domains.microstructure.voxel_elements import (
     to_elements,
     to_nodes,
 )
+from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
 
 # Displacement gradients of a unit strain xx, yy and a unit engineering shear xy.
 _GRADIENTS = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.5], [0.5, 0.0]]])
@@ -187,11 +187,8 @@ class StressDecoder(nn.Module):
         """Write ``stress.safetensors`` and ``stress.json`` into a folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".stress.safetensors"
-        safetensors.torch.save_file({name: v.contiguous() for name, v in self.state_dict().items()}, temporary)
-        temporary.replace(folder / "stress.safetensors")
-        text = json.dumps(dataclasses.asdict(self.config), indent=2)
-        (folder / "stress.json").write_text(text, encoding="utf-8")
+        write_tensors(folder / "stress.safetensors", self.state_dict())
+        write_text(folder / "stress.json", json.dumps(dataclasses.asdict(self.config), indent=2))
 
     @classmethod
     def load(cls, folder: str | Path) -> StressDecoder:
@@ -199,15 +196,17 @@ class StressDecoder(nn.Module):
 
         Raises:
             FileNotFoundError: the folder holds no stress decoder.
+            ValueError: it is damaged, or one of an earlier version, with other layers.
         """
         folder = Path(folder)
         if not (folder / "stress.json").exists():
             raise FileNotFoundError(f"{folder}: no stress.json; `separable microstructure sketch --data` makes one")
-        settings = json.loads((folder / "stress.json").read_text(encoding="utf-8"))
-        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
-        decoder = cls(StressConfig(**frozen))
-        decoder.load_state_dict(safetensors.torch.load_file(folder / "stress.safetensors"))
-        return decoder.eval()
+        settings = read_json(folder / "stress.json", "sizes of a stress decoder")
+        with refusing(folder, "a stress decoder"):
+            frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+            config = StressConfig(**frozen)
+        tensors = read_tensors(folder / "stress.safetensors", "a stress decoder")
+        return filled(folder, settings, lambda: cls(config), tensors).eval()
 
     def _network(self, latent: Tensor, cells: Tensor) -> Tensor:
         squash = nn.functional.gelu

@@ -12,13 +12,13 @@ Cells are shifted, mirrored and turned at random; the properties change places w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -26,7 +26,9 @@ from tqdm import tqdm
 from domains.microstructure.data import CellData
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.properties import read_properties
+from separable.files import read_tensors, refusing, write_tensors
 from separable.training import RunFolder
+from separable.training.run_lock import sole_user
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +107,22 @@ def train_janus(
     Raises:
         ValueError: the data do not fit the model, or hold values that are not positive.
         FloatingPointError: the loss became NaN; the last checkpoint is kept.
+        RuntimeError: another process trains in this folder.
     """
-    config = config or TrainConfig()
+    with contextlib.ExitStack() as held:
+        if run:
+            held.enter_context(sole_user(run.path))
+        return _trained(data, model_config, config or TrainConfig(), run, progress, device)
+
+
+def _trained(
+    data: CellData,
+    model_config: JanusConfig,
+    config: TrainConfig,
+    run: RunFolder | None,
+    progress: bool,
+    device: torch.device | str,
+) -> Janus:
     if tuple(data.cells.shape[1:]) != model_config.size:
         raise ValueError(f"size: expected cells of {model_config.size}, got {tuple(data.cells.shape[1:])}")
     values = read_properties(data.columns, model_config.properties)
@@ -222,9 +238,7 @@ def _checkpoint(
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value.contiguous() for name, value in state.items()}
     tensors |= {"generator": generator.get_state(), "step": torch.tensor(step)}
-    temporary = run.path / ".checkpoint.safetensors"
-    safetensors.torch.save_file(tensors, temporary)
-    temporary.replace(run.path / "checkpoint.safetensors")
+    write_tensors(run.path / "checkpoint.safetensors", tensors)
 
 
 def _resume(run: RunFolder, model: Janus, optimiser: torch.optim.Optimizer, generator: torch.Generator) -> int:
@@ -232,13 +246,17 @@ def _resume(run: RunFolder, model: Janus, optimiser: torch.optim.Optimizer, gene
     path = Path(run.path) / "checkpoint.safetensors"
     if not path.exists():
         return 0
-    tensors = safetensors.torch.load_file(path)
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, entry = name.split(".")
-            state.setdefault(int(index), {})[entry] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    generator.set_state(tensors["generator"])
-    return int(tensors["step"])
+    tensors = read_tensors(path, "a checkpoint of a training")
+    with refusing(path, "a checkpoint of this training"):
+        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, entry = name.split(".")
+                state.setdefault(int(index), {})[entry] = value
+        shapes = [tuple(p.shape) for p in model.parameters()]
+        if state and {i: tuple(s["exp_avg"].shape) for i, s in state.items()} != dict(enumerate(shapes)):
+            raise ValueError("the moments of its optimiser are not those of the model")
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        generator.set_state(tensors["generator"])
+        return int(tensors["step"])

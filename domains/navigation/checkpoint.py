@@ -20,8 +20,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 
-from domains.navigation.saved import open_tensors
 from domains.navigation.stable_baselines import WaypointVecEnv
+from separable.files import read_tensors, read_texts, refusing, replacing
 
 _WORLDS = ("state", "course", "obstacles", "wind", "steady", "target", "following", "distance", "reached", "steps")
 _FLAGS, _RANDOM = ("collided", "left"), ("key", "episode", "drawn")
@@ -70,10 +70,9 @@ def store(model: BaseAlgorithm, path: Path, extra: dict[str, Any]) -> None:
         arrays |= {f"buffer/{name}": getattr(buffer, name)[:filled] for name in _BUFFER}
         plain["buffer"] = {"pos": buffer.pos, "full": buffer.full}
 
-    temporary = path.with_name(f".{path.name}")
     contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()}
-    save_file(contiguous, temporary, {"plain": json.dumps(plain)})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, {"plain": json.dumps(plain)})
 
 
 def restore(model: BaseAlgorithm, path: Path) -> dict[str, Any]:
@@ -89,33 +88,38 @@ def restore(model: BaseAlgorithm, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is not a checkpoint of such a model.
     """
-    arrays, metadata = open_tensors(path)
-    if "plain" not in metadata:
-        raise ValueError(f"{path}: expected a checkpoint of a training; got other tensors")
-    plain = json.loads(metadata["plain"])
+    arrays = {name: value.numpy() for name, value in read_tensors(path, "a checkpoint of a training").items()}
+    with refusing(path, "a checkpoint of a model with these settings"):
+        return _restored(model, arrays, json.loads(read_texts(path)["plain"]))
+
+
+def _restored(model: BaseAlgorithm, arrays: Arrays, plain: dict[str, Any]) -> dict[str, Any]:
     modules, variables = model._get_torch_save_params()
-    try:
-        for name in modules:
-            target = recursive_getattr(model, name)
-            if name in plain["optimisers"]:
-                target.load_state_dict(_joined(name, plain["optimisers"][name], arrays))
-            else:
-                target.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in _under(name, arrays).items()})
-        with torch.no_grad():
-            for name in variables:
-                recursive_getattr(model, name).copy_(torch.from_numpy(arrays[f"variable/{name}"].copy()))
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"{path}: expected a checkpoint of a model with these settings; {error}") from None
+    for name in modules:
+        target = recursive_getattr(model, name)
+        if name in plain["optimisers"]:
+            target.load_state_dict(_joined(name, plain["optimisers"][name], arrays))
+        else:
+            target.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in _under(name, arrays).items()})
+    with torch.no_grad():
+        for name in variables:
+            recursive_getattr(model, name).copy_(torch.from_numpy(arrays[f"variable/{name}"].copy()))
     for name, value in plain["counters"].items():
+        if name not in _COUNTERS or not isinstance(value, int | float):
+            raise ValueError(f"it holds the counter {name} = {value!r}")
         setattr(model, name, value)
 
     environment = _environment(model)
     environment.reset()  # so that it takes steps; what it drew is replaced
     worlds = environment.worlds
-    for name in (*_WORLDS, *_FLAGS):
-        setattr(worlds, name, arrays[f"worlds/{name}"].copy())
-    for name in _RANDOM:
-        setattr(worlds.random, name, arrays[f"random/{name}"].copy())
+    for holder, place, names in ((worlds, "worlds", (*_WORLDS, *_FLAGS)), (worlds.random, "random", _RANDOM)):
+        for name in names:
+            held, wanted = arrays[f"{place}/{name}"], getattr(holder, name)
+            if (held.shape, held.dtype) != (wanted.shape, wanted.dtype):
+                raise ValueError(
+                    f"{place}/{name} is {held.shape} of {held.dtype}, not {wanted.shape} of {wanted.dtype}"
+                )
+            setattr(holder, name, held.copy())
     if plain["started"]:
         model._last_obs = arrays["last/observation"].copy()
         model._last_episode_starts = arrays["last/starts"].copy()

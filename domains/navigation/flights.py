@@ -34,6 +34,7 @@ from domains.navigation.environment import action_space, observation_space
 from domains.navigation.evaluation import Pilot
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Worlds
+from separable.files import open_hdf5
 
 Rows = npt.NDArray[np.float32]
 PilotLike = Pilot | Callable[[Rows], npt.NDArray[Any]]
@@ -255,18 +256,13 @@ def read_flights(path: str | Path, share: float = 1.0, options: WaypointOptions 
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not such, or damaged; the place is named.
     """
-    import h5py
-
     path = Path(path)
     if not 0 < share <= 1:
         raise ValueError(f"read_flights: share is greater than 0 and at most 1; got {share!r}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of flights; record_flights makes one")
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(file, path, share, options)
-    except (OSError, KeyError, RuntimeError) as error:  # what h5py raises, depending on where the damage is
-        raise ValueError(f"{path}: expected a whole HDF5 file; {error}") from None
+    with open_hdf5(path, "flights in HDF5") as file:
+        return _read(file, path, share, options)
 
 
 def _read(file: Any, path: Path, share: float, options: WaypointOptions | None) -> FlightData:

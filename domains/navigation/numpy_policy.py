@@ -11,6 +11,7 @@ them, a linear readout, and what the algorithm does with its mean.
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,24 @@ class NumpyPolicy:
         """Read a controller; nothing in the file is executed.
 
         Raises:
-            ValueError: If it is not a controller, or of a later form.
+            OSError: If it cannot be opened.
+            ValueError: If it is not a controller, damaged, or of a later form.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "description" not in file:
-                raise ValueError(f"NumpyPolicy: {path} has no description; export_numpy writes one")
-            arrays = {name: file[name] for name in file.files}
-        return cls(json.loads(arrays.pop("description").tobytes()), arrays)
+        try:
+            _refuse_bombs(path)
+            with np.load(path, allow_pickle=False) as file:
+                if "description" not in file:
+                    raise ValueError("it has no description; export_numpy writes one")
+                arrays = {name: file[name] for name in file.files}
+            policy = cls(json.loads(arrays.pop("description").tobytes()), arrays)
+            if not all(np.isfinite(values).all() for values in policy.arrays.values()):
+                raise ValueError("it holds numbers that are not finite")
+            policy(np.zeros(policy.observation_shape, np.float32))  # sizes that do not fit show here
+        except (FileNotFoundError, PermissionError, IsADirectoryError):
+            raise
+        except Exception as error:  # whatever numpy, zipfile and json raise, depending on where the damage is
+            raise ValueError(f"NumpyPolicy: {path} is no controller, or damaged: {error}") from error
+        return policy
 
     def __call__(self, observation: Any) -> Any:
         """The action for one observation, or a row of actions for each of a batch.
@@ -146,6 +158,13 @@ class NumpyPolicy:
         kernel = np.where(far < 0.5, 0.75 - far * far, 0.5 * np.maximum(1.5 - far, 0) ** 2)
         factors = np.einsum("bdg,dgr->bdr", kernel, a["kernels"])
         return (factors + np.where(factors < 0, -1e-9, 1e-9).astype(np.float32)).prod(1)
+
+
+def _refuse_bombs(path: str | Path) -> None:
+    """Raise for entries that are larger than the file; `export_numpy` compresses none."""
+    with zipfile.ZipFile(path) as file:
+        if sum(entry.file_size for entry in file.infolist()) > Path(path).stat().st_size:
+            raise ValueError("its entries unpack to more than the file")
 
 
 def _together(vectors: list[list[int]], between: list[list[list[int]]]) -> list[tuple[Any, Any]]:

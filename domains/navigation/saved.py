@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy.typing as npt
-import safetensors.torch
-import torch
-from safetensors import SafetensorError, safe_open
 from stable_baselines3.common.base_class import BaseAlgorithm
+
+from separable.files import read_json, read_tensors, refusing, write_tensors, write_text
 
 if TYPE_CHECKING:
     from domains.navigation.training import TrainConfig
@@ -59,7 +57,7 @@ def load_policy(path: str | Path, file: str = "policy.safetensors") -> tuple[Bas
 
     Raises:
         FileNotFoundError: If the folder or one of its two files is not there.
-        ValueError: If the parameters are not those of the settings.
+        ValueError: If a file is damaged, or the parameters are not those of the settings.
     """
     from domains.navigation.training import TrainConfig, make_model
 
@@ -72,12 +70,11 @@ def load_policy(path: str | Path, file: str = "policy.safetensors") -> tuple[Bas
     for name in ("config.json", file):
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path}: expected a folder with config.json and {file}, found no {name}")
-    config = TrainConfig.of(json.loads((path / "config.json").read_text(encoding="utf-8")))
-    model = make_model(config)
-    try:
-        model.policy.load_state_dict(read_tensors(path / file))
-    except RuntimeError as error:
-        raise ValueError(f"{path / file}: expected the parameters that config.json describes; {error}") from None
+    settings, tensors = read_json(path / "config.json", "the settings of a training"), read_tensors(path / file)
+    with refusing(path, "a policy"):
+        config = TrainConfig.of(settings)
+        model = make_model(config)
+        model.policy.load_state_dict(tensors)
     return model, config
 
 
@@ -93,28 +90,6 @@ def save_policy(model: BaseAlgorithm, config: TrainConfig, path: str | Path) -> 
     if (path / "policy.safetensors").exists():
         raise FileExistsError(f"{path}: holds a policy; choose another folder")
     path.mkdir(parents=True, exist_ok=True)
-    (path / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
-    write_tensors({k: v.detach().clone() for k, v in model.policy.state_dict().items()}, path / "policy.safetensors")
+    write_text(path / "config.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    write_tensors(path / "policy.safetensors", {k: v.clone() for k, v in model.policy.state_dict().items()})
     return path
-
-
-def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a safetensors file; it replaces an older one only when it is complete."""
-    temporary = path.with_name(f".{path.name}")
-    safetensors.torch.save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary)
-    temporary.replace(path)
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name; ValueError if the file is damaged."""
-    arrays, _ = open_tensors(path)
-    return {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}
-
-
-def open_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Arrays by name and the texts of the header; ValueError if the file is damaged."""
-    try:
-        with safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: expected a safetensors file; {error}") from None

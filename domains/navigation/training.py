@@ -13,6 +13,7 @@ A run folder holds, beside what `separable.training.RunFolder` writes,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -34,9 +35,10 @@ from domains.navigation.evaluation import evaluate
 from domains.navigation.networks import PublishedSpan, QuadraticNetwork
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
-from domains.navigation.saved import read_tensors, write_tensors
 from domains.navigation.stable_baselines import WaypointVecEnv
+from separable.files import read_tensors, write_tensors
 from separable.training import RunFolder
+from separable.training.run_lock import sole_user
 
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "sac": SAC, "td3": TD3, "dqn": DQN}
 _RATES = {"ppo": 1e-2, "a2c": 3e-3, "sac": 3e-3, "td3": 1e-3, "dqn": 1e-3}
@@ -292,12 +294,26 @@ def train(
 
     Raises:
         FloatingPointError: The parameters stopped being finite; policies and checkpoint are those from before.
+        RuntimeError: Another process trains in this folder.
 
     Example:
         >>> model = train(TrainConfig(steps=512, worlds=8, episodes=5), progress=False)
         >>> model.num_timesteps
         512
     """
+    with contextlib.ExitStack() as held:
+        if run is not None:
+            held.enter_context(sole_user(run.path))
+        return _trained(config, run, progress, device, each)
+
+
+def _trained(
+    config: TrainConfig,
+    run: RunFolder | None,
+    progress: bool,
+    device: str,
+    each: Callable[[dict[str, Any]], None] | None,
+) -> BaseAlgorithm:
     env = WaypointVecEnv(config.worlds, config.options)
     model = make_model(config, env, device)
     best: dict[str, Any] = {}
@@ -375,8 +391,8 @@ class _Watch(BaseCallback):
         if self.run is None:
             return
         if better:
-            write_tensors(tensors, self.run.path / "policy.safetensors")
-        write_tensors(tensors, self.run.path / "last.safetensors")
+            write_tensors(self.run.path / "policy.safetensors", tensors)
+        write_tensors(self.run.path / "last.safetensors", tensors)
         self.run.log(**row)
         store(model, self.run.path / "checkpoint.safetensors", self.best)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
 from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.learned_forecaster import saved_settings
+from separable.files import read_json, read_tensors, refusing
 
 # Where a kind is defined; only the one that is wanted is imported.
 _KINDS = {
@@ -24,12 +26,26 @@ def load_forecaster(folder: str | Path) -> Forecaster:
 
     Raises:
         FileNotFoundError: the folder holds no forecaster.
-        ValueError: it is of a kind that is not known here, or of another version.
+        ValueError: it is of a kind that is not known here, of another version, or damaged.
     """
     folder = Path(folder)
-    kind = saved_settings(folder).get("kind")
+    if not (folder / "forecaster.json").exists():
+        saved_settings(folder)  # says what makes one
+    settings = read_json(folder / "forecaster.json", "the settings of a forecaster", finite=False)
+    kind = settings.get("kind")
     if kind not in _KINDS:
         raise ValueError(f"{folder}: expected a forecaster of the kinds {', '.join(_KINDS)}, got {kind!r}")
+    read_tensors(folder / "forecaster.safetensors", "a forecaster")  # refuses what is damaged or not finite
     found: Any = getattr(importlib.import_module(f"domains.turbulence.{_KINDS[kind]}"), kind)
-    forecaster: Forecaster = found.load(folder)
+    with refusing(folder, "a forecaster"):
+        forecaster: Forecaster = found.load(folder)
+        told = forecaster.description
+        if not isinstance(told.variable, str) or not {"field", "length", "time"} <= set(told.units):
+            raise ValueError(f"it forecasts {told.variable!r} in {told.units}")
+        sizes = (told.time_step, *told.shape, *told.lengths)
+        if not all(isinstance(n, int | float) and 0 < n < math.inf for n in sizes):
+            raise ValueError(f"its steps, points and lengths are {told.time_step}, {told.shape} and {told.lengths}")
+        statistics = settings.get("statistics", {})
+        if not all(value is None or isinstance(value, int | float) for value in statistics.values()):
+            raise ValueError(f"its statistics are {statistics}")
     return forecaster

@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from separable.files import read_json
+from separable.files import read_json, write_text
 
 
 class RunFolder:
@@ -58,11 +58,8 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> Path:
         """Write a text file; it replaces an older one only when it is complete."""
-        target = self.path / name
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-        return target
+        write_text(self.path / name, text)
+        return self.path / name
 
     def log(self, **measurements: Any) -> None:
         """Append one line to ``metrics.jsonl``, with the time."""

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from domains.language.distillation.losses import Divergence, forward_kl, loss_in_chunks
-from domains.language.tokens import Tokens
-from separable.files import member, read_json, refusing
+from domains.language.tokens import TokenPart, Tokens
+from separable.files import member, read_json, refusing, replacing
 from separable.sequence import LanguageModel
+from separable.training.run_lock import sole_user
 
 Array = np.ndarray[Any, Any]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # tokens, targets (B, T), ids (B, T, k), log-probabilities (B, T, k + 1)
@@ -79,7 +80,9 @@ def write_logits(
 
     Raises:
         ValueError: If the teacher does not know all ids, there are not more tokens than entries, the part is shorter
-            than a window, or the folder holds another cache.
+            than a window, the folder holds another cache, or its index is damaged.
+        OSError: If there is no space or no permission; finished shards stay, and the same call goes on after them.
+        RuntimeError: If another process writes into the folder.
     """
     config, folder = config or LogitsCacheConfig(), Path(folder)
     vocabulary = teacher.config.vocabulary
@@ -102,7 +105,17 @@ def write_logits(
             ):
                 raise ValueError(f"expected {windows} windows, {config.shard} of a shard")
         index = held
-    training = teacher.training
+    if len(index["shards"]) < -(-windows // config.shard):
+        with sole_user(folder):
+            _write_shards(folder, teacher, part, config, index)
+    return folder
+
+
+def _write_shards(
+    folder: Path, teacher: LanguageModel, part: TokenPart, config: LogitsCacheConfig, index: dict[str, Any]
+) -> None:
+    """The shards that an index lacks, and the index after each."""
+    windows, training = index["windows"], teacher.training
     teacher.eval()
     try:
         for shard in range(len(index["shards"]), -(-windows // config.shard)):
@@ -118,7 +131,6 @@ def write_logits(
             _write(folder / "index.json", (json.dumps(index, indent=2) + "\n").encode())
     finally:
         teacher.train(training)
-    return folder
 
 
 class LogitsCache:
@@ -274,6 +286,5 @@ def _id_type(vocabulary: int) -> np.dtype[Any]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from separable.files import open_hdf5, refusing
+
 
 def read_npy(path: Path, index: int | None = None) -> NDArray[Any]:
     """The array of a .npy file, or one entry of its first axis; nothing is unpickled.
@@ -21,8 +23,10 @@ def read_npy(path: Path, index: int | None = None) -> NDArray[Any]:
         >>> read_npy(path, index=4).shape
         (8, 8)
     """
-    values = np.load(path, mmap_mode="r" if index is not None else None, allow_pickle=False)
-    return values if index is None else np.array(_entry(path, values, index))
+    with refusing(path, "an array in npy"):
+        # Mapped, so that no more is asked for than the file holds.
+        values = np.lib.format.open_memmap(path, mode="r")
+    return np.array(values if index is None else _entry(path, values, index))
 
 
 def read_hdf5(path: Path, dataset: str | None = None, index: int | None = None) -> NDArray[Any]:
@@ -34,7 +38,7 @@ def read_hdf5(path: Path, dataset: str | None = None, index: int | None = None) 
         index: Entry of the first axis, which alone is read.
 
     Raises:
-        ValueError: If there is not the one data set asked for.
+        ValueError: If there is not the one data set asked for, or the file is damaged.
         IndexError: If there is no such entry.
 
     Example:
@@ -46,7 +50,7 @@ def read_hdf5(path: Path, dataset: str | None = None, index: int | None = None) 
     """
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path, "an array in HDF5") as file:
         arrays: list[str] = []
         file.visititems(lambda name, one: arrays.append(name) if isinstance(one, h5py.Dataset) else None)
         if dataset is None:

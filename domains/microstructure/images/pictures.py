@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
+from separable.files import refusing
+
 
 def read_picture(path: Path) -> NDArray[Any]:
     """Grey values ``(n_x, n_y)``, or ``(n_x, n_y, n_z)`` of a stack.
@@ -32,7 +34,7 @@ def read_picture(path: Path) -> NDArray[Any]:
         >>> read_picture(path).shape
         (3, 2)
     """
-    with Image.open(path) as image:
+    with refusing(path, "a picture"), Image.open(path) as image:
         if image.format == "TIFF":
             _require_plain_stack(path, str(image.tag_v2.get(270, "")), getattr(image, "n_frames", 1))
             pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]

@@ -7,6 +7,7 @@ Formats", The VTK User's Guide, chapter 19. Voxels must be cubes.
 
 import base64
 import lzma
+import math
 import re
 import struct
 import zlib
@@ -17,6 +18,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
+
+from separable.files import refusing
 
 _LEGACY = {
     "bit": "u1", "unsigned_char": "u1", "char": "i1", "unsigned_short": "u2", "short": "i2", "unsigned_int": "u4",
@@ -47,6 +50,11 @@ def read_vtk(path: Path, dataset: str | None = None) -> NDArray[Any]:
         >>> read_vtk(path).tolist()
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     """
+    with refusing(path, "image data of VTK"):
+        return _read(path, dataset)
+
+
+def _read(path: Path, dataset: str | None) -> NDArray[Any]:
     content = path.read_bytes()
     points, spacing, found = (_xml if path.suffix.lower() == ".vti" else _legacy)(path, content)
     if not found:
@@ -226,15 +234,18 @@ def _xml(path: Path, content: bytes) -> tuple[tuple[int, ...], tuple[float, ...]
                 data = (
                     (array.text or "").strip().encode() if form == "binary" else appended[int(array.get("offset", 0)) :]
                 )
-                raw = _unpacked(path, data, word, compressor, form == "binary" or in_base64)
+                most = dtype.itemsize * math.prod(points)
+                raw = _unpacked(path, data, word, compressor, form == "binary" or in_base64, most)
                 return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="))
 
             found[array.get("Name", f"array {len(found)}")] = place == "CellData", load
     return points, spacing, found
 
 
-def _unpacked(path: Path, data: bytes, word: np.dtype[Any], compressor: str | None, in_base64: bool) -> bytes:
-    """The bytes of one array: its header says how many; compressed ones come in blocks."""
+def _unpacked(
+    path: Path, data: bytes, word: np.dtype[Any], compressor: str | None, in_base64: bool, most: int
+) -> bytes:
+    """The bytes of one array, no more than ``most``: its header says how many; compressed ones come in blocks."""
 
     def head(count: int) -> NDArray[Any]:
         size = count * word.itemsize
@@ -246,9 +257,9 @@ def _unpacked(path: Path, data: bytes, word: np.dtype[Any], compressor: str | No
         if not in_base64:
             return data[word.itemsize : word.itemsize + size]
         return base64.b64decode(data[: 4 * -(-(word.itemsize + size) // 3)])[word.itemsize :]
-    known: dict[str, Callable[[bytes], bytes]] = {
-        "vtkZLibDataCompressor": zlib.decompress,
-        "vtkLZMADataCompressor": lzma.decompress,
+    known: dict[str, Callable[[], Any]] = {
+        "vtkZLibDataCompressor": zlib.decompressobj,
+        "vtkLZMADataCompressor": lzma.LZMADecompressor,
     }
     if compressor not in known:
         raise ValueError(f"{path}: compression by {compressor} is not read; write it with zlib or none")
@@ -262,4 +273,12 @@ def _unpacked(path: Path, data: bytes, word: np.dtype[Any], compressor: str | No
     else:
         packed = data[header : header + total]
     ends = np.cumsum(sizes)
-    return b"".join(known[compressor](packed[end - size : end]) for size, end in zip(sizes, ends, strict=True))
+    parts: list[bytes] = []
+    for size, end in zip(sizes, ends, strict=True):
+        decompressor = known[compressor]()
+        # One byte more than there should be, by which too many are seen.
+        parts.append(decompressor.decompress(packed[end - size : end], most + 1))
+        most -= len(parts[-1])
+        if most < 0 or not decompressor.eof:
+            raise ValueError(f"{path}: a block is cut off, or holds more than the grid that the file states")
+    return b"".join(parts)

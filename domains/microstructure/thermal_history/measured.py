@@ -38,6 +38,8 @@ def read(histograms: str | Path, strengths: str | Path, column: str = "UTS") -> 
 def _read_histograms(path: Path) -> tuple[Array, Array]:
     try:
         import h5py
+
+        from separable.files import open_hdf5
     except ModuleNotFoundError as error:
         raise ImportError(
             "thermal_history.read needs h5py; install it with: pip install 'separable[fields]'"
@@ -46,7 +48,7 @@ def _read_histograms(path: Path) -> tuple[Array, Array]:
         raise FileNotFoundError(f"{path}: no such file; expected the HDF5 file of histograms")
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path}: not an HDF5 file")
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path, "histograms in HDF5") as file:
         found = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
         if "temp_values" not in found:
             raise ValueError(f"{path}: no data set 'temp_values' (the ends of the ranges); it holds {sorted(file)}")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from domains.turbulence.diagnostics import curl
 from domains.turbulence.grid import Grid
+from separable.files import open_hdf5, refusing
 
 Array = NDArray[Any]
 
@@ -68,12 +69,13 @@ class Hdf5Source(Source):
     """
 
     def __init__(self, path: Path, dataset: str, axes: Sequence[str], component: int | None = None) -> None:
-        import h5py
-
         self.name, self._path, self._dataset, self._component = str(path), path, dataset, component
         self._axes = tuple(axes)
-        with h5py.File(path, "r") as file:
-            sizes = dict(zip(self._axes, file[dataset].shape, strict=False))
+        with open_hdf5(path, "fields in HDF5") as file:
+            shape, kind = file[dataset].shape, file[dataset].dtype
+            if kind.kind != "f" or 0 in shape:
+                raise ValueError(f"{dataset} is {shape} of {kind}, no fields")
+            sizes = dict(zip(self._axes, shape, strict=component is None))
         self._space = tuple(a for a in ("y", "x") if a in sizes)
         self.shape = (sizes.get("sample", 1), sizes["frame"], *(sizes[a] for a in self._space))
         self._file: Any = None
@@ -93,7 +95,8 @@ class Hdf5Source(Source):
         index: list[Any] = [place.get(axis, slice(None)) for axis in self._axes]
         if self._component is not None:
             index.append(self._component)
-        values = self._file[self._dataset][tuple(index)]
+        with refusing(self._path, "fields in HDF5"):
+            values = self._file[self._dataset][tuple(index)]
         left = [axis for axis in self._axes if axis != "sample"]
         return np.asarray(values).transpose([left.index(a) for a in ("frame", *self._space)])
 
@@ -118,8 +121,9 @@ class XarraySource(Source):
         index: dict[str, Any] = {self._dimensions["frame"]: slice(start, stop)}
         if "sample" in self._dimensions:
             index[self._dimensions["sample"]] = sample
-        chosen = self._variable.isel(index)
-        return np.asarray(chosen.transpose(*(self._dimensions[a] for a in ("frame", *self._space))).values)
+        with refusing(self.name, "fields in netCDF"):
+            chosen = self._variable.isel(index)
+            return np.asarray(chosen.transpose(*(self._dimensions[a] for a in ("frame", *self._space))).values)
 
     def close(self) -> None:
         """See `Source`; xarray opens a file again by itself."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from domains.turbulence.readers.checks import choose, even_spacing
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import CurlSource, Hdf5Source, LazyFields, Source
+from separable.files import open_hdf5
 
 _COMPRESSIBLE = ("density", "pressure", "Vx", "Vy")
 
@@ -45,11 +46,9 @@ def read_pdebench(path: Path, variable: str | None = None, periodic: bool | None
     Raises:
         ValueError: an axis is uneven, shapes do not agree, or the variable is not there.
     """
-    import h5py
-
     if periodic is None and "periodic" in path.name:
         periodic = True
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path, "PDEBench's layout") as file:
         shapes = {n: tuple(file[n].shape) for n in (*_COMPRESSIBLE, "tensor", "velocity", "particles") if n in file}
         coordinates = {axis: file[f"{axis}-coordinate"][:] for axis in "xy" if f"{axis}-coordinate" in file}
         times = file["t-coordinate"][:] if "t-coordinate" in file else file["t"][:]

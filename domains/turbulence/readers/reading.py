@@ -18,6 +18,7 @@ from domains.turbulence.readers.netcdf import open_netcdf, read_dataset
 from domains.turbulence.readers.pdebench import is_pdebench, read_pdebench
 from domains.turbulence.readers.shards import check_sums, read_shard, shard_files
 from domains.turbulence.readers.the_well import is_the_well, read_the_well
+from separable.files import open_hdf5, refusing
 
 _SUFFIXES = (".h5", ".hdf5", ".nc", ".nc4", ".npy")
 
@@ -68,7 +69,10 @@ def read_flow(
         paths = []
         parts = [_in_memory(source, variable, periodic, spacing, time_step)]
     if paths:
-        parts = [_open(path, variable, periodic, spacing, time_step) for path in paths]
+        parts = []
+        for path in paths:
+            with refusing(path, "a flow"):
+                parts.append(_open(path, variable, periodic, spacing, time_step))
     parts = [
         dataclasses.replace(part, units=check_units(part.units, units, part.fields.sources[0].name)) for part in parts
     ]
@@ -103,7 +107,7 @@ def _open(
     time_step: float | None,
 ) -> FlowData:
     if path.suffix == ".npy":
-        return _array(str(path), np.load(path, mmap_mode="r"), periodic, spacing, time_step)
+        return _array(str(path), np.lib.format.open_memmap(path, mode="r"), periodic, spacing, time_step)
     with path.open("rb") as file:
         start = file.read(8)
     if start[:3] == b"CDF":
@@ -112,7 +116,7 @@ def _open(
 
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path}: expected an HDF5, netCDF or npy file, got one that begins with {start!r}")
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path, "a flow in HDF5") as file:
         ours, well, bench = "layout" in file.attrs, is_the_well(file), is_pdebench(file)
         names = ", ".join(list(file)[:8]) or "nothing"
         netcdf = any("DIMENSION_LIST" in item.attrs for item in file.values()) or "_NCProperties" in file.attrs

@@ -12,6 +12,9 @@ from domains.turbulence.data import LAYOUT, FlowDataConfig, shard_path
 from domains.turbulence.readers.checks import even_spacing
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import Hdf5Source, LazyFields
+from separable.files import open_hdf5, read_json, refusing
+
+_SHARDS = 10**6  # that a data set may have
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -20,8 +23,13 @@ def shard_files(folder: Path) -> list[Path]:
     Raises:
         ValueError: a shard is missing.
     """
-    described = json.loads((folder / "dataset.json").read_text())
-    config = FlowDataConfig.from_json(json.dumps(described["config"]))
+    described = read_json(folder / "dataset.json", "the configuration of a data set")
+    with refusing(folder / "dataset.json", "the configuration of a data set"):
+        if described.get("layout") != LAYOUT:
+            raise ValueError(f"the layout is {described.get('layout')!r}, not {LAYOUT!r}")
+        config = FlowDataConfig.from_json(json.dumps(described["config"]))
+        if config.shards > _SHARDS:
+            raise ValueError(f"{config.shards} shards are more than a folder of files holds")
     paths = [shard_path(folder, index) for index in range(config.shards)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
@@ -38,9 +46,7 @@ def read_shard(path: Path) -> FlowData:
     Raises:
         ValueError: it is not whole, or not what its configuration says.
     """
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path, "a shard of a data set") as file:
         if file.attrs["layout"] != LAYOUT:
             raise ValueError(f"{path}: expected the layout {LAYOUT!r}, got {file.attrs['layout']!r}")
         config = FlowDataConfig.from_json(file.attrs["config"])
@@ -49,8 +55,8 @@ def read_shard(path: Path) -> FlowData:
         if file[variable].shape != wanted or len(times) != config.frames:
             raise ValueError(f"{path}: expected {variable} {wanted} and as many times, got {file[variable].shape}")
         even_spacing(times, "frame", str(path))
-        units = {"field": file[variable].attrs["units"]} | {
-            n: file[axis].attrs["units"] for n, axis in (("length", "x"), ("time", "time"))
+        units = {"field": str(file[variable].attrs["units"])} | {
+            n: str(file[axis].attrs["units"]) for n, axis in (("length", "x"), ("time", "time"))
         }
     space = ("y", "x")[-config.grid.dimensions :]
     source = Hdf5Source(path, variable, ("sample", "frame", *space))
@@ -71,10 +77,10 @@ def check_sums(path: Path) -> None:
     Raises:
         ValueError: a trajectory differs.
     """
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path, "a shard of a data set") as file:
         values = file[str(file.attrs["variable"])]
+        if len(file["sha256"]) != len(values):
+            raise ValueError(f"{path}: {len(values)} samples have {len(file['sha256'])} checksums")
         for sample, expected in enumerate(file["sha256"][:]):
             digest = hashlib.sha256()
             for start in range(0, values.shape[1], values.chunks[1]):

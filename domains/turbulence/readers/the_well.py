@@ -16,6 +16,7 @@ import numpy as np
 from domains.turbulence.readers.checks import choose, even_spacing
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import CurlSource, Hdf5Source, LazyFields, Source
+from separable.files import open_hdf5
 
 
 def is_the_well(file: Any) -> bool:
@@ -34,9 +35,7 @@ def read_the_well(path: Path, variable: str | None = None) -> FlowData:
     Raises:
         ValueError: a grid that is not Cartesian, axes or times that are uneven, or shapes that do not agree.
     """
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path, "The Well's layout") as file:
         kind = _text(file.attrs.get("grid_type", "cartesian"))
         names = [_text(n) for n in np.atleast_1d(file["dimensions"].attrs["spatial_dims"])]
         if kind != "cartesian" or not set(names) <= {"x", "y"}:
