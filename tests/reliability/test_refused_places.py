@@ -1,0 +1,115 @@
+"""A full disk, a folder that may not be written, a folder in use: told, and what was finished is kept."""
+
+import os
+import resource
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from separable.training.run_lock import sole_user
+from tests.reliability.jobs import JOBS
+from tests.reliability.killing import start
+
+FOLDERS = {
+    "tokens": "tokens",
+    "stored logits": "logits",
+    "model of cells": "run",
+    "policy": "run",
+    "training loop": "run",
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Folders with what the jobs need."""
+    found = {}
+    for job in JOBS:
+        if job.name in FOLDERS:
+            found[job.name] = job, tmp_path_factory.mktemp("job")
+            job.prepare(found[job.name][1])
+    return found
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_second_process_in_the_same_folder_is_told(prepared, name):
+    job, folder = prepared[name]
+    place = folder / FOLDERS[name]
+    place.mkdir(exist_ok=True)
+    with sole_user(place), pytest.raises(RuntimeError) as told:
+        job.run(folder)
+    assert str(place) in str(told.value)
+
+
+def test_a_second_process_that_generates_the_same_cells_is_told(tmp_path):
+    (job,) = [job for job in JOBS if job.name == "cells"]
+    job.run(tmp_path)
+    read, write = os.pipe()
+    child = start(lambda: hold(tmp_path / "cells.h5", write))
+    try:
+        assert os.read(read, 1) == b"."
+        with pytest.raises(OSError) as told:
+            job.run(tmp_path)
+        assert str(tmp_path / "cells.h5") in str(told.value)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    job.run(tmp_path)
+
+
+def hold(file, write):
+    import h5py
+
+    with h5py.File(file, "r+"):
+        os.write(write, b".")
+        time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("stored logits", 1_500), ("model of cells", 40_000), ("policy", 12_000), ("tokens", 300), ("training loop", 500)],
+)
+def test_a_disk_that_is_full_is_told_and_the_work_goes_on_when_it_is_not(prepared, name, most):
+    """No file may grow beyond some bytes: the system then refuses to write, as it does where no space is left."""
+    job, folder = prepared[name]
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(OSError) as told:
+            job.run(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(folder) in str(told.value)
+    assert not [file for file in folder.rglob(".*") if file.name != ".lock"]  # no halves are left
+    before = job.done(folder)
+    job.run(folder)
+    assert job.done(folder) > before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root, which a read-only folder does not stop, away")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_that_may_not_be_written_is_told_and_nothing_changes(name):
+    (job,) = [job for job in JOBS if job.name == name]
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folders are closed to others
+        folder = Path(made)
+        folder.chmod(0o755)
+        job.prepare(folder)
+        (folder / FOLDERS[name]).mkdir(exist_ok=True)
+        for child in (folder, *folder.rglob("*")):
+            child.chmod(0o555 if child.is_dir() else 0o444)
+        before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for file in (folder / FOLDERS[name]).glob("index.json"):
+            file.unlink()  # so that there is work to do
+            del before[file]
+        assert os.waitpid(start(lambda: check_refused_to_nobody(job, folder)), 0)[1] == 0
+        assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+def check_refused_to_nobody(job, folder):
+    os.setresuid(65534, 65534, 65534)
+    with pytest.raises(OSError) as told:
+        job.run(folder)
+    assert str(folder) in str(told.value)
