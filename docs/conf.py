@@ -26,14 +26,17 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 default_role = "py:obj"
-suppress_warnings = ["config.cache"]  # classes of sphinx-gallery in the configuration cannot be pickled
+suppress_warnings = [
+    "config.cache",  # classes of sphinx-gallery in the configuration cannot be pickled
+    "ref.python",  # several domains have a TrainConfig
+]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the signatures say them
 autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -41,7 +44,7 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = "separable"
 html_static_path = ["_static"]
-html_css_files = ["pages.css"]
+html_css_files = ["pages.css"] if os.environ.get("RUN_EXAMPLES") else ["pages.css", "no_pictures.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False

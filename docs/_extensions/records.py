@@ -4,7 +4,8 @@
   explains what stands in it.
 - The directive ``record`` shows a record: its bar, its table, and the command that repeats it. Its options: ``columns``
   of the table, separated by commas; ``where`` its rows satisfy ``column=value``, separated by semicolons; and
-  ``baselines``, the columns of the baselines' table, which is not shown without it.
+  ``baselines``, the columns of the baselines, which are not shown without it; those of the same columns are rows of
+  the same table.
 - The directive ``records`` shows every claim of an area, and whether its bar was reached.
 """
 
@@ -73,6 +74,8 @@ class Record(SphinxDirective):
                 tables.append(measured.table(content["baselines"], measured.listed(self.options["baselines"])))
         except ValueError as wrong:
             raise self.error(f"record {name}: {wrong}") from None
+        if len(tables) == 2 and tables[0][:1] == tables[1][:1]:  # the same columns: one table
+            tables = [[*tables[0], *tables[1][1:]]]
         reached = "Reached" if content["holds"] else "Not reached"
         head = nodes.paragraph()
         head += nodes.strong(text=f"{reached}: ")
@@ -80,7 +83,10 @@ class Record(SphinxDirective):
         head += _link(self.env, f"Record {name}", name)
         foot = nodes.paragraph(classes=["record-command"])
         foot += nodes.literal(text=content["command"])
-        return [head, *(_table(rows) for rows in tables if rows), foot]
+        shown: list[nodes.Node] = [_table(rows) for rows in tables if rows]
+        if len(shown) == 2:
+            shown.insert(1, nodes.paragraph(text="Compared with:"))
+        return [head, *shown, foot]
 
 
 class Records(SphinxDirective):

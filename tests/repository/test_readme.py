@@ -20,9 +20,9 @@ def test_every_row_of_what_exists_leads_to_an_example_a_page_and_a_result() -> N
         links = re.findall(r"\]\(([^)#]+)(?:#([^)]+))?\)", row)
         assert any(target.startswith("examples/") for target, _ in links), row
         assert any(target.startswith("docs/") for target, _ in links), row
-        measured = [anchor for target, anchor in links if target == "RESULTS.md"]
-        assert measured, row
-        assert set(measured) <= anchors, row
+        measured = {anchor for target, anchor in links if target == "RESULTS.md"}
+        assert measured or "tests, no record yet" in re.sub(r"\[(.*?)\]\(.*?\)", r"\1", row), row
+        assert measured <= anchors, row
 
 
 def test_every_example_is_in_the_table() -> None:
