@@ -167,7 +167,8 @@ def main() -> None:
         baselines=list(tables.values()),
         command="python -m benchmarks language_embedding_cost",
         seeds=[0],
-        spread=f"medians of {ROUNDS} calls ({15 * ROUNDS} in evaluation), {TOKENS} tokens, processor time of one thread, a process a row",
+        spread=f"medians of {ROUNDS} calls ({15 * ROUNDS} in evaluation), {TOKENS} tokens, processor time of one "
+        "thread, a process a row",
     )
 
 

@@ -2,7 +2,7 @@
 
 Importing this file tells transformers of the class. Files are the same both ways: what `LanguageModel.save` wrote is
 read by ``AutoModelForCausalLM.from_pretrained``, and what ``save_pretrained`` wrote by `LanguageModel.load`, bit for
-bit.
+bit. `export` adds the tokeniser, as `AutoTokenizer` reads it, to the model of a finished training.
 
 Needs the extra ``huggingface``. transformers' own ``generate`` computes all positions anew for each token here;
 `LanguageModel.generate` keeps keys and values and is the faster one.
@@ -10,14 +10,26 @@ Needs the extra ``huggingface``. transformers' own ``generate`` computes all pos
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationMixin,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.modeling_outputs import CausalLMOutput
 
+from domains.language.tokenisers import END, ByteTokeniser, Tokeniser, byte_letters, load_tokeniser
+from domains.language.train import MODEL
+from separable.files import read_json
 from separable.sequence import LanguageModel, LanguageModelConfig
 from separable.sequence.language_model import KIND, MODEL_TYPE, VERSION
 
@@ -203,6 +215,55 @@ class SeparableForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     ) -> dict[str, Any]:
         """All tokens so far."""
         return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def fast_tokeniser(tokeniser: Tokeniser, context: int | None = None) -> PreTrainedTokenizerFast:
+    """The same ids from transformers' class of tokenisers; needs the package `tokenizers`.
+
+    The end of a document is its beginning, end and padding. None is added to a text, and a text that spells its name
+    is read as one.
+
+    Args:
+        tokeniser: of bytes or byte pairs.
+        context: tokens of a window, which transformers and others take as the longest text; none for no limit.
+    """
+    import tokenizers
+
+    if isinstance(tokeniser, ByteTokeniser):  # byte pairs without a pair
+        letters = {letter: byte for byte, letter in byte_letters().items()}
+        inner = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={**letters, END: tokeniser.end}, merges=[]))
+        inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        inner.decoder = tokenizers.decoders.ByteLevel()
+        inner.add_special_tokens([END])
+    else:
+        inner = tokenizers.Tokenizer.from_str(tokeniser.settings())
+    limit = {} if context is None else {"model_max_length": context}
+    names = {"bos_token": END, "eos_token": END, "pad_token": END}
+    return PreTrainedTokenizerFast(tokenizer_object=inner, clean_up_tokenization_spaces=False, **names, **limit)
+
+
+def export(run: str | Path, folder: str | Path) -> Path:
+    """Write the model of a finished training and its tokeniser as transformers reads them.
+
+    Args:
+        run: the folder of the training.
+        folder: what to write; ``AutoModelForCausalLM`` and ``AutoTokenizer`` open it once this file is imported.
+
+    Raises:
+        FileNotFoundError: the training has left no model.
+        ValueError: its files are damaged.
+    """
+    run, folder = Path(run), Path(folder)
+    model = LanguageModel.load(run / MODEL)
+    context = read_json(run / "config.json", "the settings of a run", finite=False).get("context")
+    tokeniser = fast_tokeniser(load_tokeniser(run / MODEL), context)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+        SeparableForCausalLM.of(model).save_pretrained(partial)
+        tokeniser.save_pretrained(partial)
+        for file in Path(partial).iterdir():
+            file.replace(folder / file.name)
+    return folder
 
 
 AutoConfig.register(MODEL_TYPE, SeparableConfig)

@@ -284,14 +284,14 @@ def _harmless(text: str) -> list[str]:
     return pieces
 
 
-def _alphabet() -> dict[int, str]:
+def byte_letters() -> dict[int, str]:
     """GPT-2's letters for bytes: printable ones are themselves, the others follow from U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
 
 
-_ALPHABET = _alphabet()
+_ALPHABET = byte_letters()
 
 
 def _tokenizers() -> Any:
