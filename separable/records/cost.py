@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from separable.records.tables import size_of, time_of
 
+_ENOUGH = 20.0  # seconds that trials may take
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -53,28 +55,98 @@ class Cost:
 
 
 def trial_seconds(trial: Callable[[int], object], few: int = 2, more: int = 8) -> tuple[float, float]:
-    """Seconds of the start and of a step, from two trials.
+    """Seconds of the start and of a step, from two trials or, where these hardly differ, from more.
 
     Args:
-        trial: does a number of steps, and leaves nothing.
+        trial: does a number of steps from the start, and leaves nothing.
         few: steps of the first trial, which also brings into memory what the second finds there.
         more: steps of the second.
 
     Returns:
-        a and b of the head of this file.
+        a and b of the head of this file; b is at most the mean over the last trial.
 
     Example:
         >>> start, step = trial_seconds(lambda steps: time.sleep(0.05 + 0.01 * steps))
         >>> 0.005 < step < 0.03 and start > 0.02
         True
     """
-    found = []
-    for steps in (few, more):
-        started = time.perf_counter()
-        trial(steps)
-        found.append(time.perf_counter() - started)
-    step = max(1e-9, (found[1] - found[0]) / (more - few))
-    return max(0.0, found[1] - more * step), step
+    first = _timed(trial, few)
+    last = _timed(trial, more)
+    spent = first + last
+    while last < 1.2 * first and 3 * last + spent < _ENOUGH:
+        more *= 4
+        last = _timed(trial, more)
+        spent += last
+    step = (last - first) / (more - few)
+    if step <= 0:  # the start hides the steps
+        step = last / more
+    return max(0.0, last - more * step), step
+
+
+def cost_of_steps(
+    trial: Callable[[int], object],
+    steps: int,
+    *,
+    few: int = 2,
+    more: int = 8,
+    parameters: int | None = None,
+    other: float = 0.0,
+) -> Cost:
+    """The cost of a number of steps, measured over some of them.
+
+    Args:
+        trial: does a number of steps from the start, and leaves nothing.
+        steps: in all.
+        few: steps of the first trial.
+        more: steps of the second.
+        parameters: of the model.
+        other: seconds of what the trials leave out.
+
+    Example:
+        >>> told = cost_of_steps(lambda steps: time.sleep(0.02 * steps), 1000)
+        >>> 15 < told.seconds < 40
+        True
+    """
+    start, step = trial_seconds(trial, few, more)
+    return Cost(
+        f"measured: {few} and {more} steps here, {1000 * step:.3g} ms a step, {start:.2g} s before the first",
+        start + other + steps * step,
+        parameters,
+        peak_memory(),
+    )
+
+
+def cost_of_training(begin: Callable[[], object], passed_by: int = 0, device: str = "cpu") -> Cost:
+    """The cost of a training by `separable.training.run_training`, measured over some of its steps.
+
+    Args:
+        begin: what trains; see `separable.training.tried`.
+        passed_by: trainings before the one that is tried.
+        device: where it trains.
+    """
+    from separable.training.trial import tried
+
+    started = time.perf_counter()
+    trial = tried(begin, passed_by)
+    spent = time.perf_counter() - started
+    start = max(0.0, spent - trial.steps * trial.step_seconds - trial.look_seconds)
+    notes: tuple[str, ...] = ()
+    if not trial.config.steps:
+        notes = (f"About {trial.all_steps:,.0f} steps in the {trial.config.minutes:g} minutes asked for.",)
+    return Cost(
+        f"measured: {trial.steps} steps here, {1000 * trial.step_seconds:.3g} ms each; "
+        f"{trial.looks} evaluations of {trial.look_seconds:.2g} s; {start:.2g} s before the first step",
+        start + trial.seconds,
+        trial.parameters,
+        peak_memory(device),
+        notes=notes,
+    )
+
+
+def _timed(trial: Callable[[int], object], steps: int) -> float:
+    started = time.perf_counter()
+    trial(steps)
+    return time.perf_counter() - started
 
 
 def peak_memory(device: str = "cpu") -> float | None:

@@ -8,6 +8,7 @@ from separable.training.loop import TrainingInterrupted, TrainingResult, run_tra
 from separable.training.optimiser import ParameterOptions, adamw, matrices_decay
 from separable.training.report import Report
 from separable.training.run_folder import RunFolder, environment
+from separable.training.trial import Trial, tried
 
 __all__ = [
     "BatchStream",
@@ -18,10 +19,12 @@ __all__ = [
     "TrainingConfig",
     "TrainingInterrupted",
     "TrainingResult",
+    "Trial",
     "adamw",
     "environment",
     "is_main_process",
     "load_weights",
     "matrices_decay",
     "run_training",
+    "tried",
 ]

@@ -39,6 +39,7 @@ from separable.training.progress import Progress
 from separable.training.run_folder import RunFolder
 from separable.training.run_lock import sole_user
 from separable.training.schedule import learning_rate
+from separable.training.trial import ENOUGH_SECONDS, ENOUGH_STEPS, TrainingTried, Trial, changed_by_trial, is_trial
 
 Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Mapping[str, Tensor]]]
 _EVALUATION = 2**32  # a step that no training reaches, whose seed is that of evaluations
@@ -130,6 +131,9 @@ def run_training(
         >>> result.steps, result.loss < 0.01
         (200, True)
     """
+    wanted = changed_by_trial(config)
+    if is_trial():
+        config, run, evaluate = wanted or config, None, None if wanted else evaluate
     with contextlib.ExitStack() as stack:
         processes = stack.enter_context(joined(device))
         parts = processes.count * config.accumulation
@@ -145,6 +149,8 @@ def run_training(
         loop.unit, loop.units_per_row, loop.before_step = unit, units_per_row, before_step
         request = stack.enter_context(stop_requests())
         try:
+            if wanted is None:
+                raise TrainingTried(loop.tried(request))
             result = loop.run_to_end(request, progress)
             loop.give_back(model)
         finally:
@@ -212,6 +218,22 @@ class _Loop:
         return TrainingResult(
             self.step, self.seconds, speed, self.mean_loss, self.scores, self.best_step, self.best_scores
         )
+
+    def tried(self, request: StopRequest) -> Trial:
+        """Some steps and an evaluation, timed."""
+        self._begin()
+        self._make_step(request)
+        started, count = time.perf_counter(), 0
+        while count < ENOUGH_STEPS and (count == 0 or time.perf_counter() - started < ENOUGH_SECONDS):
+            if self._make_step(request):
+                raise TrainingInterrupted("stopped")
+            count += 1
+        ended = time.perf_counter()
+        with Progress(None, self.unit, False, 0.0) as progress:
+            self._look(progress)
+        look = time.perf_counter() - ended if self.evaluate is not None else 0.0
+        size = sum(parameter.numel() for parameter in self.parameters)
+        return Trial(size, count, (ended - started) / count, look, self.config)
 
     def _evaluation_is_due(self, before: float) -> bool:
         """Whether to evaluate after a step before which a share of the training was done."""

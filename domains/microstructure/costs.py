@@ -1,0 +1,150 @@
+"""What the long verbs of `separable microstructure` would cost, by the verb's name and arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from domains.microstructure.data import CellDataConfig, random_cell, read_data
+from domains.microstructure.design import Designer
+from domains.microstructure.janus import Janus, JanusConfig
+from domains.microstructure.properties import property_names
+from domains.microstructure.sketch import SketchConfig, train_cleaner
+from domains.microstructure.stress import StressConfig
+from domains.microstructure.stress_training import StressTraining, train_stress
+from domains.microstructure.train import TrainConfig, held_out_errors, split, train_janus
+from separable.records import Cost, cost_of_steps, peak_memory, trial_seconds
+
+_SOLVES = 12  # of the solver for a cell that is refined, at most
+_LOOKS = 20  # evaluations of a training
+
+
+def generate(path: Path, config: CellDataConfig, processes: int) -> Cost:
+    """Of a data set: some cells are made and solved."""
+
+    def trial(count: int) -> None:
+        cells = torch.stack([random_cell(config, index)[1] for index in range(count)])
+        config.materials.solve(cells.float())
+
+    few, more = 2, 8
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if processes > 1 else threads)  # as the workers have
+    try:
+        _, each = trial_seconds(trial, few, more)
+    finally:
+        torch.set_num_threads(threads)
+    memory = peak_memory()
+    return Cost(
+        f"measured: {few} and {more} cells here, {1000 * each:.3g} ms a cell, {processes} processes",
+        config.count * each / processes,
+        memory=None if memory is None else memory * processes,
+        disk=config.count * math.prod(config.size) / 8,
+        notes=("Cells that are finished in the file are not made again.",) if path.exists() else (),
+    )
+
+
+def train(data: Path, run: Path, config: TrainConfig, latent: int, width: int) -> Cost:
+    """Of a training: some steps, and an evaluation of the model before it."""
+    cells = read_data(data)
+    names = [n for n in property_names(list(cells.columns), len(cells.config.size)) if n != "volume_fraction"]
+    cells, _ = cells.where_positive(names)
+    model_config = JanusConfig(cells.config.size, tuple(names), latent=latent, width=width)
+    made: list[Janus] = []
+
+    def trial(steps: int) -> None:
+        made[:] = [train_janus(cells, model_config, dataclasses.replace(config, steps=steps), progress=False)]
+
+    trial(1)
+    started = time.perf_counter()
+    held_out_errors(made[0], cells, split(cells, config.held_out)[1])
+    other = _LOOKS * (time.perf_counter() - started)
+    # Every fourth step has the cycle's term as well.
+    return cost_of_steps(trial, config.steps, few=4, more=12, parameters=_size(made[0]), other=other)
+
+
+def design(
+    images: tuple[Path, ...],
+    target: tuple[str, ...],
+    run: Path,
+    volume_fraction: float | None,
+    count: int,
+    symmetry: str,
+    connected: bool,
+    refined: bool,
+    out: Path,
+    formats: tuple[str, ...],
+) -> Cost:
+    """Of a design: a known cell is solved; every design is solved once, and a refined one up to twelve times more."""
+    started = time.perf_counter()
+    designer = Designer.load(run)
+    loaded = time.perf_counter() - started
+    library = designer.library
+
+    def trial(solves: int) -> None:
+        for index in range(solves):
+            library.materials.solve(library.cells[index % len(library.cells)][None].float())
+
+    _, each = trial_seconds(trial, 1, 3)
+    solves = len(images) + count * (1 + (_SOLVES if refined else 0))
+    notes: tuple[str, ...] = ("The inversion itself takes a second or less.",)
+    if refined:
+        notes += ("Refinement also needs derivatives, about as long again; most cells need fewer solutions.",)
+    return Cost(
+        f"measured: 4 solutions of a cell here, {1000 * each:.3g} ms each; up to {solves} of them",
+        loaded + solves * each * (2 if refined else 1),
+        _size(designer.model),
+        peak_memory(),
+        notes=notes,
+    )
+
+
+def sketch(
+    drawing: Path,
+    strain: tuple[float, float, float],
+    run: Path,
+    data: Path | None,
+    ink: str,
+    volume_fraction: float | None,
+    keep_fraction: bool,
+    unit: str,
+    out: Path,
+    cleaning: SketchConfig,
+    training: StressTraining,
+) -> Cost:
+    """Of a sketch: some steps of the two trainings, where the run has not got their models."""
+    designer = Designer.load(run)
+    model, materials = designer.model, designer.library.materials
+    if (run / "sketch" / "cleaner.json").exists() and (run / "stress" / "stress.json").exists():
+        return Cost("by experience: both models are trained, and one cell is solved", 10.0, memory=peak_memory())
+    if data is None:
+        raise ValueError(f"data: expected a data set, as {run} has no models of sketches and stress yet; got none")
+    found = read_data(data)
+    cells = found.cells[: split(found, TrainConfig().held_out)[0].stop]
+
+    def clean(steps: int) -> None:
+        few = dataclasses.replace(cleaning, steps=steps, drawings=min(cleaning.drawings, 20))
+        train_cleaner(cells, model, few, progress=False)
+
+    def stress(steps: int) -> None:
+        config = StressConfig(model.config.latent, materials.young or (0.0, 0.0), materials.poisson)
+        few = dataclasses.replace(training, steps=steps, cells=min(training.cells, 8))
+        train_stress(cells, model, config, few, progress=False)
+
+    first, second = (cost_of_steps(trial, n) for trial, n in ((clean, cleaning.steps), (stress, training.steps)))
+    # A trial makes 20 drawings and solves 8 cells before its first step.
+    drawn = trial_seconds(clean)[0] / 20 * cleaning.drawings
+    solved = trial_seconds(stress)[0] / 8 * min(training.cells, len(cells))
+    return Cost(
+        f"cleaner {first.basis}; stress {second.basis}; drawings and solutions in proportion to a few",
+        (first.seconds or 0) + (second.seconds or 0) + drawn + solved,
+        memory=peak_memory(),
+    )
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,138 @@
+"""What the long verbs of `separable turbulence` would cost, by the verb's name and arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from domains.turbulence.compressible_data import CompressibleDataConfig
+from domains.turbulence.data import FlowDataConfig
+from domains.turbulence.grid import Grid
+from domains.turbulence.learned_forecaster import LearnedForecaster
+from domains.turbulence.readers import read_flow
+from domains.turbulence.saved import load_forecaster
+from domains.turbulence.simulate import frames_of
+from domains.turbulence.train import TrainConfig
+from domains.turbulence.train import train as train_forecaster
+from domains.turbulence.train_innovations import InnovationTrainConfig
+from domains.turbulence.train_innovations import train_innovations as train_on_core
+from domains.turbulence.train_tokens import TokenTrainConfig
+from domains.turbulence.train_tokens import train_tokens as train_by_tokens
+from separable.records import Cost, cost_of_training, peak_memory, trial_seconds
+
+_WORK = "The minutes are of the processor, all its threads together."
+
+
+def generate(folder: Path, config: FlowDataConfig, processes: int) -> Cost:
+    """Of a data set: some steps of the solver for one shard."""
+    members = config.members(0)
+    start = config.flow.random_start(config.grid, [(config.seed, member, 0) for member in members])
+    start = start.to(getattr(torch, config.precision))
+
+    def trial(steps: int) -> None:
+        seeds = [(config.seed, member, 1) for member in members]
+        for _ in frames_of(config.flow, config.grid, start, [steps * config.step], step=config.step, seeds=seeds):
+            pass
+
+    few, more = 4, 24
+    with _one_thread():
+        _, each = trial_seconds(trial, few, more)
+    length = config.spin_up + config.spacing * (config.frames - 1)
+    steps = math.ceil(length / config.step)
+    memory = peak_memory()
+    frames = config.trajectories * config.frames
+    return Cost(
+        f"measured: {few} and {more} steps of {len(members)} trajectories here, {1000 * each:.3g} ms a step; "
+        f"{steps:,} steps for each of {config.shards} shards, {min(processes, config.shards)} at a time",
+        steps * each * config.shards / min(processes, config.shards),
+        memory=None if memory is None else memory * processes,
+        disk=0.9 * frames * 4 * math.prod(config.stored_grid.shape),
+        notes=("Shards that are finished are not made again.",) if folder.exists() else (),
+    )
+
+
+def generate_compressible(path: Path, config: CompressibleDataConfig) -> Cost:
+    """Of a file: a short piece of one batch."""
+    members = config.members(0)
+    grid = Grid(config.size, (1.0, 1.0))
+    start = config.flow.random_start(grid, [(config.seed, member) for member in members])
+    start = start.to(getattr(torch, config.precision))
+    piece = config.spacing / 100
+
+    def trial(pieces: int) -> None:
+        config.flow.solve(grid, start, [0.0, pieces * piece])
+
+    with _one_thread():
+        _, each = trial_seconds(trial, 4, 12)
+    pieces = (config.frames - 1) * 100
+    stored = math.prod(n // config.coarser for n in config.size)
+    return Cost(
+        f"measured: 4 and 12 hundredths of a frame of {len(members)} samples here, {1000 * each:.3g} ms each",
+        config.parts * pieces * each,
+        memory=peak_memory(),
+        disk=16.0 * config.samples * config.frames * stored,
+        notes=("Strong compression needs shorter steps, and then takes longer.",),
+    )
+
+
+def train(data: Path, run: Path, config: TrainConfig, device: str) -> Cost:
+    """Of a training: some of its first steps."""
+    flow = read_flow(data)
+    told = cost_of_training(lambda: train_forecaster(flow, config, progress=False, device=device), device=device)
+    if config.rollout == 1 or config.rollout_from == 1:
+        return told
+    later = (
+        f"From {config.rollout_from:.0%} on a step looks {config.rollout} ahead, and takes about as many times longer"
+    )
+    if not config.steps:
+        return dataclasses.replace(told, notes=(*told.notes, f"{later}, so there are fewer.", _WORK))
+    slower = 1 + (1 - config.rollout_from) * (config.rollout - 1)
+    return dataclasses.replace(
+        told, seconds=(told.seconds or 0) * slower, notes=(*told.notes, f"{later}, which is in the time.")
+    )
+
+
+def train_core(data: Path, run: Path, config: TrainConfig, device: str) -> Cost:
+    """Of a training: some of its first steps."""
+    return train(data, run, config, device)
+
+
+def train_innovations(core: Path, data: Path, run: Path, config: InnovationTrainConfig, device: str) -> Cost:
+    """Of a training: the code is set, then some of its steps."""
+    trained, flow = load_forecaster(core), read_flow(data)
+    if not isinstance(trained, LearnedForecaster):
+        raise ValueError(f"core: expected the run of a forecaster without noise, got a {type(trained).__name__}")
+    told = cost_of_training(lambda: train_on_core(trained, flow, config, progress=False, device=device), device=device)
+    return told if config.descent.steps else dataclasses.replace(told, notes=(*told.notes, _WORK))
+
+
+def train_tokens(data: Path, run: Path, config: TokenTrainConfig, device: str) -> Cost:
+    """Of both trainings: some steps of each."""
+    flow = read_flow(data)
+    coder, tokens = (
+        cost_of_training(lambda: train_by_tokens(flow, config, progress=False, device=device), place, device)
+        for place in (0, 1)
+    )
+    return Cost(
+        f"coder {coder.basis}; tokens {tokens.basis}",
+        (coder.seconds or 0) + (tokens.seconds or 0),
+        (coder.parameters or 0) + (tokens.parameters or 0),
+        tokens.memory,
+        notes=(*(f"Coder: {note}" for note in coder.notes), *(f"Tokens: {note}" for note in tokens.notes)),
+    )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread, as the solvers have in their processes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
