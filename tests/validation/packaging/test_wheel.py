@@ -64,7 +64,10 @@ COMMANDS = {
         assert float(xarray.open_dataset("u.nc", engine="h5netcdf").u.sum()) == 3
     """,
     "command": ["--help"],
-    "microstructure": ["microstructure", "generate", "cells.h5", "--size", "8", "8", "--count", "4"],
+    "microstructure": [
+        *("microstructure", "generate", "cells.h5", "--processes", "1"),
+        *("--config.size", "16", "16", "--config.count", "4", "--config.feature", "0.4", "0.7"),
+    ],
     "turbulence": """
         import numpy
         from domains.turbulence.demonstration import TRAINED
@@ -73,7 +76,7 @@ COMMANDS = {
         past = numpy.random.default_rng(0).standard_normal((forecaster.history, 64, 64)).astype("float32")
         assert forecaster.forecast(past, members=2, steps=1).sizes
     """,
-    "navigation": ["navigation", "inspect", "waypoints2d"],
+    "navigation": ["navigation", "evaluate", "--episodes", "4", "--out", "evaluation.json"],
     "language": ["language", "reversal", "generate", "facts.jsonl", "--both-ways", "20", "--one-way", "10"],
     "serve": ["serve", "--help"],
 }
