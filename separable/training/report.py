@@ -12,8 +12,8 @@ body { font: 16px/1.55 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; 
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid #8884; padding-top: 1rem; }
 img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; margin: 1rem 0; }
-th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8884; white-space: nowrap; }
-th, td:first-child, td.long { white-space: normal; vertical-align: top; } td.long { min-width: 9rem; }
+th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8884; vertical-align: top; }
+td { white-space: nowrap; } td:first-child, td.long { white-space: normal; } td.long { min-width: 9rem; }
 th { font-weight: 600; } tr.best td { font-weight: 600; }
 pre { background: #8881; padding: .8rem; overflow-x: auto; border-radius: 4px; font-size: .85rem; }
 blockquote { margin: 1rem 0; padding-left: .8rem; border-left: 3px solid #8884; white-space: pre-wrap; }
