@@ -143,6 +143,9 @@ class Surrogate:
             }
             labels |= dict.fromkeys(model.columns_.gaps.values(), ("present", "missing"))
             known = Known(tuple(model.columns_.names), labels=labels)
+            if errors := model.held_out_errors_:
+                size = errors["grown" if model.order_ is None else "smooth"]
+                uncertainty = Uncertainty("error", "root mean square error on rows that were held out", size)
         else:
             raise TypeError(
                 "Surrogate.of: expected a SeparableLayer, a Grown, a Posterior, a Solution or a fitted "

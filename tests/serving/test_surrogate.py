@@ -111,8 +111,9 @@ def test_an_estimator_is_asked_on_its_encoded_columns():
     table = np.empty((300, 2), dtype=object)
     table[:, 0], table[:, 1] = rng.random(300), rng.choice(["iron", "zinc"], 300)
     y = table[:, 0].astype(float) ** 2 + (table[:, 1] == "zinc")
-    model = separable.SeparableRegressor(order=2).fit(table, y)
+    model = separable.SeparableRegressor(effort=0.3).fit(table, y)
     surrogate = Surrogate.of(model)
+    assert surrogate.uncertainty.size in model.held_out_errors_.values()
     np.testing.assert_allclose(surrogate.evaluate(model.encode(table))[0][:, 0], model.predict(table), rtol=1e-9)
     assert surrogate.coordinates[1].categories == ("iron", "zinc", "unknown")
     assert surrogate.gradient(model.encode(table[:3]))[:, 0, 1].tolist() == [0.0] * 3
