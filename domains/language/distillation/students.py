@@ -112,7 +112,8 @@ def prune_to(teacher: LanguageModel, ranked: Units, wanted: int) -> LanguageMode
         wanted: Parameters of the student.
 
     Raises:
-        ValueError: The teacher has no more parameters than are wanted, or as of `prune`.
+        ValueError: The teacher has no more parameters than are wanted or cannot have just so few, as where a product
+            of a generated embedding is worth many neurons; or as of `prune`.
 
     Example:
         >>> from domains.language.distillation.importance import full_masks
@@ -138,6 +139,12 @@ def prune_to(teacher: LanguageModel, ranked: Units, wanted: int) -> LanguageMode
         elif now < wanted:
             break
     each = 3 * len(kept.hidden)  # numbers of a neuron
+    fewest = count - each * sum(max(0, len(neurons) - MULTIPLE) for neurons in kept.neurons)
+    if wanted < fewest - each / 2:
+        raise ValueError(
+            f"student: expected a size that pruning by eights and then by neurons reaches, such as {fewest:,}, "
+            f"got {wanted:,}, below which is the next"
+        )
     return select(teacher, dataclasses.replace(kept, neurons=_fewer(ranked, kept, round((count - wanted) / each))))
 
 
