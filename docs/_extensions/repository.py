@@ -20,7 +20,9 @@ PAGES = {
     "domains/turbulence/README.md": "domains/turbulence.md",
     "domains/language/README.md": "domains/language.md",
     "domains/language/distillation/README.md": "domains/language.md",
+    "domains/language/instruction/README.md": "domains/language.md",
     "domains/language/reversal/README.md": "domains/language.md",
+    "domains/serve/README.md": "domains/serving.md",
     "separable/galerkin/README.md": "domains/variational.md",
 }
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")

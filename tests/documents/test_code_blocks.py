@@ -11,9 +11,10 @@ from domains import command_line
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "gallery" not in path.parts]
-# The other READMEs with Python are run by the tests of their domain or data set.
-WITH_PYTHON = [ROOT / "README.md", *DOCUMENTS, *sorted((ROOT / "domains" / "language").glob("*/README.md"))]
-WITH_COMMANDS = [ROOT / "README.md", *DOCUMENTS, *sorted((ROOT / "domains").rglob("README.md"))]
+READMES = sorted((ROOT / "domains").rglob("README.md"))
+RUN_ELSEWHERE = [ROOT / "domains" / domain / "README.md" for domain in ("language", "turbulence")]  # by their own tests
+WITH_PYTHON = [ROOT / "README.md", *DOCUMENTS, *(path for path in READMES if path not in RUN_ELSEWHERE)]
+WITH_COMMANDS = [ROOT / "README.md", *DOCUMENTS, *READMES]
 
 
 def name(path: Path) -> str:
