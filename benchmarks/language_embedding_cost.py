@@ -46,10 +46,12 @@ def median_ms(call: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def alternating_ms(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median times of two calls that take turns, after one turn that is not counted."""
+    """Median times of two calls that take turns, each first as often, after one turn that is not counted."""
     times: tuple[list[float], list[float]] = ([], [])
+    turn = list(zip(times, (first, second), strict=True))
     for _ in range(rounds + 1):
-        for kept, call in zip(times, (first, second), strict=True):
+        turn.reverse()
+        for kept, call in turn:
             start = time.process_time()
             call()
             kept.append(1e3 * (time.process_time() - start))
