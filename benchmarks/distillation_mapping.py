@@ -178,8 +178,8 @@ def main() -> None:
     record.write(
         "distillation",
         "2c" if WIDE else "2b",
-        claim="Apple's mapping problem with labels of our own, at widths up to "
-        f"{TEACHERS[-1]}: {len(seen)} of {len(STUDENTS)} student widths have a best teacher inside the range, in every seed{told}",
+        claim=f"Apple's mapping problem with labels of our own, at widths up to {TEACHERS[-1]}: {len(seen)} of "
+        f"{len(STUDENTS)} student widths have a best teacher inside the range, in every seed{told}",
         measured=table,
         target="a best teacher inside the range, and the largest worse in every seed, for every student width",
         holds=len(seen) == len(STUDENTS),
