@@ -6,6 +6,7 @@ import importlib
 import re
 
 import matplotlib
+import numpy as np
 import pytest
 
 from separable.training import Report, RunFolder
@@ -35,6 +36,36 @@ def test_a_table_is_compared_on_the_same_folds(tmp_path) -> None:
     row = tables.cross_validated(run, "diabetes", "ridge", lambda: Ridge(0.01), x, y, regression=True)
     assert 50 < row["error"] < 60
     assert run.metrics()[0]["model"] == "ridge"
+
+
+def test_four_tables_are_compared_and_three_models_drawn(tmp_path, monkeypatch) -> None:
+    from matplotlib.figure import Figure
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    class Drawn:
+        def __init__(self, regression):
+            self.model = (DummyRegressor if regression else DummyClassifier)()
+
+        def fit(self, x, y):
+            self.model.fit(x, y)
+
+        def plot(self):
+            return Figure()
+
+    def dummies(name, regression):
+        return {"mean": DummyRegressor if regression else lambda: DummyClassifier(strategy="prior")}
+
+    monkeypatch.setattr(tables, "models", dummies)
+    monkeypatch.setattr(tables, "ours", Drawn)
+    run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
+    tables.compare_tables(run, report)
+    errors = {row["table"]: row["error"] for row in run.metrics()}
+    assert errors["digits"] == pytest.approx(np.log(10), rel=1e-3)  # ten digits, about as many of each
+    assert set(errors) == {"diabetes", "borehole", "breast cancer", "digits"}
+    page = report.html()
+    assert page.count("<table>") == 4
+    assert page.count("data:image/png") == 3
+    check_programs(page)
 
 
 def test_pictures_carry_the_names_of_the_columns() -> None:
