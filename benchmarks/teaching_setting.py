@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.kept import kept, kept_path
 from domains.language.corpus import CorpusConfig
+from domains.language.distillation.claims import claimed
 from domains.language.distillation.students import sized
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens, WindowStream
@@ -61,5 +62,12 @@ def steps_in_minutes(folder: Path, tokens: Tokens, config: LanguageConfig, size:
         return {"seconds": (spent[1] - spent[0]) / TIMED}
 
     torch.set_num_threads(1)
-    each = kept(kept_path(folder / "timed", json.dumps([size, CONTEXT, BATCH])), seconds)["seconds"]
+    path = kept_path(folder / "timed", json.dumps([size, CONTEXT, BATCH]))
+    while not path.exists():  # one process times it, so that all make as many steps
+        with claimed(folder / "timed") as mine:
+            if mine:
+                kept(path, seconds)
+            else:
+                time.sleep(1)
+    each = kept(path, seconds)["seconds"]
     return max(100, round(60 * minutes / each))
