@@ -1,7 +1,15 @@
 """The folders that the domains write, told by their files; nothing is imported to tell them."""
 
-from separable.records import FolderKind
+import dataclasses
 
+from separable.records import LIBRARY_KINDS, FolderKind
+
+# What of the library's own is answered over HTTP.
+_SERVED = tuple(
+    dataclasses.replace(kind, uses=("separable serve RUN",))
+    for kind in LIBRARY_KINDS
+    if kind.name.startswith(("surrogate", "solution", "posterior", "separable layer"))
+)
 KINDS = (
     FolderKind(
         "policy of a vehicle",
@@ -26,6 +34,7 @@ KINDS = (
             "separable turbulence forecast RUN DATA",
             "separable turbulence evaluate RUN DATA",
             "separable turbulence animate RUN DATA",
+            "separable serve RUN",
         ),
     ),
     FolderKind(
@@ -78,4 +87,5 @@ KINDS = (
         ("layout", "config"),
         uses=("separable turbulence train RUN",),
     ),
+    *_SERVED,
 )

@@ -47,7 +47,8 @@ def run_verb(verb: Verb, words: Sequence[str], prog: str, cost: Verb | None = No
         >>> run_verb(double, ["21"], "double")
         42
     """
-    file = _file_of(words)
+    helped = any(word in ("-h", "--help") for word in words)
+    file = None if helped else _file_of(words)
     defaults = {} if file is None else defaults_from(file, verb)
 
     def call(*given: Any, **named: Any) -> None:

@@ -47,6 +47,12 @@ class FolderKind:
 RUN = FolderKind("run folder", ("config.json", "environment.json"), "config.json")
 LIBRARY_KINDS = (
     FolderKind(
+        "surrogate with names, units and ranges",
+        ("surrogate.json", "config.json", "model.safetensors"),
+        "surrogate.json",
+        tensors="model.safetensors",
+    ),
+    FolderKind(
         "solution of an equation",
         ("solution.json", "config.json", "model.safetensors"),
         "solution.json",
