@@ -40,7 +40,7 @@ lint: install ## Style, types and import directions
 test: install lint ## Everything that must hold at every commit (under 15 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
 
-validate: install ## Slow evidence: tests/validation
+validate: install $(VENV)/docs ## Slow evidence: tests/validation
 	$(BIN)/pytest -o 'norecursedirs=.*' tests/validation
 
 benchmark: $(VENV)/peers ## Side by side with peers; writes benchmarks/results and RESULTS.md

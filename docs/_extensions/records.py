@@ -111,6 +111,7 @@ def _plain(sentence: str) -> str:
 
 
 def _link(env: Any, shown: str, name: str) -> nodes.Node:
+    env.note_dependency(measured.RESULTS)  # the page is read again when a record is added or replaced
     link = addnodes.pending_xref(
         refdomain="doc", reftarget="results", reftargetid=anchor(name), refdoc=env.docname, reftype="myst"
     )
@@ -139,7 +140,7 @@ def _table(rows: list[list[Any]], widths: list[int] | None = None) -> nodes.Node
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the role and the directives; pages are read again when a record changes."""
+    """Register the role and the directives."""
     app.add_role("measured", Measured())
     app.add_directive("record", Record)
     app.add_directive("records", Records)
