@@ -74,7 +74,7 @@ def test_tables_show_the_rows_and_columns_asked_for() -> None:
     rows = measured.record("area-1")["measured"]
     assert measured.table(rows) == [["kind", "ms", "share"], ["a", "0.25", "0.5"], ["b", "1,234", "0.25"]]
     assert measured.table(rows, ["ms"], ["kind=a"]) == [["ms"], ["0.25"]]
-    assert measured.table({"p": 2, "q": 0.125}, ["q"]) == [["what", "value"], ["q", "0.12"]]
+    assert measured.table({"p": 2, "q": 0.125}, ["q"]) == [["what", "value"], ["q", "0.125"]]
     for columns, conditions in ((["hours"], []), ([], ["kind=c"]), ([], ["kind"])):
         with pytest.raises(ValueError):
             measured.table(rows, columns, conditions)
