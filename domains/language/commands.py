@@ -14,15 +14,15 @@ import tyro
 
 from domains.language.compare import KINDS, Spend, compare
 from domains.language.distillation.commands import capacity_gap, distil, recommend_teacher
+from domains.language.distillation.pruned_model import load, model_folder
 from domains.language.evaluate import evaluate as evaluated
 from domains.language.generate import continued
 from domains.language.instruction.commands import chat, instruct
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokenisers import load_tokeniser
 from domains.language.tokens import Tokens
-from domains.language.train import MODEL, LanguageConfig
+from domains.language.train import LanguageConfig
 from domains.language.train import train as train_model
-from separable.sequence import LanguageModel
 from separable.training import RunFolder, is_main_process
 
 __all__ = [
@@ -101,7 +101,7 @@ def sample(
     """Write on from a beginning, as the text comes.
 
     Args:
-        run: a run folder of `train`, or a folder with a model and its tokeniser.
+        run: a run folder of `train`, `distil` or `instruct`, or a folder with a model and its tokeniser.
         beginning: what the text begins with.
         steps: most tokens to add.
         temperature: 0 takes the most probable token.
@@ -110,8 +110,8 @@ def sample(
         seed: of the draws.
         device: where to compute.
     """
-    folder = _model_folder(run)
-    model, tokeniser = LanguageModel.load(folder, device), load_tokeniser(folder)
+    folder = model_folder(run)
+    model, tokeniser = load(folder, device), load_tokeniser(folder)
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     print(beginning, end="", flush=True)
     for piece in continued(model, tokeniser, beginning, steps=steps, **settings):  # type: ignore[arg-type]
@@ -130,20 +130,20 @@ def evaluate(
     """Measure nats a token, bits a byte, and nats by how frequent tokens are.
 
     Args:
-        run: a run folder of `train`, or a folder with a model and its tokeniser.
+        run: a run folder of `train`, `distil` or `instruct`, or a folder with a model and its tokeniser.
         tokens: a folder of `tokenize`, of the same tokeniser.
         part: train, validation or test.
         context: tokens of a window.
         device: where to compute.
     """
-    folder, held = _model_folder(run), Tokens(tokens)
+    folder, held = model_folder(run), Tokens(tokens)
     tokeniser = load_tokeniser(folder)
     if tokeniser.digest != held.digest:
         raise ValueError(
             f"tokens: expected the model's tokeniser, {tokeniser.digest}, got {held.digest}; "
             f"tokenise the text with that of {folder}"
         )
-    scores = evaluated(LanguageModel.load(folder, device), held, part, context)
+    scores = evaluated(load(folder, device), held, part, context)
     print(
         f"{part}: {scores.nats_per_token:.4f} nats a token, {scores.bits_per_byte:.4f} bits a byte, "
         f"{scores.tokens:,} tokens"
@@ -181,10 +181,6 @@ def compare_embeddings(
             f"{row['bits_per_byte']:.4f} bits a byte {row['tokens_per_second']:>9,.0f} tokens/s"
         )
     return folder
-
-
-def _model_folder(run: Path) -> Path:
-    return run / MODEL if (run / MODEL).is_dir() else run
 
 
 def _plain(config: LanguageConfig) -> dict[str, object]:

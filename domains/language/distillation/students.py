@@ -126,18 +126,11 @@ def prune_to(teacher: LanguageModel, ranked: Units, wanted: int) -> LanguageMode
         raise ValueError(
             f"student: expected fewer parameters than the teacher's {teacher.n_parameters:,}, got {wanted:,}"
         )
-    kept = choose(teacher, ranked, 0.0)
-    count = teacher.n_parameters
-    for percent in range(1, 100):
-        sparsity = 1 - (1 - percent / 100) ** 2
-        try:
-            now = parameters_after(teacher, ranked, sparsity)
-        except ValueError:  # nothing would be left
-            break
-        if wanted <= now < count:
-            kept, count = choose(teacher, ranked, sparsity), now
-        elif now < wanted:
-            break
+    low, high = 0, 100  # percents of the axes; what is left falls with them
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _left(teacher, ranked, middle) >= wanted else (low, middle)
+    kept, count = choose(teacher, ranked, _sparsity(low)), _left(teacher, ranked, low)
     each = 3 * len(kept.hidden)  # numbers of a neuron
     fewest = count - each * sum(max(0, len(neurons) - MULTIPLE) for neurons in kept.neurons)
     if wanted < fewest - each / 2:
@@ -146,6 +139,19 @@ def prune_to(teacher: LanguageModel, ranked: Units, wanted: int) -> LanguageMode
             f"got {wanted:,}, below which is the next"
         )
     return select(teacher, dataclasses.replace(kept, neurons=_fewer(ranked, kept, round((count - wanted) / each))))
+
+
+def _sparsity(percent: int) -> float:
+    """That takes so many percents of each axis."""
+    return 1 - (1 - percent / 100) ** 2
+
+
+def _left(teacher: LanguageModel, ranked: Units, percent: int) -> int:
+    """Parameters that are left then; 0 where nothing is."""
+    try:
+        return parameters_after(teacher, ranked, _sparsity(percent))
+    except ValueError:
+        return 0
 
 
 def _fewer(ranked: Units, kept: Kept, count: int) -> tuple[Tensor, ...]:

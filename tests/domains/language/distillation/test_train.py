@@ -140,6 +140,9 @@ def test_the_command_leaves_a_student(tokens, teacher, tmp_path):
     student = load(tmp_path / "pruned" / "model")
     assert 0.3 * model.n_parameters < student.n_parameters < 0.8 * model.n_parameters
     assert (tmp_path / "pruned" / "model" / "tokenizer.json").is_file()
+    assert main(["language", "sample", str(tmp_path / "pruned"), "--beginning", "red", "--steps", "3"]) == 0
+    measured = ["language", "evaluate", str(tmp_path / "pruned"), str(tokens.folder), "--part", "validation"]
+    assert main([*measured, "--context", "16"]) == 0
     adapted = load(tmp_path / "pruned" / "teacher" / "model")
     assert adapted.config == model.config
     assert not torch.equal(adapted.head.weight, model.head.weight)
