@@ -163,3 +163,19 @@ def test_settings_are_checked():
     for order in (torch.zeros(23, dtype=torch.long), torch.arange(22)):
         with pytest.raises(ValueError):
             head.assign(torch.ones(23), order)
+
+
+def test_loss_and_gradients_under_autocast(config, hidden):
+    head, _, embedding = build(config)
+    head, parameters = head.float(), [*embedding.float().parameters(), *head.parameters()]
+    hidden, targets = hidden.float().requires_grad_(), torch.arange(40) % 23
+    weights = torch.full((40,), 1 / 40)
+    expected = head.weighted_loss(hidden, targets, weights)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for given in (hidden, hidden.bfloat16()):  # hidden vectors are either
+            found = head.weighted_loss(given, targets, weights)
+            assert found.dtype == torch.float32
+            assert found.item() == pytest.approx(expected.item(), rel=0.03)
+    found.backward()
+    assert all(torch.isfinite(p.grad).all() for p in (hidden, *parameters) if p.grad is not None)
+    assert hidden.grad.abs().max() > 0

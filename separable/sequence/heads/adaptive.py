@@ -57,7 +57,9 @@ class AdaptiveHead(Head):
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """See `Head`."""
-        logarithms: Tensor = self.softmax(hidden, self.order.place[targets]).output
+        with torch.autocast(hidden.device.type, enabled=False):  # torch's module mixes dtypes under it, and fails
+            hidden = hidden.to(self.softmax.head.weight.dtype)
+            logarithms: Tensor = self.softmax(hidden, self.order.place[targets]).output
         return -logarithms
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
