@@ -35,6 +35,7 @@ from domains.language.distillation.train import calibrated, distil
 from domains.language.evaluate import evaluate
 from domains.language.tokens import Tokens
 from domains.language.train import MODEL, LanguageConfig, build, train
+from separable.files import read_json
 from separable.sequence import LanguageModel
 from separable.training import RunFolder, TrainingConfig, TrainingResult
 
@@ -169,8 +170,9 @@ def sweep(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("sweep: expected processes of their own, which take a cell each, got those of one torchrun")
     folder, everything = Path(folder), cells(config)
-    for teacher in config.teachers:  # sizes that cannot be are refused before anything is trained
-        sized(config.teacher, tokens.vocabulary, teacher)
+    scratch = config.students if set(config.arms) - {"pruned"} else ()
+    for size in (*config.teachers, *scratch):  # those that cannot be are refused before anything is trained
+        sized(config.teacher, tokens.vocabulary, size)
     while True:
         worked = False
         for cell in everything:
@@ -208,12 +210,12 @@ def _finished(folder: Path, cell: Cell, config: SweepConfig, tokens: Tokens) -> 
     file = folder / cell.name / "result.json"
     if not file.is_file():
         return None
-    held = json.loads(file.read_text(encoding="utf-8"))
-    if held["settings"] != _settings(cell, config, tokens):
+    held = read_json(file, "what a cell measured")
+    if held.get("settings") != _settings(cell, config, tokens):
         raise FileExistsError(
             f"{file.parent}: expected a cell of these settings, got one of others; choose another folder"
         )
-    row: dict[str, Any] = held["row"]
+    row: dict[str, Any] = held["row"]  # which is written with its settings
     return row
 
 
@@ -272,7 +274,13 @@ def _student(
     elif cell.arm == "scratch_compute":
         cheapest = build(tokens, sized(config.teacher, tokens.vocabulary, _cheapest(cell, config)))
         steps *= (mine + 2 * multiplied(cheapest)) / (mine + read)
-    training = dataclasses.replace(lesson.training, steps=max(1, round(steps)), rate=scratch.training.rate, seed=seed)
+    training = dataclasses.replace(
+        lesson.training,
+        steps=max(1, round(steps)),
+        rate=scratch.training.rate,
+        warm_up=round(lesson.training.warm_up * steps / lesson.training.steps),
+        seed=seed,
+    )
     if cell.arm == "alone":
         alone = dataclasses.replace(scratch, training=training)
         model, result = train(tokens, alone, run=run, samples=False, progress=progress, device=device)

@@ -96,6 +96,9 @@ def test_finished_cells_are_left_and_others_are_refused(tokens, finished, monkey
     other = dataclasses.replace(CONFIG, student=dataclasses.replace(CONFIG.student, share=0.9))
     with pytest.raises(FileExistsError):
         sweep(tokens, folder, other, progress=False)
+    tiny = dataclasses.replace(CONFIG, students=(300,), arms=("scratch",))  # no head is that narrow
+    with pytest.raises(ValueError):
+        sweep(tokens, folder, tiny, progress=False)
 
 
 def test_two_processes_divide_the_cells(tokens, tmp_path):
