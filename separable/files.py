@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import math
+import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -259,6 +260,8 @@ def open_hdf5(path: str | os.PathLike[str], expected: str) -> Iterator[Any]:
     """
     import h5py
 
+    with refusing(path, expected):
+        _refuse_endless_heaps(path)
     with refusing(path, expected), h5py.File(path, "r") as file:
         allowed = FREE + RATIO * os.stat(path).st_size
 
@@ -278,3 +281,26 @@ def open_hdf5(path: str | os.PathLike[str], expected: str) -> Iterator[Any]:
         if wrong:
             raise ValueError(wrong)
         yield file
+
+
+def _refuse_endless_heaps(path: str | os.PathLike[str]) -> None:
+    """Raise for a heap of HDF5 whose objects do not fill it, at which its library can go round for ever.
+
+    Heaps (GCOL) hold the texts of variable length: objects of a number (2 bytes, 0 for free space), a count (2), 4 that
+    are empty, a length (8) and content up to a multiple of 8; the length of free space is all of it. In files larger
+    than `FREE` none is looked for.
+    """
+    if not 0 < os.stat(path).st_size <= FREE:
+        return
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(b"GCOL\x01\0\0\0")
+        while place >= 0:
+            end = min(place + int.from_bytes(content[place + 8 : place + 16], "little"), len(content))
+            at = place + 16
+            while at + 16 <= end:
+                length = int.from_bytes(content[at + 8 : at + 16], "little")
+                free = content[at : at + 2] == b"\0\0"
+                at += length if free else 16 + -(-length // 8) * 8
+                if at > end or (free and length == 0):
+                    raise ValueError(f"the heap at byte {place} is damaged")
+            place = content.find(b"GCOL\x01\0\0\0", place + 8)

@@ -12,13 +12,17 @@ Layout of a file of N cells in d dimensions, V = 3 or 6 Voigt components::
     attributes         config (JSON), phase convention, units
 
 Row i depends on the seed and on i alone, so the file does not depend on the number of processes or of interruptions.
+While it is made, finished rows lie in a folder beside it; they are joined at the end, or where an error or Ctrl-C ends
+it, or when it goes on after a kill.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -34,7 +38,8 @@ from tqdm import tqdm
 from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
-from separable.files import open_hdf5, refusing
+from separable.files import open_hdf5, read_json, refusing, replacing, write_text
+from separable.training.run_lock import sole_user
 
 Array = NDArray[Any]
 MIN_SPACING = 3  # voxels that a wave needs
@@ -156,60 +161,109 @@ def generate_data(
         path: the HDF5 file; a finished one is left as it is.
         config: what to make.
         processes: worker processes, one thread each.
-        block: cells computed and written at a time; what an interruption can cost a process.
+        block: cells computed and written at a time; what a kill can cost a process.
         progress: whether to show a bar with the time left.
 
     Raises:
-        ValueError: the file holds a data set with another configuration.
-        OSError: the file is not HDF5, or cannot be written.
+        ValueError: the file holds a data set with another configuration, something else, or is damaged.
+        OSError: it cannot be written; rows that are finished stay, and the same call goes on after them.
+        RuntimeError: another process is making this data set.
     """
-    import h5py
-
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        with open_hdf5(path, _EXPECTED):
-            pass
-    with refusing(path, _EXPECTED):
-        opened = h5py.File(path, "a")
-    with opened as file:
-        with refusing(path, _EXPECTED):
-            _prepare(file, config, path)
-            _check_shapes(file, config)
-            done = file["done"][:]
+    parts = path.with_name(f".{path.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    with sole_user(parts):
+        done = _rows_in(path, config) | _rows_in_parts(parts, config)
         blocks = [range(i, min(i + block, config.count)) for i in range(0, config.count, block)]
         waiting = [rows for rows in blocks if not done[rows.start : rows.stop].all()]
-        with tqdm(total=config.count, initial=int(done.sum()), unit="cell", disable=not progress) as bar:
-            for rows, columns in _computed(waiting, config, processes):
-                try:
-                    for name, values in columns.items():
-                        file[name][rows.start : rows.stop] = values
-                    file["done"][rows.start : rows.stop] = True
-                    file.flush()
-                except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk in words only
-                    told = f"{path}: rows {rows.start} to {rows.stop - 1} could not be written: {error}"
-                    raise OSError(told) from error
-                bar.update(len(rows))
+        try:
+            with tqdm(total=config.count, initial=int(done.sum()), unit="cell", disable=not progress) as bar:
+                for rows, columns in _computed(waiting, config, processes):
+                    with replacing(parts / f"{rows.start}.npz") as temporary, temporary.open("wb") as file:
+                        np.savez(file, **dict[str, Any](columns))
+                    bar.update(len(rows))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _join(path, parts, config)
+            raise
+        _join(path, parts, config)
+    shutil.rmtree(parts)
     return path
 
 
-def _prepare(file: Any, config: CellDataConfig, path: Path) -> None:
-    """Lay out an empty file, or check that it was laid out for the same configuration."""
+def _rows_in(path: Path, config: CellDataConfig) -> Array:
+    """Which rows a file has finished; none if it is not there or empty."""
+    if not path.exists():
+        return np.zeros(config.count, bool)
+    with open_hdf5(path, _EXPECTED) as file:
+        if "config" in file.attrs:
+            if file.attrs["config"] != config.to_json():
+                told = f"expected the configuration {config.to_json()}, got {file.attrs['config']}"
+                raise ValueError(f"{path}: {told}; choose another file")
+            _check_shapes(file, config)
+            return np.asarray(file["done"][:])
+        if len(file):
+            raise ValueError(f"{path}: expected a data set of cells or an empty file, got {', '.join(file)}")
+    return np.zeros(config.count, bool)
+
+
+def _rows_in_parts(parts: Path, config: CellDataConfig) -> Array:
+    """Which rows lie beside the file, where a process was killed; rows of other settings are refused."""
+    described = parts / "config.json"
+    if described.exists() and read_json(described) != json.loads(config.to_json()):
+        raise ValueError(f"{parts}: expected rows of the configuration {config.to_json()}; remove the folder")
+    write_text(described, config.to_json())
+    done = np.zeros(config.count, bool)
+    for file in parts.glob("*.npz"):
+        start = int(file.stem)
+        done[start : start + len(_part(file)["volume_fraction"])] = True
+    return done
+
+
+def _part(file: Path) -> dict[str, Array]:
+    with refusing(file, "rows of a data set of cells; remove it to have them made again"), np.load(file) as held:
+        return {name: held[name] for name in held.files}
+
+
+def _join(path: Path, parts: Path, config: CellDataConfig) -> None:
+    """Put rows that lie beside the file into a new one, which takes the place of the old: a kill leaves one of them.
+
+    HDF5 itself may not be read again where its writing is cut off.
+    """
     import h5py
 
-    text = config.to_json()
-    if "config" in file.attrs:
-        if file.attrs["config"] != text:
-            raise ValueError(
-                f"{path}: expected the configuration {text}, got {file.attrs['config']}; choose another file"
-            )
+    made = sorted(parts.glob("*.npz"), key=lambda file: int(file.stem))
+    if not made and path.exists():
         return
-    if len(file):
-        raise ValueError(f"{path}: expected a data set of cells or an empty file, got {', '.join(file)}")
+    try:
+        with replacing(path) as temporary:
+            if path.exists() and len(path.read_bytes()) and _rows_in(path, config).any():
+                shutil.copyfile(path, temporary)
+            with h5py.File(temporary, "a") as file:
+                _lay_out(file, config)
+                for part in made:
+                    columns, start = _part(part), int(part.stem)
+                    stop = start + len(columns["volume_fraction"])
+                    for name, values in columns.items():
+                        file[name][start:stop] = values
+                    file["done"][start:stop] = True
+    except RuntimeError as error:  # HDF5 tells of a full disk in words only, at times when the file is closed
+        raise OSError(f"{path}: could not be written: {error}; the rows stay in {parts}") from error
+    for part in made:
+        part.unlink()
+
+
+def _lay_out(file: Any, config: CellDataConfig) -> None:
+    """The arrays of an empty file."""
+    import h5py
+
+    if "config" in file.attrs:
+        return
     dimensions, voigt = len(config.size), 3 if len(config.size) == 2 else 6
     chunk = (min(64, config.count), *config.size)
     file.create_dataset("cells", (config.count, *config.size), "u1", chunks=chunk, compression="gzip")
-    file.create_dataset("kind", (config.count,), h5py.string_dtype())
+    # Of one length: HDF5 keeps texts of variable length in a heap, which damage can make it read for ever.
+    file.create_dataset("kind", (config.count,), h5py.string_dtype("ascii", max(map(len, RANDOM_KINDS))))
     file.create_dataset("done", (config.count,), "?")
     file.create_dataset("volume_fraction", (config.count,), "f4", fillvalue=np.nan)
     wanted = {
@@ -221,7 +275,7 @@ def _prepare(file: Any, config: CellDataConfig, path: Path) -> None:
         if asked:
             file.create_dataset(name, (config.count, side, side), "f4", fillvalue=np.nan).attrs["units"] = unit
     file.attrs["phases"] = "1 = phase 1 (solid), 0 = phase 0 (matrix or pore); axis k of a cell is coordinate k"
-    file.attrs["config"] = text
+    file.attrs["config"] = config.to_json()
 
 
 def _check_shapes(file: Any, config: CellDataConfig) -> None:
@@ -253,7 +307,7 @@ def _computed(
 def _compute(config: CellDataConfig, rows: range) -> dict[str, Array]:
     kinds, cells = zip(*(random_cell(config, index) for index in rows), strict=True)
     stacked = torch.stack(cells)
-    found: dict[str, Array] = {"cells": stacked.to(torch.uint8).numpy(), "kind": np.array(kinds, dtype=object)}
+    found: dict[str, Array] = {"cells": stacked.to(torch.uint8).numpy(), "kind": np.array(kinds, dtype="S")}
     for name, values in config.materials.solve(stacked.to(torch.float32)).items():
         found[name] = values.numpy()
     return found

@@ -33,7 +33,7 @@ def load_forecaster(folder: str | Path) -> Forecaster:
         saved_settings(folder)  # says what makes one
     settings = read_json(folder / "forecaster.json", "the settings of a forecaster", finite=False)
     kind = settings.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"{folder}: expected a forecaster of the kinds {', '.join(_KINDS)}, got {kind!r}")
     read_tensors(folder / "forecaster.safetensors", "a forecaster")  # refuses what is damaged or not finite
     found: Any = getattr(importlib.import_module(f"domains.turbulence.{_KINDS[kind]}"), kind)
@@ -43,7 +43,9 @@ def load_forecaster(folder: str | Path) -> Forecaster:
         if not isinstance(told.variable, str) or not {"field", "length", "time"} <= set(told.units):
             raise ValueError(f"it forecasts {told.variable!r} in {told.units}")
         sizes = (told.time_step, *told.shape, *told.lengths)
-        if not all(isinstance(n, int | float) and 0 < n < math.inf for n in sizes):
+        if len(told.shape) != len(told.lengths) or not all(
+            isinstance(n, int | float) and 0 < n < math.inf for n in sizes
+        ):
             raise ValueError(f"its steps, points and lengths are {told.time_step}, {told.shape} and {told.lengths}")
         statistics = settings.get("statistics", {})
         if not all(value is None or isinstance(value, int | float) for value in statistics.values()):

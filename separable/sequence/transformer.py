@@ -56,7 +56,7 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "key_heads", "hidden"):
             size = getattr(self, name)
-            if size is not None and size < 1:
+            if size is not None and (isinstance(size, bool) or size < 1):
                 raise ValueError(f"TransformerConfig: {name} is positive, got {size}")
         if self.width % (2 * self.heads):
             raise ValueError(
