@@ -24,7 +24,8 @@ import torch
 
 from tests.reliability.damage import Damage, damages
 
-SECONDS = 20  # that a reader may take
+SECONDS = 20  # of work that a reader may take
+WAITING = 300  # seconds that may pass, on a busy machine, and for what waits and does not work
 MEMORY = 2**28  # bytes that it may take beside what it had
 ROOM = 2**33  # bytes of addresses that it may ask for
 
@@ -108,7 +109,8 @@ def _outcomes(reader: Reader, folder: Path, cases: list[tuple[str, Damage]]) -> 
         if done < len(cases):
             done += 1
             number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            yield f"took more than {SECONDS} s" if number == signal.SIGALRM else f"died of signal {number}"
+            hung = number in (signal.SIGALRM, signal.SIGPROF)
+            yield f"took more than {SECONDS} s" if hung else f"died of signal {number}"
 
 
 def _child(reader: Reader, folder: Path, cases: list[tuple[str, Damage]], write: int) -> None:
@@ -136,7 +138,8 @@ def _child(reader: Reader, folder: Path, cases: list[tuple[str, Damage]], write:
 
 def _outcome(reader: Reader, copy: Path) -> str:
     before, memory = _contents(copy), _peak()
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(WAITING)
     try:
         outcome = f"read {_digest(reader.read(copy))}"
     except (ValueError, OSError) as error:
@@ -149,6 +152,7 @@ def _outcome(reader: Reader, copy: Path) -> str:
         outcome = f"{type(error).__name__} leaked: {error}{_place(error)}"
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     if _peak() - memory > MEMORY:
         outcome = f"took {(_peak() - memory) / 2**20:.0f} MiB ({outcome})"
     if not reader.writes and _contents(copy) != before:

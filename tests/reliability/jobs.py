@@ -56,10 +56,10 @@ class Job:
         return self.name
 
 
-def tensors_of(file: Path, prefix: str = "") -> dict[str, bytes]:
+def tensors_of(file: Path) -> dict[str, bytes]:
     """The tensors of a safetensors file as bytes."""
     found = safetensors.torch.load_file(file)
-    return {n: v.reshape(-1).view(torch.uint8).numpy().tobytes() for n, v in found.items() if n.startswith(prefix)}
+    return {name: value.reshape(-1).view(torch.uint8).numpy().tobytes() for name, value in found.items()}
 
 
 def step_of(file: Path) -> int:
@@ -157,12 +157,12 @@ def cells_left(folder: Path) -> dict[str, bytes]:
 
 
 def cells_done(folder: Path) -> int:
-    import h5py
-
-    if not (folder / "cells.h5").exists():
-        return 0
-    with h5py.File(folder / "cells.h5", "r") as file:
-        return int(file["done"][:].sum()) if "done" in file else 0
+    rows: set[int] = set()
+    for part in (folder / ".cells.h5.parts").glob("*.npz"):
+        rows |= set(range(int(part.stem), int(part.stem) + 4))
+    if (folder / "cells.h5").exists():
+        rows |= set(range(len(read_data(folder / "cells.h5"))))
+    return len(rows)
 
 
 def run_janus(folder: Path) -> None:
@@ -220,6 +220,8 @@ def run_forecaster(folder: Path) -> None:
 
 
 def descent_done(folder: Path) -> int:
+    if (folder / "run" / "forecaster.safetensors").exists():
+        return 10**6
     file = folder / "run" / "checkpoint.safetensors"
     return int(safetensors.torch.load_file(file)["steps"]) if file.exists() else 0
 
@@ -245,7 +247,7 @@ JOBS = [
     Job(
         "forecaster",
         run_forecaster,
-        lambda f: tensors_of(f / "run" / "checkpoint.safetensors", "network"),
+        lambda f: tensors_of(f / "run" / "forecaster.safetensors"),
         descent_done,
         generate_flows,
     ),

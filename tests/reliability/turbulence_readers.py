@@ -83,7 +83,8 @@ def make_netcdf(engine: str) -> Any:
 def forecaster_reader(folder: Path) -> Any:
     found = load_forecaster(folder)
     past = torch.from_numpy(FIELDS[0, : found.history])
-    return found.forecast(past, members=2, steps=1, seed=0).vorticity.values
+    forecast = found.forecast(past, members=2, steps=1, seed=0)
+    return [values.values for values in forecast.data_vars.values()]
 
 
 def make_noise_forecaster(folder: Path) -> None:
