@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _PANELS = 9
-# A run tells these at every step, and nobody looks for them in a picture of several.
+# A run tells these at every step, and nobody looks for them in a picture.
 _UNSHOWN = ("seconds", "minutes", "rate")
+_SPEED = "_per_second"
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -29,7 +30,8 @@ def draw_curves(curves: Mapping[str, Curves]) -> Any:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    names = [name for name in dict.fromkeys(n for each in curves.values() for n in each) if name not in _UNSHOWN]
+    told = dict.fromkeys(name for each in curves.values() for name, pair in each.items() if not _counts(*pair))
+    names = [name for name in told if name not in _UNSHOWN and not name.endswith(_SPEED)]
     shared = [name for name in names if all(name in each for each in curves.values())]
     names = [*shared, *(name for name in names if name not in shared)][:_PANELS]
     if not names:
@@ -51,6 +53,8 @@ def draw_curves(curves: Mapping[str, Curves]) -> Any:
         axis.grid(alpha=0.3)
         if min(values) > 0 and max(values) > 50 * min(values):
             axis.set_yscale("log")
+        else:
+            axis.ticklabel_format(axis="y", useOffset=False)
     for axis in figure.axes[len(names) :]:
         axis.remove()
     if len(curves) > 1:
@@ -59,3 +63,10 @@ def draw_curves(curves: Mapping[str, Curves]) -> Any:
             list(lines.values()), list(lines), loc="outside upper center", ncols=min(4, len(lines)), frameon=False
         )
     return figure
+
+
+def _counts(steps: Sequence[float], values: Sequence[float]) -> bool:
+    """Whether values are only the steps in another unit, such as the tokens that were seen."""
+    return values[-1] != 0 and all(
+        value * steps[-1] == values[-1] * step for step, value in zip(steps, values, strict=True)
+    )

@@ -44,6 +44,15 @@ def test_the_curves_are_those_of_the_runs(tmp_path):
     assert [line.get_xdata().tolist() for line in axis.lines] == [[0, 1, 2], [0, 1]]
 
 
+def test_clocks_counters_and_speeds_are_not_drawn(tmp_path):
+    run = RunFolder(tmp_path / "run", {"rank": 4}, seed=0)
+    for step in (10, 20, 30):
+        run.log(step=step, tokens=512 * step, loss=1 / step, seconds=step, tokens_per_second=51.2, error=0.0)
+    other = made(tmp_path / "other", {"rank": 8}, [2.0, 0.5])
+    axes = compare_runs([run.path, other]).figure().axes
+    assert [axis.get_title() for axis in axes] == ["loss", "error"]
+
+
 def test_a_page_stands_alone_and_a_picture_is_one(tmp_path):
     one = made(tmp_path / "one<b>", {"rank": 4}, [3.0, 2.0, 1.0])
     two = made(tmp_path / "two", {"rank": 8}, [2.0, 0.5])
