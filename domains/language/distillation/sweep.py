@@ -36,7 +36,7 @@ from domains.language.evaluate import evaluate
 from domains.language.tokens import Tokens
 from domains.language.train import MODEL, LanguageConfig, build, train
 from separable.files import read_json
-from separable.sequence import LanguageModel
+from separable.sequence import LanguageModel, TransformerConfig
 from separable.training import RunFolder, TrainingConfig, TrainingResult
 
 ARMS = ("pruned", "scratch", "scratch_compute", "alone")
@@ -67,7 +67,12 @@ class SweepConfig:
     part: str = "test"
     patience: float = 120.0
     teacher: LanguageConfig = dataclasses.field(
-        default_factory=lambda: LanguageConfig(training=TrainingConfig(steps=4000, batch=16, rate=2e-3))
+        default_factory=lambda: LanguageConfig(
+            TransformerConfig(width=64, layers=4, heads=4),
+            "table",
+            "table:tied=true",
+            training=TrainingConfig(steps=4000, batch=16, rate=2e-3),
+        )
     )
     student: DistillationConfig = dataclasses.field(
         default_factory=lambda: DistillationConfig(training=TrainingConfig(steps=2000, batch=16, rate=1e-3))
