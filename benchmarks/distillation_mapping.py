@@ -144,6 +144,30 @@ def cell(student: int, teacher: int, seed: int) -> dict[str, Any]:
     }
 
 
+def picture(by: dict[tuple[int, int, int], dict[str, Any]], file: Path) -> None:
+    """Nats of each student above those with its best teacher, over the teacher's width; bars from seed to seed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for student in STUDENTS:
+        nats = torch.tensor([[by[student, teacher, seed]["nats"] for seed in SEEDS] for teacher in TEACHERS])
+        best = int(nats.mean(1).argmin())
+        above = nats - nats[best]  # seed by seed
+        off = torch.stack([above.mean(1) - above.amin(1), above.amax(1) - above.mean(1)])
+        axis.errorbar(
+            TEACHERS, above.mean(1), yerr=off, marker="o", ms=3, capsize=2, label=f"student of width {student}"
+        )
+    axis.set(xscale="log", xlabel="width of the teacher", ylabel="nats above those with the best teacher")
+    axis.set_yscale("symlog", linthresh=1e-3)
+    axis.set_xticks(TEACHERS, map(str, TEACHERS))
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+
+
 def main() -> None:
     """Train, measure, record."""
     torch.set_num_threads(1)
@@ -175,7 +199,7 @@ def main() -> None:
         return
     seen = [row["largest above the best"] for row in table if row["rise and fall in every seed"]]
     told = f"; with the largest teacher they are worse by {min(seen):.4f} to {max(seen):.4f} nats" if seen else ""
-    record.write(
+    path = record.write(
         "distillation",
         "2c" if WIDE else "2b",
         claim=f"Apple's mapping problem with labels of our own, at widths up to {TEACHERS[-1]}: {len(seen)} of "
@@ -196,6 +220,7 @@ def main() -> None:
         spread=f"means over {len(SEEDS)} seeds, least and greatest in the table; all inputs are measured; "
         f"{sum(row['seconds'] for row in rows) / 60:.1f} minutes of a core",
     )
+    picture(by, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
