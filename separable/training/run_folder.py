@@ -127,10 +127,10 @@ def environment(seed: int) -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
+    # Asking must leave the repository alone: a process that is killed here would leave a lock in it.
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
