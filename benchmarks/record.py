@@ -90,7 +90,9 @@ def _machine() -> str:
 
 def _commit() -> str:
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            ["git", "--no-optional-locks", *arguments], cwd=HERE, capture_output=True, text=True, check=False
+        ).stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!results", ":!../RESULTS.md")
     return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
