@@ -97,6 +97,12 @@ def test_reversal(tmp_path, capsys):
     told(capsys, tmp_path, "language", "reversal", "train", facts, "--run", tmp_path / "run")
 
 
+def test_the_demonstration(tmp_path, capsys):
+    assert main(["demo", str(tmp_path / "demo"), "--dry-run"]) == 0
+    assert "5.0 minutes" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_started_is_refused_by_a_dry_run_too(tmp_path, capsys):
     for words in (
         ["microstructure", "train", tmp_path / "none.h5"],
