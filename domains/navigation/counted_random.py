@@ -57,7 +57,7 @@ class CountedRandom:
         drawn = self.drawn[worlds]
         raw = self.key[worlds] + (drawn + np.arange(1, n + 1, dtype=np.uint64)[:, None]) * _STEP
         self.drawn[worlds] = drawn + np.uint64(n)
-        return (_mixed(raw) >> np.uint64(11)) * 2.0**-53
+        return (_mixed(raw) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def normal(self, n: int, worlds: npt.NDArray[np.int64] | slice = slice(None)) -> npt.NDArray[np.float64]:
         """``(n, R)`` standard normal numbers, n from each listed world's stream (default all)."""

@@ -231,6 +231,8 @@ class _Fit:
         if len(pairs) <= _SCREENED_PAIRS:
             return pairs
         first = np.stack([functions[j][:, 0] for j in usable], axis=1)
-        strength = sum(np.abs(first.T @ (first * (root * residual)[:, None])) for root, _, residual, _ in screens)
+        strength = np.zeros((len(usable), len(usable)))
+        for root, _, residual, _ in screens:
+            strength += np.abs(first.T @ (first * (root * residual)[:, None]))
         rank = {(usable[a], usable[b]): -float(strength[a, b]) for a in range(len(usable)) for b in range(a)}
         return sorted(pairs, key=lambda pair: rank[pair[1], pair[0]])[:_SCREENED_PAIRS]

@@ -258,7 +258,8 @@ def _alternate(bases: Sequence[Array], columns: list[Array], residual: Array, we
                 if i != j:
                     others *= factor
             design = q * others[:, None]
-            columns[j] = np.linalg.solve(_ridged(design.T @ design, 1e-6), design.T @ (weight * residual))
+            solved = np.linalg.solve(_ridged(design.T @ design, 1e-6), design.T @ (weight * residual))
+            columns[j] = solved.astype(np.float64, copy=False)
             factors[j] = q @ columns[j]
             if j < len(bases) - 1:  # the last factor carries the size
                 size = np.sqrt(np.mean(factors[j] ** 2)) + 1e-300

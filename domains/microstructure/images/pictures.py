@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence
+from PIL import Image, ImageSequence, TiffImagePlugin
 
 from separable.files import refusing
 
@@ -35,7 +35,7 @@ def read_picture(path: Path) -> NDArray[Any]:
         (3, 2)
     """
     with refusing(path, "a picture"), Image.open(path) as image:
-        if image.format == "TIFF":
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
             _require_plain_stack(path, str(image.tag_v2.get(270, "")), getattr(image, "n_frames", 1))
             pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]
         else:
