@@ -1,13 +1,12 @@
 """Items 1 and 2: embeddings and heads at equal parameters on real text, and how many parameters an embedding is worth.
 
-A cell is one training: vocabulary, width, kind, seed, and a budget of tokens or of minutes. At each vocabulary and
-width all kinds have as many parameters as the untied table, as near as the width of the perceptrons (or the number of
-layers) allows, and see the same batches in the same order. Scores are of the test part.
+Models are those of `embedding_cells`: first each kind is tuned at each vocabulary and width, then it is trained with
+some seeds at equal tokens and at equal minutes of the processor. What is finished is kept in
+runs/benchmarks/language/embeddings and what was cut off goes on; several machines take a share each and copy their
+.json files together. Then the same command, with no cell missing, writes the records.
 
-A cell is kept in runs/benchmarks/language/embeddings and goes on when it is cut off; several machines take a share each
-and copy their .json files together. Then the same command, with no cell missing, writes the records.
-
-    python -m benchmarks.language_embeddings [--device cuda] [--share 0/2] [--tiny]
+    MINUTES=15 PROCESSES=2 python -m benchmarks.language_embeddings [--seeds 3] [--share 0/2] [--device cuda]
+    TRIAL=1 python -m benchmarks.language_embeddings                tries that it runs, and writes no record
 
 Item 2: with L = exp(a) N^-c fitted to bits a byte of the untied table over the sizes (least squares of logarithms), a
 model of N parameters and L bits a byte is worth N' = (exp(a) / L)^(1/c) parameters; the factor is the geometric mean of
@@ -17,9 +16,8 @@ N' / N over the sizes. Its interval holds 95 % of 2000 resamplings of the seeds 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
-import json
+import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,100 +26,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
-from benchmarks.kept import kept, kept_path
-from domains.language.compare import Spend, equalised, parameters
-from domains.language.corpus import CorpusConfig
-from domains.language.evaluate import evaluate
-from domains.language.shards import TokenizeConfig, write_tokens
-from domains.language.tokens import Tokens
-from domains.language.train import LanguageConfig, evenly, train
-from separable.sequence import TransformerConfig
-from separable.sequence.heads import HEADS
-from separable.training import RunFolder, TrainingConfig
+from benchmarks.embedding_cells import BASELINE, KINDS, RATES, TIED, TRIAL, TUNING, Study, results, trials, tuned
+from domains.language.compare import Spend
 
-FOLDER = Path("runs/benchmarks/language/embeddings")
-BASELINE, TIED = "table, untied", "table, tied"
-KINDS = {
-    BASELINE: ("table", "table:tied=false"),
-    TIED: ("table", "table:tied=true"),
-    "low rank (ALBERT)": ("low_rank:rank=32", "table:tied=false"),
-    "tensor train": ("tensor_train", "table:tied=false"),
-    "hashed": ("hashed", "table:tied=false"),
-    "Leviathan as published": ("leviathan", "table:tied=false"),
-    "generated": ("generated", "table:tied=false"),
-    "generated, 512 frequent tokens": ("generated:frequent=512", "table:tied=false"),
-    **{f"generated, {head} head": ("generated", head) for head in HEADS if head != "table"},
-}
-SEPARABLE = ("generated", "generated, 512 frequent tokens")  # what has to win
-_WINDOWS = 1000  # of the test part
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One training."""
-
-    vocabulary: int
-    width: int
-    kind: str
-    seed: int
-    budget: str  # "tokens" or "minutes"
-
-
-def config_of(cell: Cell, chosen: argparse.Namespace, vocabulary: int) -> LanguageConfig:
-    """The config of a cell, with as many parameters as the baseline."""
-    steps = round(chosen.tokens * 1e6 / (chosen.batch * chosen.context)) if cell.budget == "tokens" else 0
-    training = TrainingConfig(
-        steps=steps,
-        minutes=chosen.minutes,
-        batch=chosen.batch,
-        rate=chosen.rate,
-        evaluate_every=chosen.evaluate_every,
-        precision=chosen.precision,
-        seed=cell.seed,
-    )
-    transformer = TransformerConfig(width=cell.width, layers=chosen.layers, heads=max(1, cell.width // 32))
-    embedding, head = KINDS[BASELINE]
-    baseline = LanguageConfig(transformer, embedding, head, chosen.context, training=training)
-    embedding, head = KINDS[cell.kind]
-    mine = dataclasses.replace(baseline, embedding=embedding, head=head)
-    return equalised(mine, vocabulary, parameters(baseline, vocabulary), chosen.spend)
-
-
-def computed(cell: Cell, chosen: argparse.Namespace, tokens: Tokens) -> dict[str, Any] | None:
-    """The result of a cell: trained now, or kept; none where its embedding alone has more parameters than allowed."""
-    try:
-        config = config_of(cell, chosen, tokens.vocabulary)
-    except ValueError as refused:
-        print(f"{cell.kind}: V = {cell.vocabulary}, width {cell.width} left out: {refused}", flush=True)
-        return None
-    settings = {
-        "cell": dataclasses.asdict(cell),
-        "config": dataclasses.asdict(config),
-        "tokens": tokens.index["made_from"],
-    }
-    path = kept_path(chosen.folder, json.dumps(settings, sort_keys=True))
-
-    def compute() -> dict[str, Any]:
-        print(f"{cell.kind}: V = {cell.vocabulary}, width {cell.width}, seed {cell.seed}, by {cell.budget}", flush=True)
-        run = RunFolder(path.with_suffix(""), settings, cell.seed)
-        model, result = train(tokens, config, run=run, samples=False, device=chosen.device)
-        windows = evenly(len(tokens.part("test")), config.context, _WINDOWS)
-        scores = evaluate(model, tokens, "test", config.context, windows)
-        for name in ("last", "best"):  # many cells are large
-            (run.path / f"{name}.safetensors").unlink(missing_ok=True)
-        return {
-            **dataclasses.asdict(cell),
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "embedding": sum(parameter.numel() for parameter in model.embedding.parameters()),
-            "bits_per_byte": scores.bits_per_byte,
-            "nats_per_token": scores.nats_per_token,
-            "bands": {band["ranks"]: band["nats"] for band in scores.bands},
-            "steps": result.steps,
-            "minutes": result.seconds / 60,
-            "tokens_per_second": result.speed,
-        }
-
-    return kept(path, compute)
+SEPARABLE = tuple(kind for kind in KINDS if kind.startswith("generated"))  # one of which has to win
+COMMAND = "MINUTES={minutes:g} python -m benchmarks.language_embeddings"
 
 
 def effective_factor(
@@ -152,32 +61,38 @@ def effective_factor(
 
 
 def main() -> None:
-    """Compute the cells of this share; with all of them there, write the records."""
+    """Tune, train the cells of this share, and with all of them there write the records."""
     chosen = _arguments()
-    cells = [
-        Cell(vocabulary, width, kind, seed, budget)
-        for seed, vocabulary, width, budget, kind in itertools.product(
-            range(chosen.seeds), chosen.vocabularies, chosen.widths, chosen.budgets, chosen.kinds
-        )
-    ]
-    tokens = {
-        vocabulary: Tokens(
-            write_tokens(
-                chosen.folder.parent / f"{Path(chosen.source).stem}_{vocabulary}",
-                TokenizeConfig(CorpusConfig(chosen.source), vocabulary=vocabulary),
-            )
-        )
-        for vocabulary in chosen.vocabularies
-    }
+    study = Study(
+        folder=chosen.folder,
+        source=chosen.source,
+        tokens=chosen.tokens,
+        minutes=chosen.minutes,
+        layers=chosen.layers,
+        context=chosen.context,
+        batch=chosen.batch,
+        spend=chosen.spend,
+        precision=chosen.precision,
+        device=chosen.device,
+    )
+    sizes = list(itertools.product(chosen.vocabularies, chosen.widths, chosen.kinds))
     mine, shares = (int(part) for part in chosen.share.split("/"))
-    found = [computed(cell, chosen, tokens[cell.vocabulary]) for cell in cells[mine::shares]]
-    rows = [row for row in found if row is not None]
+    for vocabulary in chosen.vocabularies:
+        study.text(vocabulary)  # written once, not by each process
+    results([trial for size in sizes[mine::shares] for trial in trials(study, *size)], chosen.processes)
+    cells = [
+        tuned(study, *size, seed, budget)
+        for seed in range(chosen.seeds)  # what is cut short has all kinds with fewer seeds
+        for budget in chosen.budgets
+        for size in sizes[mine::shares]
+    ]
+    rows = results([cell for cell in cells if cell is not None], chosen.processes)
     summary = summarised(rows)
-    for row in summary:
+    for row in (*summary, *factors(rows)):
         print(row)
-    if shares == 1 and not chosen.tiny and set(chosen.kinds) == set(KINDS):
+    if shares == 1 and not TRIAL and set(chosen.kinds) == set(KINDS):
         _record_comparison(summary, chosen)
-        _record_factors(rows, chosen)
+        _record_factors(factors(rows), chosen)
 
 
 def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -195,6 +110,7 @@ def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "V": vocabulary,
                 "width": width,
                 "kind": kind,
+                "rate": group[0]["rate"],
                 "parameters": group[0]["parameters"],
                 "of the embedding": group[0]["embedding"],
                 "bits a byte": statistics.mean(bits),
@@ -211,12 +127,31 @@ def _mean(group: list[dict[str, Any]], ranks: str) -> float:
     return statistics.mean(row["bands"].get(ranks, float("nan")) for row in group)
 
 
+def factors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`effective_factor` of each vocabulary, budget and kind that has all of the untied table's sizes, at least two."""
+    found = []
+    for vocabulary, budget in dict.fromkeys((row["vocabulary"], row["budget"]) for row in rows):
+        sides: dict[str, dict[int, tuple[float, list[float]]]] = {}
+        for row in rows:
+            if (row["vocabulary"], row["budget"]) == (vocabulary, budget):
+                held = sides.setdefault(row["kind"], {}).setdefault(row["width"], (row["parameters"], []))
+                held[1].append(row["bits_per_byte"])
+        tables = sides.get(BASELINE, {})
+        for kind, sizes in sides.items():
+            if kind != BASELINE and len(tables) > 1:
+                factor, low, high = effective_factor(list(tables.values()), list(sizes.values()))
+                told = {"factor": factor, "95 %": f"{low:.2f} to {high:.2f}", "sizes": len(sizes)}
+                found.append({"V": vocabulary, "equal": budget, "kind": kind, **told})
+    return found
+
+
 def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
     won, places = 0, 0
     for _, group in itertools.groupby(summary, key=lambda row: (row["equal"], row["V"], row["width"])):
         bits = {row["kind"]: row["bits a byte"] for row in group}
+        separable = [bits[kind] for kind in SEPARABLE if kind in bits]
         places += 1
-        won += min(bits[kind] for kind in SEPARABLE if kind in bits) < min(bits[BASELINE], bits[TIED])
+        won += bool(separable) and min(separable) < min(bits[BASELINE], bits[TIED])
     tables = (BASELINE, TIED)
     record.write(
         "language",
@@ -227,24 +162,14 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         target=f"fewer bits a byte than both tables at each vocabulary, size and budget; reached at {won} of {places}",
         holds=won == places,
         baselines=[row for row in summary if row["kind"] in tables],
-        command="python -m benchmarks.language_embeddings",
+        command=COMMAND.format(minutes=chosen.minutes),
         seeds=list(range(chosen.seeds)),
-        spread="the column deviation: standard deviation of bits a byte over seeds",
+        spread="the column deviation: standard deviation of bits a byte over seeds; every kind tuned at every size "
+        f"over {len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss",
     )
 
 
-def _record_factors(rows: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
-    measured = []
-    for vocabulary, budget in itertools.product(chosen.vocabularies, chosen.budgets):
-        sides: dict[str, dict[float, list[float]]] = {}
-        for row in rows:
-            if (row["vocabulary"], row["budget"]) == (vocabulary, budget):
-                sides.setdefault(row["kind"], {}).setdefault(row["parameters"], []).append(row["bits_per_byte"])
-        for kind, sizes in sides.items():
-            if kind != BASELINE:
-                factor, low, high = effective_factor(list(sides[BASELINE].items()), list(sizes.items()))
-                interval = f"{low:.2f} to {high:.2f}"
-                measured.append({"V": vocabulary, "equal": budget, "kind": kind, "factor": factor, "95 %": interval})
+def _record_factors(measured: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
     best = [row for row in measured if row["kind"] in SEPARABLE and row["equal"] == "tokens"]
     record.write(
         "language",
@@ -254,10 +179,11 @@ def _record_factors(rows: list[dict[str, Any]], chosen: argparse.Namespace) -> N
         measured=[row for row in measured if row["kind"] != TIED],
         target="a factor of at least 1.47 at equal tokens, at each vocabulary, for one of the separable kinds",
         holds=all(
-            max(row["factor"] for row in best if row["V"] == vocabulary) >= 1.47 for vocabulary in chosen.vocabularies
+            max((row["factor"] for row in best if row["V"] == vocabulary), default=0.0) >= 1.47
+            for vocabulary in chosen.vocabularies
         ),
         baselines=[row for row in measured if row["kind"] == TIED],
-        command="python -m benchmarks.language_embeddings",
+        command=COMMAND.format(minutes=chosen.minutes),
         seeds=list(range(chosen.seeds)),
         spread=f"95 % of 2000 resamplings of the seeds; fit over {len(chosen.widths)} sizes",
     )
@@ -265,33 +191,32 @@ def _record_factors(rows: list[dict[str, Any]], chosen: argparse.Namespace) -> N
 
 def _arguments() -> argparse.Namespace:
     spends: tuple[Spend, ...] = ("perceptron", "layers", "nothing")
+    trial = {"vocabularies": [512], "widths": [16, 32], "seeds": 1, "tokens": 0.0005, "minutes": 0.005, "layers": 1}
+    trial |= {"context": 32, "batch": 4, "source": "docstrings", "folder": Study().folder.with_name("embeddings_trial")}
+    usual = {"vocabularies": [8192, 32768], "widths": [64, 96, 128, 192], "seeds": 3, "tokens": Study().tokens}
+    usual |= {"minutes": float(os.environ.get("MINUTES", Study().minutes)), "layers": 4, "context": 128, "batch": 32}
+    usual |= {"source": Study().source, "folder": Study().folder}
+    default = {name: trial[name] if TRIAL else value for name, value in usual.items()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vocabularies", type=int, nargs="+", default=[8192, 32768])
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 96, 128, 192])
+    parser.add_argument("--vocabularies", type=int, nargs="+")
+    parser.add_argument("--widths", type=int, nargs="+")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int)
     parser.add_argument("--budgets", nargs="+", default=["tokens", "minutes"], choices=["tokens", "minutes"])
-    parser.add_argument("--tokens", type=float, default=8.0, help="millions, of a training by tokens")
-    parser.add_argument("--minutes", type=float, default=15.0, help="of a training by minutes")
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--context", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--evaluate-every", type=int, default=200)
-    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--tokens", type=float, help="millions, of a training by tokens")
+    parser.add_argument("--minutes", type=float, help="of the processor, of a training by minutes; or MINUTES")
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("--context", type=int)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--precision", default="float32", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--spend", default="perceptron", choices=spends, help="what saved parameters go to")
-    parser.add_argument("--source", default="standard_library", help="a corpus, see domains.language.corpus")
+    parser.add_argument("--source", help="a corpus, see domains.language.corpus")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--share", default="0/1", help="which of how many shares of the cells to compute")
-    parser.add_argument("--tiny", action="store_true", help="a minute, and no record")
-    chosen = parser.parse_args()
-    if chosen.tiny:
-        chosen.vocabularies, chosen.widths, chosen.seeds, chosen.budgets = [512], [32, 64], 1, ["tokens"]
-        chosen.tokens, chosen.layers, chosen.context, chosen.batch = 0.005, 1, 32, 4
-        chosen.kinds, chosen.folder = [BASELINE, "generated", TIED], FOLDER.with_name("embeddings_tiny")
-        KINDS["generated"] = ("generated:seed_dim=8,heads=1,knots=4,rank=4", "table:tied=false")
-    return chosen
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--share", default="0/1", help="which of how many shares of the sizes and kinds to train")
+    parser.add_argument("--processes", type=int, default=int(os.environ.get("PROCESSES", "1")), help="or PROCESSES")
+    parser.set_defaults(**default)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

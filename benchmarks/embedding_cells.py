@@ -1,0 +1,193 @@
+"""Language models that differ in embedding and head, each trained alone and kept: what `language_embeddings` compares.
+
+At each vocabulary and width all kinds have as many parameters as the untied table, as near as the width of the
+perceptrons (or the number of layers) allows, and see the same batches in the same order. Every kind is tuned with equal
+care: at each vocabulary and width the rates `RATES` are tried with a share of the tokens, on a seed of its own, and the
+one with the lowest validation loss is taken. Final scores are of the test part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from benchmarks.kept import kept, kept_path
+from domains.language.compare import Spend, equalised, parameters
+from domains.language.corpus import CorpusConfig
+from domains.language.evaluate import evaluate
+from domains.language.shards import TokenizeConfig, write_tokens
+from domains.language.tokens import Tokens
+from domains.language.train import LanguageConfig, evenly, train
+from separable.sequence import TransformerConfig
+from separable.training import RunFolder, TrainingConfig
+
+TRIAL = bool(os.environ.get("TRIAL"))
+SIZES = "seed_dim=8,heads=1,knots=4,rank=4" if TRIAL else "seed_dim=64,heads=4,knots=8,rank=32"  # of generators
+RANK, FREQUENT = (4, 16) if TRIAL else (32, 512)
+BASELINE, TIED = "table, untied", "table, tied"
+KINDS = {
+    BASELINE: ("table", "table:tied=false"),
+    TIED: ("table", "table:tied=true"),
+    "low rank (ALBERT)": (f"low_rank:rank={RANK}", "table:tied=false"),
+    "low rank, embedding and head": (f"low_rank:rank={RANK}", "low_rank"),
+    "tensor train": (f"tensor_train:rank={4 if TRIAL else 16}", "table:tied=false"),
+    "hashed": (f"hashed:buckets={32 if TRIAL else 1024}", "table:tied=false"),
+    "Leviathan, published recipe": (f"leviathan:{SIZES}", "table:tied=false"),
+    "generated": (f"generated:{SIZES}", "table:tied=false"),
+    "generated and frequent": (f"generated:{SIZES},frequent={FREQUENT}", "table:tied=false"),
+    "generated, low-rank head": (f"generated:{SIZES}", f"low_rank:rank={RANK}"),
+    "generated, hierarchical head": (f"generated:{SIZES}", f"hierarchical:rank={16 if TRIAL else 256}"),
+    "generated, product-mixture head": (f"generated:{SIZES}", f"product_mixture:rank={1 if TRIAL else 8}"),
+    "generated, adaptive head": (f"generated:{SIZES}", "adaptive"),
+}
+RATES = (1e-3, 4e-3) if TRIAL else (1e-3, 2e-3, 4e-3, 8e-3)
+TUNING, TUNING_SEED = 0.15, 100  # share of the tokens, and a seed that no final training has
+EVALUATIONS = 1 if TRIAL else 10  # of a training, evenly
+WINDOWS = 20 if TRIAL else 1000  # of the part that a model is measured on
+
+Budget = Literal["tuning", "tokens", "minutes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What all trainings have in common.
+
+    Attributes:
+        folder: that results are kept in.
+        source: a corpus, see `domains.language.corpus`.
+        tokens: millions, of a training by tokens.
+        minutes: of the processor (on a GPU of the clock), of a training by minutes.
+        layers: of the untied table's transformer, as of every kind's where perceptrons are widened.
+        context: tokens of a window.
+        batch: windows in a step.
+        spend: what saved parameters go to.
+        precision: of products.
+        device: where to train.
+    """
+
+    folder: Path = Path("runs/benchmarks/language/embeddings")
+    source: str = "standard_library"
+    tokens: float = 4.0
+    minutes: float = 15.0
+    layers: int = 4
+    context: int = 128
+    batch: int = 32
+    spend: Spend = "perceptron"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+
+    def text(self, vocabulary: int) -> Tokens:
+        """The tokens of one vocabulary, written if they are not there."""
+        folder = self.folder.parent / f"{Path(self.source).stem}_{vocabulary}"
+        corpus = CorpusConfig(self.source)
+        return Tokens(write_tokens(folder, TokenizeConfig(corpus, vocabulary=vocabulary), progress=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training; as a tuning, it reads a share of the tokens and is measured on the validation part."""
+
+    study: Study
+    vocabulary: int
+    width: int
+    kind: str
+    seed: int
+    budget: Budget
+    rate: float
+
+    def config(self, vocabulary: int) -> LanguageConfig:
+        """Model and training, with as many parameters as the untied table.
+
+        Raises:
+            ValueError: the embedding and the head alone have more.
+        """
+        study = self.study
+        tokens = 1e6 * study.tokens * (TUNING if self.budget == "tuning" else 1)
+        steps = 0 if self.budget == "minutes" else max(1, round(tokens / (study.batch * study.context)))
+        training = TrainingConfig(
+            steps=steps,
+            minutes=0.0 if steps else study.minutes,
+            clock="processor",
+            batch=study.batch,
+            rate=self.rate,
+            warm_up=min(100, max(1, steps // 10)) if steps else 100,
+            evaluations=EVALUATIONS,
+            precision=study.precision,
+            seed=self.seed,
+        )
+        transformer = TransformerConfig(width=self.width, layers=study.layers, heads=max(1, self.width // 32))
+        table = LanguageConfig(transformer, *KINDS[BASELINE], study.context, training=training)
+        embedding, head = KINDS[self.kind]
+        mine = dataclasses.replace(table, embedding=embedding, head=head)
+        return equalised(mine, vocabulary, parameters(table, vocabulary), study.spend)
+
+    def result(self) -> dict[str, Any] | None:
+        """Trained now, or kept; none where `config` refuses."""
+        tokens = self.study.text(self.vocabulary)
+        try:
+            config = self.config(tokens.vocabulary)
+        except ValueError as refused:
+            print(f"{self.kind}: V = {self.vocabulary}, width {self.width} left out: {refused}", flush=True)
+            return None
+        part = "validation" if self.budget == "tuning" else "test"
+        settings = {"config": dataclasses.asdict(config), "tokens": tokens.index["made_from"], "part": part}
+        settings["device"] = self.study.device
+        path = kept_path(self.study.folder, json.dumps(settings, sort_keys=True))
+
+        def compute() -> dict[str, Any]:
+            run = RunFolder(path.with_suffix(""), settings, self.seed)
+            model, result = train(tokens, config, run=run, samples=False, progress=False, device=self.study.device)
+            windows = evenly(len(tokens.part(part)), config.context, WINDOWS)
+            scores = evaluate(model, tokens, part, config.context, windows)
+            for name in ("last", "best"):  # many cells are large
+                (run.path / f"{name}.safetensors").unlink(missing_ok=True)
+            return {
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "embedding": sum(parameter.numel() for parameter in model.embedding.parameters()),
+                "bits_per_byte": scores.bits_per_byte,
+                "nats_per_token": scores.nats_per_token,
+                "bands": {band["ranks"]: band["nats"] for band in scores.bands},
+                "steps": result.steps,
+                "minutes": result.seconds / 60,
+                "tokens_per_second": result.speed,
+            }
+
+        named = {field: getattr(self, field) for field in ("vocabulary", "width", "kind", "seed", "budget", "rate")}
+        return {**named, **kept(path, compute)}
+
+
+def tuned(study: Study, vocabulary: int, width: int, kind: str, seed: int, budget: Budget) -> Cell | None:
+    """The cell at the rate that was best in tuning; none where the kind does not fit this size."""
+    found = [trial.result() for trial in trials(study, vocabulary, width, kind)]
+    rows = [row for row in found if row is not None]
+    if not rows:
+        return None
+    best = min(rows, key=lambda row: row["nats_per_token"])
+    return Cell(study, vocabulary, width, kind, seed, budget, best["rate"])
+
+
+def trials(study: Study, vocabulary: int, width: int, kind: str) -> list[Cell]:
+    """The trainings by which a kind is tuned at a size."""
+    return [Cell(study, vocabulary, width, kind, TUNING_SEED, "tuning", rate) for rate in RATES]
+
+
+def results(cells: Sequence[Cell], processes: int) -> list[dict[str, Any]]:
+    """Of cells in their order, several at a time, one thread each; those that do not fit are left out."""
+    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        found = []
+        for place, row in enumerate(pool.map(Cell.result, cells), 1):
+            found.append(row)
+            if row is not None:
+                told = (
+                    f"V = {row['vocabulary']}, width {row['width']}, {row['budget']}: {row['bits_per_byte']:.4f} bits"
+                )
+                print(f"{place} of {len(cells)}: {row['kind']}, {told}", flush=True)
+    return [row for row in found if row is not None]
