@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import math
-import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 FREE = 2**28  # bytes that a file of any size may ask for
+_PIECE = 2**22  # bytes of a file that are looked at together
 RATIO = 1100  # bytes of content to one of a file, at most; deflate reaches 1032
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -290,17 +291,28 @@ def _refuse_endless_heaps(path: str | os.PathLike[str]) -> None:
     are empty, a length (8) and content up to a multiple of 8; the length of free space is all of it. In files larger
     than `FREE` none is looked for.
     """
-    if not 0 < os.stat(path).st_size <= FREE:
+    if os.stat(path).st_size > FREE:
         return
-    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place = content.find(b"GCOL\x01\0\0\0")
-        while place >= 0:
-            end = min(place + int.from_bytes(content[place + 8 : place + 16], "little"), len(content))
-            at = place + 16
-            while at + 16 <= end:
-                length = int.from_bytes(content[at + 8 : at + 16], "little")
-                free = content[at : at + 2] == b"\0\0"
-                at += length if free else 16 + -(-length // 8) * 8
-                if at > end or (free and length == 0):
-                    raise ValueError(f"the heap at byte {place} is damaged")
-            place = content.find(b"GCOL\x01\0\0\0", place + 8)
+    mark = b"GCOL\x01\0\0\0"
+    with Path(path).open("rb") as file:
+        for start in itertools.count(0, _PIECE):
+            file.seek(start)
+            piece = file.read(_PIECE + len(mark) - 1)  # as much more as a mark across two pieces needs
+            if len(piece) < len(mark):
+                return
+            place = piece.find(mark)
+            while place >= 0:
+                file.seek(start + place + len(mark))
+                size = int.from_bytes(file.read(8), "little")
+                _refuse_endless_heap(start + place, file.read(max(0, min(size, FREE) - 16)), size - 16)
+                place = piece.find(mark, place + 1)
+
+
+def _refuse_endless_heap(place: int, content: bytes, size: int) -> None:
+    at = 0
+    while at + 16 <= min(size, len(content)):
+        length = int.from_bytes(content[at + 8 : at + 16], "little")
+        free = content[at : at + 2] == b"\0\0"
+        at += length if free else 16 + -(-length // 8) * 8
+        if at > min(size, len(content)) or (free and length == 0):
+            raise ValueError(f"the heap at byte {place} is damaged")

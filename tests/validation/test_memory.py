@@ -1,0 +1,104 @@
+"""Ten times the data in the same memory: tokens from text and from tables, windows, fields.
+
+That a fit by rows streams is measured in `test_streaming`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WRITE = """
+import json, sys
+from pathlib import Path
+folder, size = Path(sys.argv[1]), int(sys.argv[2])
+folder.mkdir(exist_ok=True)
+"""
+PROGRAMS = {
+    "tokens from text": """
+from domains.language.corpus import CorpusConfig
+from domains.language.shards import TokenizeConfig, write_tokens
+text = folder / "text.txt"
+with text.open("w") as file:
+    for number in range(size * 10_000):
+        file.write(f"line {number} of a long text, all of it on one subject\\n")
+start()
+config = TokenizeConfig(CorpusConfig(str(text)), shard=2**16)
+write_tokens(folder / "tokens", config, progress=False)
+""",
+    "tokens from a table": """
+import pyarrow, pyarrow.parquet
+from domains.language.corpus import CorpusConfig
+from domains.language.shards import TokenizeConfig, write_tokens
+rows = pyarrow.table({"text": [f"row {n} " + "of a table " * 40 for n in range(20_000)]})
+with pyarrow.parquet.ParquetWriter(folder / "rows.parquet", rows.schema) as file:
+    for _ in range(size):
+        file.write_table(rows, row_group_size=20_000)
+start()
+config = TokenizeConfig(CorpusConfig(str(folder / "rows.parquet")), shard=2**16)
+write_tokens(folder / "tokens", config, progress=False)
+""",
+    "windows of tokens": """
+from domains.language.corpus import CorpusConfig
+from domains.language.shards import TokenizeConfig, write_tokens
+from domains.language.tokens import Tokens, WindowStream
+text = folder / "text.txt"
+with text.open("w") as file:
+    for number in range(size * 10_000):
+        file.write(f"line {number} of a long text, all of it on one subject\\n")
+config = TokenizeConfig(CorpusConfig(str(text)), shard=2**16)
+write_tokens(folder / "tokens", config, progress=False)
+start()
+stream = WindowStream(Tokens(folder / "tokens").part("train"), 256)
+for _ in range(50):
+    stream.load(stream.draw(16))
+""",
+    "fields of a flow": """
+import h5py, numpy as np
+from domains.turbulence.readers import read_flow
+with h5py.File(folder / "periodic.h5", "w") as file:
+    shape = (20 * size, 10, 64, 64)
+    for name in ("Vx", "Vy", "density"):
+        held = file.create_dataset(name, shape, "f4", chunks=(1, 10, 64, 64))
+        for sample in range(shape[0]):
+            held[sample] = np.random.default_rng(sample).standard_normal(shape[1:])
+    file["t-coordinate"] = 0.1 * np.arange(11)
+    file["x-coordinate"] = file["y-coordinate"] = np.arange(64) / 64
+start()
+data = read_flow(folder / "periodic.h5", variable="density")
+for sample in range(len(data.fields)):
+    data.fields[sample].mean()
+""",
+}
+# The highest use of memory by what follows, beside what stood before; mapped files count, for they can be let go.
+MEASURE = """
+import resource
+before = 0
+def start():
+    global before
+    # The peak so far stands for what was imported and written; the kernel sets it back to what is in use.
+    open("/proc/self/clear_refs", "w").write("5")
+    before = peak()
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+"""
+
+
+def kilobytes(program: str, folder: Path, size: int) -> int:
+    """What a program needs beyond what it had when its work began."""
+    text = MEASURE + WRITE + program + "\nprint(peak() - before)"
+    done = subprocess.run(
+        [sys.executable, "-c", text, str(folder), str(size)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.validation
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux tells it")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_ten_times_the_data_take_the_same_memory(name, tmp_path):
+    few, many = (kilobytes(PROGRAMS[name], tmp_path / str(size), size) for size in (2, 20))
+    # Nothing but what a shard and a group of rows take, to which the operating system adds pages of mapped files.
+    assert many < 1.5 * few + 30_000, f"{few} and {many} kB"
