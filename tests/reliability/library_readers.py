@@ -9,10 +9,12 @@ from torch import nn
 
 import separable
 from separable.atoms import BSpline, Perceptron
+from separable.fitting import Posterior
 from separable.galerkin import Solution
 from separable.galerkin.solution import layer_of
 from separable.interactions import CanonicalPolyadic
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
+from separable.serving import Surrogate
 from separable.training import RunFolder, TrainingConfig, adamw
 from separable.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.reliability.harness import Reader
@@ -91,10 +93,45 @@ def read_run(folder: Path) -> Any:
     return json.dumps(run.metrics())
 
 
+def make_posterior(folder: Path) -> None:
+    x = torch.rand(30, 2, generator=torch.Generator().manual_seed(0)).double()
+    separable.condition(x, x[:, 0] * (1 + x[:, 1]), domain=[(0.0, 1.0)] * 2, links=("identity",)).save(folder)
+
+
+def read_posterior(folder: Path) -> Any:
+    found = Posterior.load(folder)
+    return [found.x, found.y, found.predict(torch.full((1, 2), 0.5).double())]
+
+
+def make_surrogate(folder: Path) -> None:
+    torch.manual_seed(0)
+    layer = separable.SeparableLayer(2, 1, atoms=BSpline(intervals=3), interaction=CanonicalPolyadic(2))
+    Surrogate.of(layer, names=["x", "t"], units=["m", "s"]).save(folder)
+
+
+def read_surrogate(folder: Path) -> Any:
+    found = Surrogate.load(folder)
+    return [found.evaluate([[0.5, 0.5]]), repr(found.coordinates), repr(found.values)]
+
+
 READERS = [
     Reader("layer", make_layer, read_layer, ("config.json", "model.safetensors"), ("model.safetensors",)),
     Reader("solution", make_solution, read_solution, ("solution.json", "config.json", "model.safetensors")),
     Reader("language model", make_language_model, read_language_model, ("config.json", "model.safetensors")),
     Reader("checkpoint", make_checkpoint, read_checkpoint, ("last.safetensors",)),
     Reader("run folder", make_run, read_run, ("config.json", "metrics.jsonl"), writes=True),
+    Reader(
+        "posterior",
+        make_posterior,
+        read_posterior,
+        ("posterior.json", "posterior.safetensors"),
+        ("posterior.safetensors",),
+    ),
+    Reader(
+        "surrogate",
+        make_surrogate,
+        read_surrogate,
+        ("surrogate.json", "config.json", "model.safetensors"),
+        ("model.safetensors",),
+    ),
 ]
