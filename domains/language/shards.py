@@ -32,7 +32,7 @@ from separable.files import member, read_json, refusing, replacing
 from separable.training.run_lock import sole_user
 
 Array = np.ndarray[Any, Any]
-_TOGETHER = 64  # documents that are encoded at a time
+_TOGETHER, _CHARACTERS = 64, 2**21  # documents that are encoded at a time, and the length at which fewer are enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ def write_tokens(
         writing = _Writing(folder, tokeniser, described, config.shard)
         waiting = itertools.islice(documents(config.corpus), writing.done, None)
         with tqdm(waiting, initial=writing.done, disable=not progress, unit=" documents") as bar:
-            for together in _groups(bar, _TOGETHER):
+            for together in _groups(bar):
                 for document, tokens in zip(together, tokeniser.encode_batch([d.text for d in together]), strict=True):
                     writing.add(document, tokens)
         writing.finish()
@@ -232,7 +232,14 @@ def _made(config: TokenizeConfig) -> Tokeniser:
     return BytePairTokeniser.trained(training_text(), config.vocabulary)
 
 
-def _groups(items: Iterable[Document], size: int) -> Iterator[list[Document]]:
-    items = iter(items)
-    while group := list(itertools.islice(items, size)):
+def _groups(items: Iterable[Document]) -> Iterator[list[Document]]:
+    group: list[Document] = []
+    characters = 0
+    for item in items:
+        group.append(item)
+        characters += len(item.text)
+        if len(group) == _TOGETHER or characters >= _CHARACTERS:
+            yield group
+            group, characters = [], 0
+    if group:
         yield group
