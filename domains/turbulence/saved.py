@@ -47,7 +47,7 @@ def load_forecaster(folder: str | Path) -> Forecaster:
             isinstance(n, int | float) and 0 < n < math.inf for n in sizes
         ):
             raise ValueError(f"its steps, points and lengths are {told.time_step}, {told.shape} and {told.lengths}")
-        statistics = settings.get("statistics", {})
-        if not all(value is None or isinstance(value, int | float) for value in statistics.values()):
+        statistics = {**settings.get("statistics", {}), **{n: settings.get(n) for n in ("centre", "scale")}}
+        if not all(v is None or (isinstance(v, int | float) and not math.isnan(v)) for v in statistics.values()):
             raise ValueError(f"its statistics are {statistics}")
     return forecaster

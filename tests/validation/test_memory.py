@@ -31,10 +31,10 @@ write_tokens(folder / "tokens", config, progress=False)
 import pyarrow, pyarrow.parquet
 from domains.language.corpus import CorpusConfig
 from domains.language.shards import TokenizeConfig, write_tokens
-rows = pyarrow.table({"text": [f"row {n} " + "of a table " * 40 for n in range(20_000)]})
+rows = pyarrow.table({"text": [f"row {n} " + "of a table " * 40 for n in range(4_000)]})
 with pyarrow.parquet.ParquetWriter(folder / "rows.parquet", rows.schema) as file:
     for _ in range(size):
-        file.write_table(rows, row_group_size=20_000)
+        file.write_table(rows, row_group_size=4_000)
 start()
 config = TokenizeConfig(CorpusConfig(str(folder / "rows.parquet")), shard=2**16)
 write_tokens(folder / "tokens", config, progress=False)
