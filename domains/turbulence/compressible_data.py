@@ -27,6 +27,8 @@ from tqdm import tqdm
 
 from domains.turbulence.compressible import CompressibleFlow
 from domains.turbulence.grid import Grid
+from separable.files import refusing
+from separable.training.run_lock import sole_user
 
 _NAMES = ("density", "Vx", "Vy", "pressure")  # in the order of `CompressibleFlow`
 
@@ -108,12 +110,13 @@ def generate_compressible(
         _same(parts, described.read_text(encoding="utf-8"), told)
     else:
         _written(described, lambda temporary: temporary.write_text(told, encoding="utf-8"))
-    for index in tqdm(range(config.parts), unit="part", disable=not progress):
-        part = parts / f"part_{index:05d}.npy"
-        if not part.exists():
-            frames = _solved(config, config.members(index))
-            _written(part, lambda temporary, made=frames: _save(temporary, made))
-    _written(path, lambda temporary: _join(temporary, parts, config, told))
+    with sole_user(parts):
+        for index in tqdm(range(config.parts), unit="part", disable=not progress):
+            part = parts / f"part_{index:05d}.npy"
+            if not part.exists():
+                frames = _solved(config, config.members(index))
+                _written(part, lambda temporary, made=frames: _save(temporary, made))
+        _written(path, lambda temporary: _join(temporary, parts, config, told))
     shutil.rmtree(parts)
     return path
 
@@ -146,7 +149,11 @@ def _join(path: Path, parts: Path, config: CompressibleDataConfig, told: str) ->
         held = [file.create_dataset(n, shape, "<f4", chunks=(1, config.frames, n_x, n_y)) for n in _NAMES]
         for index in range(config.parts):
             members = config.members(index)
-            frames = np.load(parts / f"part_{index:05d}.npy")
+            part = parts / f"part_{index:05d}.npy"
+            with refusing(part, "solved samples; delete it, and they are made again"):
+                frames = np.load(part, allow_pickle=False)
+                if frames.shape != (len(members), config.frames, len(_NAMES), n_y, n_x):
+                    raise ValueError(f"its shape is {frames.shape}")
             for place, values in enumerate(held):
                 values[members.start : members.stop] = frames[:, :, place].swapaxes(-1, -2)
         for name, n in (("x-coordinate", n_x), ("y-coordinate", n_y)):

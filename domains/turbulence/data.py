@@ -37,6 +37,7 @@ from tqdm import tqdm
 from domains.turbulence.flows import AnyFlow, KolmogorovFlow, flow_from_settings, flow_to_settings
 from domains.turbulence.grid import Grid, resample
 from domains.turbulence.simulate import frames_of
+from separable.files import read_json
 
 LAYOUT = "separable flow 1"
 _FRAMES_WRITTEN = 16  # frames in a chunk of the file
@@ -166,7 +167,7 @@ def _prepare(folder: Path, config: FlowDataConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     described = folder / "dataset.json"
     if described.exists():
-        there = json.loads(described.read_text())
+        there = read_json(described, "the description of a data set")
         wanted = json.loads(config.to_json())
         held = there.get("config", {})
         names = sorted(wanted.keys() | held.keys())

@@ -41,6 +41,7 @@ from domains.turbulence.learned_forecaster import (
 )
 from domains.turbulence.modes import mean_square, to_modes, to_points
 from domains.turbulence.readers import FlowData
+from separable.files import read_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +255,7 @@ class InnovationForecaster(Forecaster):
         assert isinstance(core, LearnedForecaster)
         forecaster = cls(core, InnovationConfig.from_settings(settings["config"]))
         try:
-            held = safetensors.torch.load_file(folder / "forecaster.safetensors")
+            held = read_tensors(folder / "forecaster.safetensors", "a forecaster")
             _Both(forecaster.codecs, forecaster.network).load_state_dict(held)
         except RuntimeError as problem:
             raise ValueError(

@@ -28,6 +28,7 @@ from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid
 from domains.turbulence.modes import mean_square, to_modes
 from domains.turbulence.readers import FlowData
+from separable.files import read_json, read_tensors
 
 _BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
 Waves = tuple[tuple[int, int], ...]
@@ -173,7 +174,7 @@ class LearnedForecaster(Forecaster):
             FrameStatistics.from_settings(settings["statistics"]),
         )
         try:
-            forecaster.network.load_state_dict(safetensors.torch.load_file(folder / "forecaster.safetensors"))
+            forecaster.network.load_state_dict(read_tensors(folder / "forecaster.safetensors", "a forecaster"))
         except RuntimeError as problem:
             raise ValueError(
                 f"{folder}: a forecaster of another version, with other layers; train it again"
@@ -189,8 +190,7 @@ def saved_settings(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "forecaster.json").exists():
         raise FileNotFoundError(f"{folder}: no forecaster.json; `separable turbulence train` makes a forecaster")
-    settings: dict[str, Any] = json.loads((folder / "forecaster.json").read_text(encoding="utf-8"))
-    return settings
+    return read_json(folder / "forecaster.json", "the settings of a forecaster", finite=False)
 
 
 def modes_of(data: FlowData) -> tuple[int, ...]:

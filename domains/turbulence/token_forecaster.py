@@ -30,6 +30,7 @@ from domains.turbulence.digit_head import DigitHead
 from domains.turbulence.finite_scalar import FiniteScalarAutoencoder
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.learned_forecaster import saved_settings
+from separable.files import read_tensors
 from separable.layers import LeviathanEmbedding
 from separable.sequence.transformer import Transformer, TransformerConfig
 
@@ -243,7 +244,7 @@ class TokenForecaster(Forecaster):
             raise ValueError(f"{folder}: expected a {cls.__name__}, got {settings.get('kind')!r}")
         description = FlowDescription.from_settings(settings["description"])
         found = cls(TokenConfig(**settings["config"]), description, settings["centre"], settings["scale"])
-        held = safetensors.torch.load_file(folder / "forecaster.safetensors")
+        held = read_tensors(folder / "forecaster.safetensors", "a forecaster")
         try:
             nn.ModuleDict({"coder": found.coder, "model": found.model}).load_state_dict(held)
         except RuntimeError as problem:
