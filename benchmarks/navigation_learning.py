@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -363,14 +364,16 @@ def draw_curves(
     """
     columns = min(3, len(named))
     rows = -(-len(named) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.0 * rows + 0.4), layout="constrained")
+    width = 4.2 if columns > 1 else 8.4  # the title needs it
+    figure = Figure(figsize=(width * columns, 3.0 * rows + 0.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, sharey=share)).ravel()
     for axis, (task, sides) in zip(axes, named.items(), strict=False):
-        for side, results in sides.items():
+        colours = matplotlib.colormaps["tab10" if len(sides) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+        for colour, (side, results) in zip(itertools.cycle(colours), sides.items(), strict=False):
             length = min(len(result["curve"]) for result in results)
             curves = np.array([[point[:2] for point in result["curve"][:length]] for result in results])
             steps, success = curves[:, :, 0].mean(0) / 1000, (100 if share else 1) * curves[:, :, 1]
-            (line,) = axis.plot(steps, [iqm(column) for column in success.T], label=side)
+            (line,) = axis.plot(steps, [iqm(column) for column in success.T], label=side, color=colour)
             axis.fill_between(
                 steps, *np.quantile(success, [0.25, 0.75], axis=0), color=line.get_color(), alpha=0.2, linewidth=0
             )
