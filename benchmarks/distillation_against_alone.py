@@ -24,9 +24,19 @@ import torch
 
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
-from benchmarks.teaching_setting import BATCH, CONTEXT, KIND, MINUTES, SEEDS, TRIAL, family, steps_in_minutes, text
+from benchmarks.teaching_setting import (
+    BATCH,
+    CONTEXT,
+    KIND,
+    MINUTES,
+    SEEDS,
+    TRIAL,
+    family,
+    lesson_after,
+    steps_in_minutes,
+    text,
+)
 from domains.language.distillation.adaptation import adapt
-from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.pruned_model import load
 from domains.language.distillation.students import multiplied, prune_to
 from domains.language.distillation.sweep import SweepConfig, sweep
@@ -68,16 +78,7 @@ def main() -> None:
     tokens = text()
     steps = steps_in_minutes(FOLDER, tokens, family(100), TEACHER, MINUTES)
     teacher = family(steps)
-    half = max(2, steps // 2)
-    training = dataclasses.replace(
-        teacher.training, steps=half, rate=1e-3, warm_up=half // 10, evaluate_every=max(1, half // 10)
-    )
-    student = DistillationConfig(
-        context=CONTEXT,
-        validation_windows=teacher.validation_windows,
-        calibration=2 if TRIAL else 32,
-        training=training,
-    )
+    student = lesson_after(teacher)
     config = SweepConfig(STUDENTS, (TEACHER,), ("pruned", "scratch", "alone"), SEEDS, teacher=teacher, student=student)
     rows = sweep(tokens, FOLDER, config, progress=False)
     for size in STUDENTS:
@@ -131,8 +132,8 @@ def main() -> None:
         ],
         command=COMMAND,
         seeds=list(range(SEEDS)),
-        spread=f"means over {SEEDS} seeds, each with a teacher of its own; gains seed by seed; {half} steps of "
-        f"{BATCH * CONTEXT} tokens of distillation",
+        spread=f"means over {SEEDS} seeds, each with a teacher of its own; gains seed by seed; "
+        f"{student.training.steps} steps of {BATCH * CONTEXT} tokens of distillation",
     )
 
 

@@ -11,7 +11,6 @@ several processes that run this file share the cells, and what is finished is ne
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -20,8 +19,18 @@ from typing import Any
 import torch
 
 from benchmarks import record
-from benchmarks.teaching_setting import BATCH, CONTEXT, KIND, MINUTES, SEEDS, TRIAL, family, steps_in_minutes, text
-from domains.language.distillation.config import DistillationConfig
+from benchmarks.teaching_setting import (
+    BATCH,
+    CONTEXT,
+    KIND,
+    MINUTES,
+    SEEDS,
+    TRIAL,
+    family,
+    lesson_after,
+    steps_in_minutes,
+    text,
+)
 from domains.language.distillation.law import PUBLISHED
 from domains.language.distillation.sweep import SweepConfig, sweep
 from domains.language.distillation.sweep_report import curses, law, points, statement, write_sweep_report
@@ -44,16 +53,7 @@ else:
 def config_of(steps: int) -> SweepConfig:
     """The sweep with teachers of so many steps."""
     teacher = family(steps)
-    half = max(2, steps // 2)
-    training = dataclasses.replace(
-        teacher.training, steps=half, rate=1e-3, warm_up=half // 10, evaluate_every=max(1, half // 10)
-    )
-    student = DistillationConfig(
-        context=CONTEXT,
-        validation_windows=teacher.validation_windows,
-        calibration=2 if TRIAL else 32,
-        training=training,
-    )
+    student = lesson_after(teacher)
     return SweepConfig(STUDENTS, TEACHERS, ARMS, SEEDS, teacher=teacher, student=student)
 
 

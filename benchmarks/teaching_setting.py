@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -12,6 +13,7 @@ import torch
 from benchmarks.kept import kept, kept_path
 from domains.language.corpus import CorpusConfig
 from domains.language.distillation.claims import claimed
+from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.students import sized
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens, WindowStream
@@ -42,6 +44,20 @@ def family(steps: int) -> LanguageConfig:
     windows = 4 if TRIAL else 128
     return LanguageConfig(
         TransformerConfig(width=64, layers=4, heads=4), "table", "table:tied=true", CONTEXT, windows, training
+    )
+
+
+def lesson_after(teacher: LanguageConfig) -> DistillationConfig:
+    """How its students are taught: half as many steps, at a third of the rate."""
+    half = max(2, teacher.training.steps // 2)
+    training = dataclasses.replace(
+        teacher.training, steps=half, rate=1e-3, warm_up=half // 10, evaluate_every=max(1, half // 10)
+    )
+    return DistillationConfig(
+        context=CONTEXT,
+        validation_windows=teacher.validation_windows,
+        calibration=2 if TRIAL else 32,
+        training=training,
     )
 
 

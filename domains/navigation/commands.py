@@ -12,10 +12,11 @@ import tyro
 from domains.navigation.evaluation import Evaluation, fly
 from domains.navigation.evaluation import evaluate as evaluate_model
 from domains.navigation.flight_pictures import draw_flights, film
+from domains.navigation.learning_curves import learning_curve
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
 from domains.navigation.saved import BASELINES, baseline_names, load_baseline, load_policy
-from domains.navigation.training import TrainConfig, learning_curve
+from domains.navigation.training import TrainConfig
 from domains.navigation.training import train as train_model
 from separable.training import RunFolder
 

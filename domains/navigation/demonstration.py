@@ -8,9 +8,10 @@ from typing import Any
 
 from domains.navigation.evaluation import Evaluation, evaluate
 from domains.navigation.flight_pictures import film
+from domains.navigation.learning_curves import draw_learning_curves
 from domains.navigation.policies import parameter_count
 from domains.navigation.saved import load_baseline
-from domains.navigation.training import TrainConfig, draw_learning_curves, train
+from domains.navigation.training import TrainConfig, train
 
 UNSEEN = 3_000_000  # seed of the first episode
 

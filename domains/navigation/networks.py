@@ -15,6 +15,7 @@ RESULTS.md has what each of them is worth.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -129,7 +130,7 @@ def make_network(network: Network | dict[str, Any] | str | None) -> Network:
     return _KINDS[kind](**fields)
 
 
-class Features(nn.Module):
+class Features(nn.Module, ABC):
     """Features ``(B, n_outputs)`` of observations ``(B, n_inputs)``."""
 
     n_outputs: int
@@ -143,9 +144,9 @@ class Features(nn.Module):
         """Features ``(B, n_outputs)``."""
         return self.of_coordinates(self.known(x))
 
+    @abstractmethod
     def of_coordinates(self, z: Tensor) -> Tensor:
         """Features ``(B, n_outputs)`` of known coordinates ``(B, D)``."""
-        raise NotImplementedError
 
 
 class QuadraticFeatures(Features):

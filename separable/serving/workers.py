@@ -183,6 +183,7 @@ def _work(connection: Connection, pickled: bytes, threads: int) -> None:
     """Answer until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends its processes itself
     try:
+        # The parent pickled its own function, to do it once for all workers; no request and no file is ever unpickled.
         load: Callable[[], Served] = pickle.loads(pickled)
         served = load()
         if (torch := sys.modules.get("torch")) is not None:

@@ -9,11 +9,12 @@ import torch
 from stable_baselines3 import PPO
 
 from domains.navigation.evaluation import evaluate
+from domains.navigation.learning_curves import learning_curve
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
 from domains.navigation.saved import load_policy, read_tensors
 from domains.navigation.stable_baselines import WaypointVecEnv
-from domains.navigation.training import TrainConfig, learning_curve, make_model, train
+from domains.navigation.training import TrainConfig, make_model, train
 from separable.training import RunFolder
 
 matplotlib.use("Agg")
