@@ -116,7 +116,8 @@ def _figure(
     left, right = figure.subplots(1, 2)
     left.plot([line["step"] for line in looks], [1 - line["scores"]["test_error"] for line in looks], "o-")
     left.axhline(without_relations, color="grey", linestyle=":")
-    left.text(0, without_relations + 0.02, "knowing who belongs together, not how", fontsize=8, color="grey")
+    told = {"xy": (0.98, without_relations - 0.03), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "top"}
+    left.annotate("knowing who belongs together, not how", fontsize=8, color="grey", **told)
     left.set_ylim(0, 1.05)
     left.set_xlabel("step")
     left.set_title("Reversed questions answered rightly", fontsize=11)
