@@ -1,7 +1,7 @@
 """What the benchmarks of reversal share: the models that are compared, and one training of one of them, kept on disk.
 
-Every side gets the same facts and the same processor time; the number of steps that it makes within it is measured
-before the training. A training that was cut off goes on; a finished one is not made again.
+Every side gets the same facts and the same processor time, ``REVERSAL_MINUTES``; the number of steps that it makes
+within it is measured before the training. A training that was cut off goes on; a finished one is not made again.
 """
 
 import concurrent.futures
@@ -10,12 +10,15 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
 
+from benchmarks import record
 from benchmarks.kept import kept, kept_path
 from domains.language.reversal.evaluate import entanglement, pairs_only, ranking
 from domains.language.reversal.generate import ReversibleFactsConfig, reversible_facts
@@ -27,8 +30,9 @@ from separable.training import RunFolder, TrainingConfig
 
 FOLDER = Path("runs/benchmarks/reversal")
 SEEDS = (0, 1, 2)
-MINUTES = float(os.environ.get("REVERSAL_MINUTES", 10))  # of processor time a training
+MINUTES = float(os.environ.get("REVERSAL_MINUTES", 2))  # of processor time a training
 WIDTH = 64
+EVALUATIONS = 10  # during a training, beside its minutes
 ASKED = 300  # questions of each kind that the transformer is asked at the end; its scores of all names are dear
 
 PUBLISHED = JointModelConfig(predictor="transformer", norm="variance", width=WIDTH)
@@ -79,8 +83,8 @@ class Cell:
             weight_decay=self.decay,
             decay_from=0.5,
             betas=(0.9, 0.99),
-            evaluate_every=max(1, steps // 20),
-            log_every=max(1, steps // 20),
+            evaluate_every=max(1, steps // EVALUATIONS),
+            log_every=max(1, steps // EVALUATIONS),
             seed=self.seed,
         )
 
@@ -191,3 +195,40 @@ def filled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows with the same columns."""
     columns = list(dict.fromkeys(name for line in rows for name in line))
     return [{name: line.get(name, "-") for name in columns} for line in rows]
+
+
+def draw_curves(panels: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]], item: str, title: str) -> None:
+    """Reciprocal rank and accuracy of reversed facts over the training: a column each panel, all seeds shaded."""
+    figure = Figure(figsize=(max(6.4, 3.2 * len(panels)), 5.4), layout="constrained")
+    axes = figure.subplots(2, len(panels), sharex=True, sharey=True, squeeze=False)
+    shares = np.linspace(1 / EVALUATIONS, 1, EVALUATIONS)  # of the training; seeds make different numbers of steps
+    for column, (name, sides) in enumerate(panels.items()):
+        for side, results in sides.items():
+            for axis, measure in zip(axes[:, column], ("test_mrr", "test_error"), strict=True):
+                curves = _over_training(results, shares, measure)
+                if measure == "test_error":
+                    curves = 1 - curves
+                (line,) = axis.plot(shares * MINUTES, curves.mean(0), label=side)
+                axis.fill_between(shares * MINUTES, curves.min(0), curves.max(0), color=line.get_color(), alpha=0.2)
+        axes[0, column].set_title(name, fontsize=9)
+        axes[1, column].set_xlabel("minutes of processor time")
+    axes[0, 0].set_ylim(-0.02, 1.02)
+    axes[0, 0].set_ylabel("mean reciprocal rank")
+    axes[1, 0].set_ylabel("accuracy")
+    axes[0, -1].legend(fontsize=7)
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(record.RESULTS / f"reversal-{item}.png", dpi=110)
+
+
+def _over_training(results: Sequence[dict[str, Any]], shares: np.ndarray, measure: str) -> np.ndarray:
+    """A measure ``(seeds, shares)`` at shares of the steps of each training."""
+    found = []
+    for result in results:
+        steps, scores = zip(*result["curve"], strict=True)
+        found.append(np.interp(shares * result["steps"], steps, [score[measure] for score in scores]))
+    return np.stack(found)
+
+
+def command(name: str) -> str:
+    """The command that repeats a record, time included."""
+    return f"REVERSAL_MINUTES={MINUTES:g} python -m benchmarks.{name}"

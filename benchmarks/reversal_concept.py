@@ -8,7 +8,19 @@ time. Trainings are kept in ``runs/benchmarks/reversal``.
 import dataclasses
 
 from benchmarks import record
-from benchmarks.reversal_cells import MINUTES, SEEDS, SIDES, accuracy, filled, over_seeds, pairs_row, row, tuned
+from benchmarks.reversal_cells import (
+    MINUTES,
+    SEEDS,
+    SIDES,
+    accuracy,
+    command,
+    draw_curves,
+    filled,
+    over_seeds,
+    pairs_row,
+    row,
+    tuned,
+)
 from domains.language.reversal.generate import ReversibleFactsConfig
 
 FACTS = ReversibleFactsConfig(both_ways=1000, one_way=600, pairs=2, naming="concept")
@@ -18,10 +30,10 @@ DECAYS, RATES = (0.1, 1.0), (1e-3, 3e-3)
 
 def main() -> None:
     """Measure and record."""
-    rows, shares, learnt = [], {}, {}
+    rows, shares, learnt, sides = [], {}, {}, {}
     for name in COMPARED:
         cell = tuned(FACTS, SIDES[name], DECAYS, RATES)
-        results = over_seeds(cell)
+        results = sides[name] = over_seeds(cell)
         rows.append(row(name, cell, results))
         shares[name] = accuracy(results, "reversed", "mrr") / accuracy(results, "one way", "mrr")
         learnt[name] = accuracy(results, "reversed", "accuracy")
@@ -33,6 +45,7 @@ def main() -> None:
             ):
                 rows.append(row(name + label, other, over_seeds(other)))
         print(f"{name}: reversed MRR {shares[name]:.3f} of the trained direction's", flush=True)
+    draw_curves({"": sides}, "1", "Names of one word: reversed facts over the training")
     best = max(shares, key=shares.__getitem__)
     failed = [name for name in COMPARED if learnt[name] <= 0.5]
     record.write(
@@ -45,7 +58,7 @@ def main() -> None:
         "least 0.95 of the trained direction's",
         holds=shares[best] >= 0.95 and not failed,
         baselines=filled([*(line for line in rows if not line["model"].startswith("ours")), pairs_row(FACTS.pairs)]),
-        command="python -m benchmarks.reversal_concept",
+        command=command("reversal_concept"),
         seeds=SEEDS,
         spread=f"mean (least to greatest) of {len(SEEDS)} seeds of facts and start values; {MINUTES:g} minutes of "
         "processor time a training; weight decay and rate chosen for every side on another seed",

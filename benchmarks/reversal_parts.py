@@ -9,7 +9,19 @@ import math
 import statistics
 
 from benchmarks import record
-from benchmarks.reversal_cells import MINUTES, OURS, SEEDS, SIDES, Cell, accuracy, filled, over_seeds, pairs_row, row
+from benchmarks.reversal_cells import (
+    MINUTES,
+    OURS,
+    SEEDS,
+    SIDES,
+    Cell,
+    accuracy,
+    command,
+    filled,
+    over_seeds,
+    pairs_row,
+    row,
+)
 from benchmarks.reversal_surface import FACTS
 from domains.language.reversal.model import JointModelConfig
 from domains.language.reversal.recognisers import RecogniserConfig
@@ -71,7 +83,7 @@ def main() -> None:
         target="every part measured by itself, entanglement set against accuracy",
         holds=len(rows) == len(VARIANTS),
         baselines=filled([*(line for line in rows if line is not ours), pairs_row(SURFACE.pairs)]),
-        command="python -m benchmarks.reversal_parts",
+        command=command("reversal_parts"),
         seeds=SEEDS,
         spread=f"mean (least to greatest) of {len(SEEDS)} seeds of facts and start values; {MINUTES:g} minutes of "
         "processor time a training; weight decay and rate are those of ours",

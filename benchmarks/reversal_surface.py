@@ -9,7 +9,19 @@ import dataclasses
 from typing import Any
 
 from benchmarks import record
-from benchmarks.reversal_cells import MINUTES, SEEDS, SIDES, accuracy, filled, over_seeds, pairs_row, row, tuned
+from benchmarks.reversal_cells import (
+    MINUTES,
+    SEEDS,
+    SIDES,
+    accuracy,
+    command,
+    draw_curves,
+    filled,
+    over_seeds,
+    pairs_row,
+    row,
+    tuned,
+)
 from domains.language.reversal.generate import ReversibleFactsConfig
 
 FACTS = ReversibleFactsConfig(both_ways=1000, one_way=600, pairs=2, naming="surface")
@@ -22,15 +34,18 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     found: dict[str, dict[int, float]] = {}
     told: dict[str, dict[int, float]] = {}
+    panels: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, model in SIDES.items():
         best = tuned(dataclasses.replace(FACTS, multiplicity=10), model, DECAYS, RATES)
         for multiplicity in MULTIPLICITIES:
             cell = dataclasses.replace(best, facts=dataclasses.replace(FACTS, multiplicity=multiplicity))
             results = over_seeds(cell)
             rows.append(row(name, cell, results))
+            panels.setdefault(f"multiplicity {multiplicity}", {})[name] = results
             found.setdefault(name, {})[multiplicity] = accuracy(results)
             told.setdefault(name, {})[multiplicity] = accuracy(results, "one way")
         print(name, found[name], flush=True)
+    draw_curves(panels, "2", "Names that share their words: reversed facts over the training")
     cursed = max(found["transformer"].values()) < 0.05 <= min(told["transformer"].values()) - 0.85
     above = all(found["JEPA"][m] > found["transformer"][m] for m in MULTIPLICITIES)
     memory, ours = (min(found[name].values()) for name in ("JEPA + memory", "ours"))
@@ -45,7 +60,7 @@ def main() -> None:
         "JEPA + memory and ours at least 0.9",
         holds=cursed and above and memory >= 0.9 and ours >= 0.9,
         baselines=filled([*(line for line in rows if line["model"] != "ours"), pairs_row(FACTS.pairs)]),
-        command="python -m benchmarks.reversal_surface",
+        command=command("reversal_surface"),
         seeds=SEEDS,
         spread=f"mean (least to greatest) of {len(SEEDS)} seeds of facts and start values; {MINUTES:g} minutes of "
         "processor time a training; weight decay and rate chosen for every side at multiplicity 10 on another seed",
