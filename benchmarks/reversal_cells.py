@@ -30,7 +30,7 @@ from separable.training import RunFolder, TrainingConfig
 
 FOLDER = Path("runs/benchmarks/reversal")
 SEEDS = (0, 1, 2)
-MINUTES = float(os.environ.get("REVERSAL_MINUTES", 2))  # of processor time a training
+MINUTES = float(os.environ.get("REVERSAL_MINUTES", 1.5))  # of processor time a training
 WIDTH = 64
 EVALUATIONS = 10  # during a training, beside its minutes
 ASKED = 300  # questions of each kind that the transformer is asked at the end; its scores of all names are dear

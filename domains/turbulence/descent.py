@@ -30,7 +30,8 @@ class DescentConfig:
     Attributes:
         minutes: of work; only where steps is 0.
         steps: optimiser steps; 0 for as many as the minutes allow.
-        batch: windows in a step.
+        batch: windows in a step, over all processes.
+        accumulation: parts in which each process computes its windows, one after another; more need less memory.
         rate: greatest learning rate.
         symmetries: those of the flow where the file says which it is, otherwise none; every shift; or none.
         held_out: share of the samples never trained on, the last ones.
@@ -40,6 +41,7 @@ class DescentConfig:
     minutes: float = 10.0
     steps: int = 0
     batch: int = 16
+    accumulation: int = 1
     rate: float = 2e-3
     symmetries: Literal["flow", "shifts", "none"] = "flow"
     held_out: float = 0.1
@@ -129,6 +131,7 @@ def descend(
             **length,
             clock="processor",
             batch=config.batch,
+            accumulation=config.accumulation,
             rate=config.rate,
             floor=0.0,
             weight_decay=1e-4,

@@ -52,7 +52,8 @@ class TrainConfig:
         model: its kind and sizes.
         minutes: of work, see the head of `train`; only where steps is 0.
         steps: optimiser steps; 0 for as many as the minutes allow.
-        batch: windows in a step, with two members each where there is noise.
+        batch: windows in a step, over all processes, with two members each where there is noise.
+        accumulation: parts in which each process computes its windows, one after another; more need less memory.
         rate: greatest learning rate of AdamW; it rises over 100 steps and falls as a cosine.
         rollout: steps that the loss looks ahead in the second part of the training; in the first it is one.
         rollout_from: share of the training after which the second part begins; 1 for never.
@@ -65,6 +66,7 @@ class TrainConfig:
     minutes: float = 10.0
     steps: int = 0
     batch: int = 16
+    accumulation: int = 1
     rate: float = 3e-3
     rollout: int = 2
     rollout_from: float = 0.6

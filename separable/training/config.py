@@ -33,7 +33,7 @@ class TrainingConfig:
         checkpoint_every: steps between further checkpoints; 0 for none.
         log_every: steps between lines in the record.
         distribution: what several processes share: the gradients ("ddp") or parameters and optimiser as well ("fsdp").
-        seed: of random numbers drawn in a step; each step and process has its own.
+        seed: of random numbers drawn in a step; each step and part has its own.
     """
 
     steps: int = 0

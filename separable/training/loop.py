@@ -3,10 +3,11 @@
 A step draws the places of `batch` rows, which each of P processes computes in A parts: process p has the parts p A to
 p A + A - 1 of the P A equal ones, and the gradient is that of the mean over all rows, whatever P and A are.
 
-Each step seeds torch's generators by (seed, step, process). So the state of a training is parameters, optimiser, step
-and the place in the stream of batches; that is what checkpoints hold, and a training that is cut off anywhere and
-started again goes on from its last checkpoint with the losses that it would have had, to the bit on the same machine,
-threads and number of processes. With `minutes` instead of `steps` the clock decides, and losses differ as it does.
+Each part seeds torch's generators by (seed, step, its number among the P A). So losses with draws in them are the same
+as well for the same P A; and the state of a training is parameters, optimiser, step and the place in the stream of
+batches. That is what checkpoints hold, and a training that is cut off anywhere and started again goes on from its last
+checkpoint with the losses that it would have had, to the bit on the same machine, threads and number of processes. With
+`minutes` instead of `steps` the clock decides, and losses differ as it does.
 """
 
 import contextlib
@@ -271,13 +272,14 @@ class _Loop:
         config, processes = self.config, self.processes
         if self.before_step is not None:
             self.before_step(self.share)
-        _seed(config.seed, self.step, processes.rank, processes.device)
         rate = learning_rate(config, self.step, self.share)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate_factor"]
         places = self.batches.draw(config.batch)
         sums: Any = 0.0
         for part in range(config.accumulation):
+            number = processes.rank * config.accumulation + part
+            _seed(config.seed, self.step, number, processes.device)
             batch = self._batch(places, part)
             with gradients_exchanged(self.objective, now=part + 1 == config.accumulation):
                 with autocast(processes.device, self.precision):
@@ -359,9 +361,9 @@ class _Loop:
         model.eval()
 
 
-def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:
+def _seed(seed: int, step: int, part: int, device: torch.device) -> None:
     """Seed the generators of CPU and device; `torch.manual_seed` would keep a list of calls where CUDA is not used."""
-    mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    mixed = int(np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0] >> np.uint64(1))
     torch.default_generator.manual_seed(mixed)
     if device.type == "cuda":
         torch.cuda.manual_seed(mixed)

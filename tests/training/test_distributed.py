@@ -1,18 +1,18 @@
 """Two processes train as one does: the same losses, checkpoints that either can go on from."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-# Ranks are forked from one process that has torch imported, and find what torchrun would have told them.
+from tests.training.ranks import run_program
+
 PROGRAM = """
-import os, socket, sys
+import os
 import torch, torch._dynamo, torch.distributed.fsdp, torch.distributed.tensor, matplotlib.pyplot
 from torch import nn
-from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingInterrupted, run_training
+from separable.training import RunFolder, ShuffledRows, TrainingConfig, run_training
+from tests.training.ranks import rank, ranks
 
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)
@@ -34,7 +34,7 @@ class Model(nn.Module):
         return (self.scale * self.last(h) - y).square().mean()
 
 def train(folder, distribution, stop_at=None):
-    torch.manual_seed(0 if os.environ.get("RANK", "0") == "0" else 1)  # process 0 gives the start
+    torch.manual_seed(rank())  # process 0 gives the start
     config = TrainingConfig(steps=20, batch=12, accumulation=2, rate=1e-2, warm_up=4, evaluate_every=8, log_every=1,
                             distribution=distribution)
     run = RunFolder(folder, {}, 0)
@@ -43,47 +43,27 @@ def train(folder, distribution, stop_at=None):
     def loss(model, batch):
         nonlocal calls
         calls += 1
-        if stop_at is not None and calls == 2 * stop_at and os.environ.get("RANK", "0") == "0":
+        if stop_at is not None and calls == 2 * stop_at and rank() == 0:
             os.kill(os.getpid(), 15)  # one process is told to stop, all of them do
         return model.loss(*batch)
     model = Model()
     evaluate = lambda model: {"loss": float(model.loss(X, Y))}
     run_training(model, loss, rows, config, run=run, evaluate=evaluate, progress=False)
     with torch.no_grad():  # the weights are given back whole, to each process
-        run.write(f"end-{os.environ.get('RANK', '0')}", repr(float(model.loss(X, Y))))
+        run.write(f"end-{rank()}", repr(float(model.loss(X, Y))))
 
-def ranks(count, *arguments, stopped=False):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(count):
-        child = os.fork()
-        if child == 0:
-            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
-                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            try:
-                train(*arguments)
-            except TrainingInterrupted:
-                os._exit(3)
-            except BaseException:
-                import traceback
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        children.append(child)
-    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    assert ends == [3 if stopped else 0] * count, ends
+def in_processes(count, *arguments, stopped=False):
+    ranks(count, lambda: train(*arguments), stopped)
 
-ranks(1, "one", "ddp")
-ranks(2, "ddp", "ddp")
-ranks(2, "fsdp", "fsdp")
-ranks(2, "ddp to one", "ddp", 11, stopped=True)
-ranks(1, "ddp to one", "ddp")
-ranks(1, "one to fsdp", "ddp", 11, stopped=True)
-ranks(2, "one to fsdp", "fsdp")
-ranks(2, "fsdp to ddp", "fsdp", 11, stopped=True)
-ranks(2, "fsdp to ddp", "ddp")
+in_processes(1, "one", "ddp")
+in_processes(2, "ddp", "ddp")
+in_processes(2, "fsdp", "fsdp")
+in_processes(2, "ddp to one", "ddp", 11, stopped=True)
+in_processes(1, "ddp to one", "ddp")
+in_processes(1, "one to fsdp", "ddp", 11, stopped=True)
+in_processes(2, "one to fsdp", "fsdp")
+in_processes(2, "fsdp to ddp", "fsdp", 11, stopped=True)
+in_processes(2, "fsdp to ddp", "ddp")
 """
 KINDS = ("ddp", "fsdp", "ddp to one", "one to fsdp", "fsdp to ddp")
 
@@ -91,10 +71,7 @@ KINDS = ("ddp", "fsdp", "ddp to one", "one to fsdp", "fsdp to ddp")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("processes")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=path, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_program(PROGRAM, path)
     return path
 
 
