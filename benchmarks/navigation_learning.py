@@ -367,13 +367,15 @@ def draw_curves(
     width = 4.2 if columns > 1 else 8.4  # the title needs it
     figure = Figure(figsize=(width * columns, 3.0 * rows + 0.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, sharey=share)).ravel()
+    shown = dict.fromkeys(side for sides in named.values() for side in sides)
+    palette = matplotlib.colormaps["tab10" if len(shown) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    colours = dict(zip(shown, itertools.cycle(palette), strict=False))
     for axis, (task, sides) in zip(axes, named.items(), strict=False):
-        colours = matplotlib.colormaps["tab10" if len(sides) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
-        for colour, (side, results) in zip(itertools.cycle(colours), sides.items(), strict=False):
+        for side, results in sides.items():
             length = min(len(result["curve"]) for result in results)
             curves = np.array([[point[:2] for point in result["curve"][:length]] for result in results])
             steps, success = curves[:, :, 0].mean(0) / 1000, (100 if share else 1) * curves[:, :, 1]
-            (line,) = axis.plot(steps, [iqm(column) for column in success.T], label=side, color=colour)
+            (line,) = axis.plot(steps, [iqm(column) for column in success.T], label=side, color=colours[side])
             axis.fill_between(
                 steps, *np.quantile(success, [0.25, 0.75], axis=0), color=line.get_color(), alpha=0.2, linewidth=0
             )

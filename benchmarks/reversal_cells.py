@@ -33,7 +33,7 @@ SEEDS = (0, 1, 2)
 MINUTES = float(os.environ.get("REVERSAL_MINUTES", 1.5))  # of processor time a training
 WIDTH = 64
 EVALUATIONS = 10  # during a training, beside its minutes
-ASKED = 300  # questions of each kind that the transformer is asked at the end; its scores of all names are dear
+ASKED, PROBED = 150, 60  # questions that the transformer is asked at the end and on the way; its scores are dear
 
 PUBLISHED = JointModelConfig(predictor="transformer", norm="variance", width=WIDTH)
 OURS = JointModelConfig(width=WIDTH, recogniser=RecogniserConfig(rows=512))
@@ -97,9 +97,10 @@ class Cell:
             run.write("steps.json", json.dumps(self._affordable(facts)))
         training = self._training(json.loads(plan.read_text()))
         started = time.process_time()
-        model, _ = train(facts, self.model, training, run=run, progress=False)
+        dear = isinstance(self.model, TransformerModelConfig)
+        model, _ = train(facts, self.model, training, run=run, progress=False, probes=PROBED if dear else 300)
         seconds = time.process_time() - started
-        few = ASKED if isinstance(self.model, TransformerModelConfig) else len(facts.test)
+        few = ASKED if dear else len(facts.test)
         parts = {"reversed": facts.test[:few], "one way": facts.one_way[:few]}
         found = {name: dataclasses.asdict(ranking(model, part)) for name, part in parts.items()}
         curve = [[line["step"], line["scores"]] for line in run.metrics() if "scores" in line]

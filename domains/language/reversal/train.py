@@ -20,7 +20,6 @@ from separable.files import filled, read_json, read_tensors, refusing
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingResult, run_training
 
 ModelConfig = JointModelConfig | TransformerModelConfig
-_PROBES = 300  # facts of each kind that an evaluation during training asks, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +46,7 @@ def train(
     *,
     run: RunFolder | None = None,
     progress: bool = True,
+    probes: int = 300,
     device: torch.device | str = "cpu",
 ) -> tuple[FactModel, TrainingResult]:
     """Train a model on the training facts; the last weights are kept, as the test facts are not to be chosen by.
@@ -57,6 +57,7 @@ def train(
         training: length, batches, rates and habits.
         run: the folder that gets record, checkpoints and report; a training that was cut off goes on exactly.
         progress: whether to show a bar.
+        probes: facts of each kind that an evaluation during the training asks, at most.
         device: where to train.
 
     Returns:
@@ -73,7 +74,7 @@ def train(
     generator = torch.Generator().manual_seed(training.seed)
     made = model.build(facts.entities, facts.relations, generator)
     rows = made.rows(facts.train)
-    asked = [made.rows(_some(part)).to(device) for part in (facts.test, facts.one_way)]
+    asked = [made.rows(_some(part, probes)).to(device) for part in (facts.test, facts.one_way)]
 
     def evaluate(trained: FactModel) -> dict[str, float]:
         test, one_way = (ranking(trained, part) for part in asked)
@@ -150,6 +151,6 @@ def _loss(model: FactModel, rows: Tensor) -> Tensor:
     return model.loss(rows)
 
 
-def _some(facts: Sequence[Fact]) -> Sequence[Fact]:
-    """At most `_PROBES` of them, evenly."""
-    return facts[:: -(-len(facts) // _PROBES)] if facts else facts
+def _some(facts: Sequence[Fact], most: int) -> Sequence[Fact]:
+    """At most so many of them, evenly."""
+    return facts[:: -(-len(facts) // most)] if facts else facts
