@@ -30,7 +30,7 @@ from separable.training import RunFolder, TrainingConfig
 
 FOLDER = Path("runs/benchmarks/reversal")
 SEEDS = (0, 1, 2)
-MINUTES = float(os.environ.get("REVERSAL_MINUTES", 1.5))  # of processor time a training
+MINUTES = float(os.environ.get("REVERSAL_MINUTES", 1.25))  # of processor time a training
 WIDTH = 64
 EVALUATIONS = 10  # during a training, beside its minutes
 ASKED, PROBED = 150, 60  # questions that the transformer is asked at the end and on the way; its scores are dear

@@ -50,8 +50,6 @@ VARIANTS: dict[str, JointModelConfig] = {
     "tables: 2": _with(recogniser=RecogniserConfig(heads=2, rows=1024)),
     "norm: variance": _with(norm="variance"),
     "norm: affine": _with(norm="affine"),
-    "scale: 5": _with(scale=5.0),
-    "scale: 20": _with(scale=20.0),
     "negatives: tails": _with(negatives="tails"),
     "recognisers: two": _with(shared=False),
     "predictor: transformer": _with(predictor="transformer"),
