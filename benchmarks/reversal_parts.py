@@ -1,4 +1,4 @@
-"""Item 3: what each part does at multiplicity 10: memory, norm, predictor, negatives, depth, sharing; and entanglement.
+"""Item 3: what each part does at multiplicity 10: memory, norm, rotations, negatives, depth, sharing; and entanglement.
 
 ``python -m benchmarks.reversal_parts`` trains ours with one part changed at a time, and the published memory with the
 norms exchanged, on three seeds. Trainings are kept in ``runs/benchmarks/reversal``.
@@ -48,6 +48,7 @@ VARIANTS: dict[str, JointModelConfig] = {
     "rows: 2048": _with(recogniser=RecogniserConfig(rows=2048)),
     "tables: 1": _with(recogniser=RecogniserConfig(heads=1, rows=2048)),
     "tables: 2": _with(recogniser=RecogniserConfig(heads=2, rows=1024)),
+    "rotations: none": _with(rotations=0.0),
     "norm: variance": _with(norm="variance"),
     "norm: affine": _with(norm="affine"),
     "negatives: tails": _with(negatives="tails"),

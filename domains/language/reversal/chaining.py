@@ -47,7 +47,7 @@ class ChainingConfig:
     """
 
     model: JointModelConfig = dataclasses.field(
-        default_factory=lambda: JointModelConfig(recogniser=RecogniserConfig(rows=8192))
+        default_factory=lambda: JointModelConfig(recogniser=RecogniserConfig(rows=8192), rotations=0.0)
     )
     training: TrainingConfig = dataclasses.field(
         default_factory=lambda: TrainingConfig(

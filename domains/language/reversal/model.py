@@ -5,13 +5,20 @@ The joint-embedding model predicts the concept of a tail from those of head and 
     g(h, r) = W ((A h) * (B r + b))                                      A, B (rank, width), W (width, rank), b (rank)
 
 a canonical polyadic map of rank R, linear in the head, so that a relation is a linear map and its inverse's map can
-undo it for every entity alike; or the published one, a causal transformer over head, relation and a learned mask.
+undo it for every entity alike. It does so in the directions in which facts told from both sides lie. Facts told from
+one side would in time move into others, where the inverse's map is free, and their reverse would be forgotten. So the
+maps M_r = W diag(B r + b) A are held near rotations, which leave no direction free, by a part of the loss,
+
+    w  mean over relations of  |M_r M_r^T / t_r - I|^2 / d               t_r = tr(M_r M_r^T) / d
+
+Or the predictor is the published one, a causal transformer over head, relation and a learned mask.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -26,6 +33,7 @@ from separable.sequence.joint_embedding import ConceptNorm, JointEmbedding, Norm
 
 Predictor = Literal["separable", "transformer"]
 Negatives = Literal["batch", "tails"]
+_ROTATED = 64  # relations of a batch whose maps are looked at, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +46,7 @@ class JointModelConfig:
         predictor: ours, "separable", or the published "transformer".
         rank: R of the separable predictor; by default 4 times the width.
         symmetric: whether the separable predictor takes head and relation in either order.
+        rotations: weight w of what holds the relations' maps near rotations, of the separable predictor.
         layers: of the transformer.
         heads: of the transformer.
         norm: of concepts, see `ConceptNorm`.
@@ -51,6 +60,7 @@ class JointModelConfig:
     predictor: Predictor = "separable"
     rank: int | None = None
     symmetric: bool = False
+    rotations: float = 0.3
     layers: int = 1
     heads: int = 4
     norm: Norm = "unit"
@@ -67,6 +77,8 @@ class JointModelConfig:
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ValueError(f"{name}: expected at least 1, got {size}")
+        if not 0 <= self.rotations < math.inf:
+            raise ValueError(f"rotations: expected a weight of at least 0, got {self.rotations}")
 
     def build(
         self, entities: Sequence[str], relations: Sequence[str], generator: torch.Generator | None = None
@@ -162,6 +174,14 @@ class SeparablePredictor(nn.Module):
         """``(B, 2, width)`` to ``(B, width)``."""
         return self.readout(self.head(concepts[:, 0]) * self.relation(concepts[:, 1]))
 
+    def far_from_rotations(self, relations: Tensor) -> Tensor:
+        """Mean of |M M^T / t - I|^2 / d over the maps of relations with concepts ``(n, width)``."""
+        maps = (self.readout.weight * self.relation(relations)[:, None]) @ self.head.weight
+        squares = maps @ maps.mT
+        traces = squares.diagonal(dim1=1, dim2=2).mean(1)
+        unit = torch.eye(squares.shape[-1], device=squares.device)
+        return (squares / traces[:, None, None] - unit).square().sum((1, 2)).mean() / len(unit)
+
 
 class TransformerPredictor(nn.Module):
     """The published semantic module: a causal transformer whose state at a learned mask is the prediction.
@@ -229,14 +249,20 @@ class JointFactModel(FactModel):
         return self.joint.recogniser
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Mean cross-entropy of the tails' concepts among those of the batch."""
+        """Mean cross-entropy of the tails' concepts among those of the batch, and what holds maps near rotations."""
         distinct, where = rows.unique(return_inverse=True)
         context, target = where[:, :2], where[:, 2]
         negatives = None
         if self.config.negatives == "tails":
             negatives = torch.zeros(len(distinct), dtype=torch.bool, device=rows.device)
             negatives[target] = True
-        return self.joint.loss(self.addresses[distinct], context, target, negatives)
+        found = self.joint.loss(self.addresses[distinct], context, target, negatives)
+        predictor = self.joint.predictor
+        if isinstance(predictor, SeparablePredictor) and self.config.rotations:
+            some = rows[:, 1].unique()[:_ROTATED]
+            rotated = predictor.far_from_rotations(self.joint.concepts(self.addresses[some]))
+            found = found + self.config.rotations * rotated
+        return found
 
     def scores(self, rows: Tensor) -> Tensor:
         """Scores ``(B, E)`` of all entities."""
