@@ -7,6 +7,7 @@ within it is measured before the training. A training that was cut off goes on; 
 import concurrent.futures
 import dataclasses
 import json
+import math
 import os
 import statistics
 import time
@@ -177,7 +178,8 @@ def row(name: str, cell: Cell, results: Sequence[dict[str, Any]]) -> dict[str, A
         "processor s": round(statistics.mean(result["seconds"] for result in results)),
     }
     if results[0]["entanglement"]:
-        line["entanglement"] = round(statistics.mean(r["entanglement"]["sharing"] for r in results), 3)
+        held = statistics.mean(r["entanglement"]["sharing"] for r in results)
+        line["entanglement"] = "-" if math.isnan(held) else round(held, 3)  # at multiplicity 1 no words are shared
     return line
 
 
