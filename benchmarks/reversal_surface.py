@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.reversal_cells import (
+    ASKED,
     MINUTES,
     SEEDS,
     SIDES,
@@ -63,7 +64,8 @@ def main() -> None:
         command=command("reversal_surface"),
         seeds=SEEDS,
         spread=f"mean (least to greatest) of {len(SEEDS)} seeds of facts and start values; {MINUTES:g} minutes of "
-        "processor time a training; weight decay and rate chosen for every side at multiplicity 10 on another seed",
+        "processor time a training; weight decay and rate chosen for every side at multiplicity 10 on another seed; "
+        f"the transformer is asked {ASKED} questions of each kind, the others all",
     )
 
 

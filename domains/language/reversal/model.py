@@ -259,7 +259,9 @@ class JointFactModel(FactModel):
         found = self.joint.loss(self.addresses[distinct], context, target, negatives)
         predictor = self.joint.predictor
         if isinstance(predictor, SeparablePredictor) and self.config.rotations:
-            some = rows[:, 1].unique()[:_ROTATED]
+            some = rows[:, 1].unique()
+            if len(some) > _ROTATED:  # others in every step
+                some = some[torch.randperm(len(some), device=some.device)[:_ROTATED]]
             rotated = predictor.far_from_rotations(self.joint.concepts(self.addresses[some]))
             found = found + self.config.rotations * rotated
         return found

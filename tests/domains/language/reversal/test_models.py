@@ -99,6 +99,24 @@ def test_the_loss_counts_how_far_the_maps_of_relations_are_from_rotations():
     assert held.loss(held.rows(facts)).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_among_many_relations_none_is_left_free():
+    relations = [f"r{i}" for i in range(70)]  # more than are looked at in a step
+    model = JointModelConfig(width=16).build(NAMES, relations, seeded())  # tables in which no two names are the same
+    rows = model.rows([Fact(NAMES[0], relation, NAMES[7]) for relation in relations])
+    looked_at = set()
+    plain = model.joint.predictor.far_from_rotations
+
+    def watched(concepts):
+        found = model.joint.concepts(model.addresses[len(NAMES) :])
+        looked_at.update((concepts[:, None] - found).abs().sum(2).argmin(1).tolist())
+        return plain(concepts)
+
+    model.joint.predictor.far_from_rotations = watched
+    for _ in range(8):
+        model.loss(rows)
+    assert looked_at == set(range(70))
+
+
 def test_rotations_keep_the_reverse_where_a_long_training_would_forget_it():
     facts = reversible_facts(ReversibleFactsConfig(both_ways=200, one_way=80, pairs=1, multiplicity=5))
     training = TrainingConfig(
