@@ -18,6 +18,7 @@ import torch
 from domains.language.evaluate import evaluate
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, train
+from separable.files import read_json
 from separable.sequence import LanguageModel
 from separable.training import Report, RunFolder, is_main_process
 
@@ -139,8 +140,7 @@ def _trained(
         if not is_main_process():
             return found
         run.write(file.name, json.dumps(found, indent=2))
-    content: dict[str, Any] = json.loads(file.read_text())
-    return content
+    return read_json(file, "scores of a training; delete it, and they are computed again")
 
 
 def _report(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from domains.turbulence.train_innovations import train_innovations as train_on_c
 from domains.turbulence.train_tokens import TokenTrainConfig
 from domains.turbulence.train_tokens import train_tokens as train_by_tokens
 from domains.turbulence.training_data import split
+from separable.files import read_json, refusing
 from separable.training import RunFolder
 
 _DATA = FlowDataConfig()
@@ -300,8 +300,11 @@ def _past(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tu
 def _unseen(run: Path, data: Path, flow: FlowData) -> range:
     """Samples that a forecaster did not learn from."""
     described = run / "config.json"
-    settings: dict[str, Any] = json.loads(described.read_text()) if described.exists() else {}
-    if Path(settings.get("data", "")) != data:
+    if not described.exists():
         return range(len(flow))
-    parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
-    return split(flow, next(part["held_out"] for part in parts if "held_out" in part))[1]
+    with refusing(described, "the settings of a training"):
+        settings = read_json(described)
+        if Path(settings.get("data", "")) != data:
+            return range(len(flow))
+        parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
+        return split(flow, next(part["held_out"] for part in parts if "held_out" in part))[1]

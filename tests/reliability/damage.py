@@ -72,6 +72,7 @@ def damages(content: bytes, suffix: str, marker: Path, amount: int, seed: int) -
     made = {
         ".json": _of_json,
         ".jsonl": _of_lines,
+        ".yaml": _of_yaml,
         ".safetensors": _of_safetensors,
         ".npy": _of_npy,
         ".npz": _of_npz,
@@ -137,6 +138,20 @@ def _of_lines(content: bytes, marker: Path) -> Iterator[Damage]:
     first, *others = content.splitlines()
     for told, changed in plain_variants(json.loads(first)):
         yield Damage(f"line 1: {told}", b"\n".join([json.dumps(changed).encode(), *others]))
+
+
+def _of_yaml(content: bytes, marker: Path) -> Iterator[Damage]:
+    bomb = b"a0: &a0 [1, 1]\n" + b"".join(b"a%d: &a%d [%s]\n" % (n, n, b"*a%d, " % (n - 1) * 9) for n in range(1, 30))
+    yield Damage("a bomb of anchors", bomb + content)
+    yield Damage("runs code", content + f"more: !!python/object/apply:pathlib.Path.touch [{marker}]\n".encode())
+    yield Damage("nested deep", content + b"more: " + b"[" * 5000)
+    yield Damage("every name twice", content + content)
+    yield Damage("two documents", content + b"---\n" + content)
+    yield Damage("a tab", content + b"\tmore: 1\n")
+    for line in content.splitlines():
+        name = line.partition(b":")[0]
+        for other in (b"", b".nan", b"1e999", b"text", b"[1, 2]", b"{a: 1}", b"../../outside"):
+            yield Damage(f"{name.decode().strip()} = {other.decode()}", content.replace(line, name + b": " + other))
 
 
 def _of_safetensors(content: bytes, marker: Path) -> Iterator[Damage]:

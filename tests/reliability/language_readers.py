@@ -151,10 +151,13 @@ def small_facts() -> Any:
     return reversible_facts(ReversibleFactsConfig(both_ways=6, one_way=4, pairs=1, multiplicity=2))
 
 
+def fact_model(facts: Any) -> Any:
+    return JointModelConfig(width=8).build(facts.entities, facts.relations, torch.Generator().manual_seed(0))
+
+
 def make_fact_model(folder: Path) -> None:
     facts = small_facts()
-    model = JointModelConfig(width=8).build(facts.entities, facts.relations, torch.Generator().manual_seed(0))
-    reversal.save(model, folder, dict(facts.inverses))
+    reversal.save(fact_model(facts), folder, dict(facts.inverses))
 
 
 def read_fact_model(folder: Path) -> Any:

@@ -1,6 +1,7 @@
 """Every reader of the toolkit."""
 
 from tests.reliability import (
+    command_readers,
     language_readers,
     library_readers,
     microstructure_readers,
@@ -10,6 +11,7 @@ from tests.reliability import (
 
 READERS = [
     *library_readers.READERS,
+    *command_readers.READERS,
     *language_readers.READERS,
     *microstructure_readers.READERS,
     *navigation_readers.READERS,

@@ -24,6 +24,7 @@ from domains.language.distillation.train import distil as distil_model
 from domains.language.tokenisers import load_tokeniser
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, untrained
+from separable.files import read_json, refusing
 from separable.sequence import LanguageModel
 from separable.training import RunFolder, is_main_process
 
@@ -107,8 +108,8 @@ def _kept(
     """What is kept of a teacher in a folder, computed or finished now where it is missing."""
     wanted = LogitsCacheConfig("sampled" if drawn else "top_k", entries, config.context, seed=config.training.seed)
     if (folder / "index.json").is_file():  # made with settings that this command does not know
-        made_with = json.loads((folder / "index.json").read_text())["made_from"]["config"]
-        wanted = LogitsCacheConfig(**made_with)
+        with refusing(folder / "index.json", "the index of a teacher's logits"):
+            wanted = LogitsCacheConfig(**read_json(folder / "index.json")["made_from"]["config"])
     return LogitsCache(write_logits(folder, teacher, tokens, wanted), tokens)
 
 

@@ -14,6 +14,7 @@ from domains.language.compare import equalised, parameters
 from domains.language.distillation.importance import Units
 from domains.language.distillation.pruning import MULTIPLE, Kept, choose, parameters_after, select
 from domains.language.train import MODEL, LanguageConfig, described
+from separable.files import read_json, refusing
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.sequence.embeddings import embedding_config
 from separable.sequence.heads import head_config
@@ -39,11 +40,18 @@ def student_config(told: str, vocabulary: int) -> LanguageModelConfig:
         >>> config.transformer.width, config.embedding.rank, config.vocabulary
         (64, 16, 257)
     """
-    text = told if told.lstrip().startswith("{") else _file(Path(told)).read_text(encoding="utf-8")
+    if not told.lstrip().startswith("{"):
+        file = _file(Path(told))
+        with refusing(file, "a student's settings"):
+            return _config(read_json(file), vocabulary)
     try:
-        settings: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"student: expected JSON, got {text[:60]!r} ({error})") from None
+        settings = json.loads(told)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"student: expected JSON, got {told[:60]!r} ({error})") from None
+    return _config(settings, vocabulary)
+
+
+def _config(settings: dict[str, Any], vocabulary: int) -> LanguageModelConfig:
     unknown = settings.keys() - _KNOWN
     if unknown:
         raise ValueError(

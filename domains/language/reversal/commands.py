@@ -17,10 +17,11 @@ from domains.language.reversal.model import JointFactModel
 from domains.language.reversal.reader import read_facts
 from domains.language.reversal.train import ReversalConfig, load, save
 from domains.language.reversal.train import train as train_model
+from separable.files import read_json, refusing
 from separable.training import RunFolder
 
 _CONFIG, _FACTS, _ADDITION = ReversalConfig(), ReversibleFactsConfig(naming="natural"), AdditionConfig()
-MODEL, TOLD = "model", "facts.jsonl"
+MODEL, TOLD, THRESHOLD = "model", "facts.jsonl", "threshold.json"
 Inverses = tuple[tuple[str, str], ...]
 
 
@@ -66,7 +67,7 @@ def train(
     told.save(run / TOLD)
     save(model, run / MODEL, dict(told.inverses))
     threshold = familiarity_threshold(model, told.train, told.inverses)
-    folder.write("threshold.json", json.dumps({"threshold": threshold}))
+    folder.write(THRESHOLD, json.dumps({"threshold": threshold}))
     scores = ", ".join(f"{name} {value:.4f}" for name, value in result.scores.items())
     print(f"{run}: {model.n_parameters:,} parameters, {result.seconds:.0f} s, {scores or f'loss {result.loss:.4f}'}")
     return run
@@ -98,7 +99,8 @@ def ask(question: str, /, run: Path = Path("runs/reversal")) -> Answer:
         run: a run folder of `train`.
     """
     model, inverses = load(run / MODEL)
-    threshold = json.loads((run / "threshold.json").read_text())["threshold"]
+    with refusing(run / THRESHOLD, "the familiarity below which a name is unknown"):
+        threshold = float(read_json(run / THRESHOLD)["threshold"])
     found = answer(model, parse_question(question, model.relations), inverses, threshold=threshold)
     print(found)
     for name, chance in found.candidates if found.known else ():
