@@ -1,8 +1,7 @@
 """Item 3: what a training step costs beside the perceptron of equal size, and the expected time to success.
 
 A step is everything: worlds, actions, the buffer, gradients, the optimiser.  The two sides train in turns.
-Time to success takes the steps from item 1's trainings with PPO, failed ones followed by another, at the cost measured
-here.
+Time to success takes the steps from item 1's trainings, failed ones followed by another, at the cost measured here.
 """
 
 import math
@@ -65,7 +64,7 @@ def main() -> None:
             }
             name = f"{algorithm.upper()}, as large as an MLP of {width} x {width}"
             bars[f"{name}: cost at most {TARGET}"] = ratio <= TARGET
-            for frame, options in (("body", BODY), ("world", WORLD)) if algorithm == "ppo" else ():
+            for frame, options in (("body", BODY), ("world", WORLD)):
                 found = compared(algorithm, options, width, LENGTHS[algorithm, frame])
                 seconds = {side: expected_steps(found[side]) * cost[side] / 1000 for side in cost}
                 for side, value in seconds.items():
@@ -78,7 +77,7 @@ def main() -> None:
     record.write(
         "navigation",
         "3",
-        claim=f"A training step costs at most {greatest:.2f} times the MLP's; success with PPO is sooner; "
+        claim=f"A training step costs at most {greatest:.2f} times the MLP's; "
         + (f"not reached: {'; '.join(missed)}" if missed else "every bar is reached"),
         measured=rows,
         target="cost at most 1.3 times the MLP's; expected time to 80 % success lower, failures counted",

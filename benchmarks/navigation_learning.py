@@ -21,6 +21,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from pytorch_optimizer import SOAP
 from scipy.stats import trim_mean
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -72,6 +73,10 @@ class KnownExtractor(BaseFeaturesExtractor):
 Side = Callable[[Coordinates, int], tuple[str, dict[str, Any]]]
 
 
+# A step that knows curvature: Adam in the eigenbasis of every matrix's Kronecker factors (Vyas et al. 2025, SOAP).
+CURVATURE = {"optimizer_class": SOAP, "optimizer_kwargs": {"weight_decay": 0.0}}
+
+
 def _span(chosen: Coordinates, **network: Any) -> tuple[str, dict[str, Any]]:
     return "SpanPolicy", {"coordinates": chosen, "actor": network}
 
@@ -93,6 +98,11 @@ SIDES: dict[str, Side] = {
     "SPAN with B-splines": lambda known, n: _span(known, pairs=n, singles=n, atoms="spline"),
     "SPAN with B-splines, refined": lambda known, n: _span(known, pairs=n, singles=n, atoms="spline", intervals=2),
     "SPAN with B-splines, fine": lambda known, n: _span(known, pairs=n, singles=n, atoms="spline", intervals=8),
+    "SPAN with a curvature-aware step": lambda known, n: (
+        "SpanPolicy",
+        {"coordinates": known, "actor": {"pairs": n, "singles": n}, **CURVATURE},
+    ),
+    "MLP with a curvature-aware step": lambda known, n: ("MlpPolicy", {"net_arch": [n, n], **CURVATURE}),
     "SPAN, small actor": lambda known, n: (
         "SpanPolicy",
         {

@@ -36,19 +36,25 @@ LENGTHS = {
     ("sac", "body"): (16_384, 1024, SEEDS[5:]),
     ("sac", "world"): (40_960, 2048, SEEDS[5:]),
 }
-# Of the perceptron: about 500 and 3,000 parameters, and 64 x 64; for SAC in the world frame, the dearest, the second.
+# Of the perceptron: about 500 and 3,000 parameters, and 64 x 64.
 WIDTHS = {
     ("ppo", "body"): (12, 33, 64),
     ("ppo", "world"): (12, 33, 64),
     ("sac", "body"): (8, 25, 64),
-    ("sac", "world"): (25,),
+    ("sac", "world"): (8, 25, 64),
 }
 QUADROTOR = (("dynamics", "quadrotor"), ("gusts", 0.5), ("wind", 1.0))
 HARD = 102_400, 4096
 # The sides of the ablation; in the world's frame, where a training is longer, the main ones.
 ABLATION = {
     "body": [side for side in SIDES if side not in ("SPAN", "MLP", "SPAN with B-splines, fine")],
-    "world": ["MLP with our coordinates", "SPAN without coordinates", "SPAN of order 1"],
+    "world": [
+        "MLP with our coordinates",
+        "SPAN without coordinates",
+        "SPAN of order 1",
+        "SPAN with a curvature-aware step",
+        "MLP with a curvature-aware step",
+    ],
 }
 
 
