@@ -136,6 +136,21 @@ def test_critics_see_the_action_and_all_their_parameters_are_kept(algorithm):
     assert {name.split(".")[0] for name in critic.state_dict()} == {"qf0", "qf1"}
 
 
+@ALGORITHMS
+def test_an_optimiser_of_ones_own_is_used_and_comes_back(algorithm, tmp_path):
+    chosen = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {"momentum": 0.5}}
+    model = made(algorithm, policy_kwargs=chosen)
+    before = torch.nn.utils.parameters_to_vector(actor_of(model)[0].parameters()).clone()
+    model.learn(256)
+    assert not torch.equal(torch.nn.utils.parameters_to_vector(actor_of(model)[0].parameters()), before)
+    model.save(tmp_path / "model")
+    again = algorithm.load(tmp_path / "model", device="cpu")
+    for each in (model, again):
+        holder = each.policy.actor if algorithm in (SAC, TD3) else each.policy
+        assert isinstance(holder.optimizer, torch.optim.SGD)
+        assert holder.optimizer.param_groups[0]["momentum"] == 0.5
+
+
 def test_hindsight_experience_replay_takes_dictionaries_of_observations(tmp_path):
     env = DummyVecEnv([lambda: WaypointGoalEnv(time_limit=0.5)])
     keys = list(env.observation_space.spaces)
