@@ -91,7 +91,7 @@ def train(
     model = train_janus(cells, model_config, config, run=folder)
     designer = Designer(model, Library.of(cells, model, split(cells, config.held_out)[0]))
     designer.save(folder.path)
-    last = folder.metrics()[-1]
+    last = [line["scores"] for line in folder.metrics() if "scores" in line][-1]
     print(f"{run}: median error {last['median_error']:.2%}, wrong voxels {last['pixel_error']:.2%} on held-out cells")
     return designer
 

@@ -12,16 +12,15 @@ import torch
 
 from domains.microstructure.data import CellDataConfig, random_cell, read_data
 from domains.microstructure.design import Designer
-from domains.microstructure.janus import Janus, JanusConfig
+from domains.microstructure.janus import JanusConfig
 from domains.microstructure.properties import property_names
 from domains.microstructure.sketch import SketchConfig, train_cleaner
 from domains.microstructure.stress import StressConfig
 from domains.microstructure.stress_training import StressTraining, train_stress
-from domains.microstructure.train import TrainConfig, held_out_errors, split, train_janus
-from separable.records import Cost, cost_of_steps, peak_memory, trial_seconds
+from domains.microstructure.train import TrainConfig, split, train_janus
+from separable.records import Cost, cost_of_steps, cost_of_training, peak_memory, trial_seconds
 
 _SOLVES = 12  # of the solver for a cell that is refined, at most
-_LOOKS = 20  # evaluations of a training
 
 
 def generate(path: Path, config: CellDataConfig, processes: int) -> Cost:
@@ -54,17 +53,7 @@ def train(data: Path, run: Path, config: TrainConfig, latent: int, width: int) -
     names = [n for n in property_names(list(cells.columns), len(cells.config.size)) if n != "volume_fraction"]
     cells, _ = cells.where_positive(names)
     model_config = JanusConfig(cells.config.size, tuple(names), latent=latent, width=width)
-    made: list[Janus] = []
-
-    def trial(steps: int) -> None:
-        made[:] = [train_janus(cells, model_config, dataclasses.replace(config, steps=steps), progress=False)]
-
-    trial(1)
-    started = time.perf_counter()
-    held_out_errors(made[0], cells, split(cells, config.held_out)[1])
-    other = _LOOKS * (time.perf_counter() - started)
-    # Every fourth step has the cycle's term as well.
-    return cost_of_steps(trial, config.steps, few=4, more=12, parameters=_size(made[0]), other=other)
+    return cost_of_training(lambda: train_janus(cells, model_config, config, progress=False))
 
 
 def design(

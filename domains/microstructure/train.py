@@ -12,23 +12,19 @@ Cells are shifted, mirrored and turned at random; the properties change places w
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from domains.microstructure.data import CellData
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.properties import read_properties
-from separable.files import read_tensors, refusing, write_tensors
-from separable.training import RunFolder
-from separable.training.run_lock import sole_user
+from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +33,8 @@ class TrainConfig:
 
     Attributes:
         steps: optimiser steps.
-        batch: cells in a step.
+        batch: cells in a step, over all processes.
+        accumulation: parts in which each process computes its cells, one after another; more need less memory.
         rate: greatest learning rate of AdamW; it rises over 200 steps and falls as a cosine.
         properties: weight v of the properties.
         huber: error of a property, in standard deviations, from which the loss grows in proportion instead of as a
@@ -50,6 +47,7 @@ class TrainConfig:
 
     steps: int = 12000
     batch: int = 64
+    accumulation: int = 1
     rate: float = 4e-3
     properties: float = 1.0
     huber: float | None = None
@@ -65,6 +63,23 @@ class TrainConfig:
             raise ValueError(f"huber: expected a positive number or None, got {self.huber}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out: expected a share between 0 and 1, got {self.held_out}")
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The same for the loop that all trainings share."""
+        return TrainingConfig(
+            steps=self.steps,
+            batch=self.batch,
+            accumulation=self.accumulation,
+            rate=self.rate,
+            warm_up=200,
+            floor=0.0,
+            weight_decay=1e-4,
+            betas=(0.9, 0.999),
+            evaluate_every=max(1, self.steps // 20),
+            log_every=max(1, self.steps // 200),
+            seed=self.seed,
+        )
 
 
 def split(data: CellData, held_out: float) -> tuple[range, range]:
@@ -96,8 +111,8 @@ def train_janus(
         data: cells and properties, which must hold the model's.
         model_config: the model's sizes.
         config: of the training.
-        run: the folder that gets losses, held-out errors and checkpoints; a run that was cut off goes on from the last
-            checkpoint exactly as if it had not been.
+        run: the folder that gets losses, held-out errors, checkpoints and the model; a run that was cut off goes on
+            from the last checkpoint exactly as if it had not been.
         progress: whether to show a bar.
         device: where to train.
 
@@ -106,23 +121,10 @@ def train_janus(
 
     Raises:
         ValueError: the data do not fit the model, or hold values that are not positive.
-        FloatingPointError: the loss became NaN; the last checkpoint is kept.
-        RuntimeError: another process trains in this folder.
+        FloatingPointError, MemoryError, OSError, RuntimeError, TrainingInterrupted: as of
+            `separable.training.run_training`; checkpoints that were written are whole.
     """
-    with contextlib.ExitStack() as held:
-        if run:
-            held.enter_context(sole_user(run.path))
-        return _trained(data, model_config, config or TrainConfig(), run, progress, device)
-
-
-def _trained(
-    data: CellData,
-    model_config: JanusConfig,
-    config: TrainConfig,
-    run: RunFolder | None,
-    progress: bool,
-    device: torch.device | str,
-) -> Janus:
+    config = config or TrainConfig()
     if tuple(data.cells.shape[1:]) != model_config.size:
         raise ValueError(f"size: expected cells of {model_config.size}, got {tuple(data.cells.shape[1:])}")
     values = read_properties(data.columns, model_config.properties)
@@ -133,44 +135,60 @@ def _trained(
     rows, held_out = split(data, config.held_out)
     logs = torch.log(values.double())
     centre, spread = logs[: len(rows)].mean(0).float(), logs[: len(rows)].std(0).float().clamp_min(1e-6)
-    wanted = ((logs - centre) / spread).float().to(device)
-    generator = torch.Generator().manual_seed(config.seed)
+    wanted = ((logs - centre) / spread).float()
     torch.manual_seed(config.seed)
-    model = Janus(model_config, centre, spread).to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-4)
-    cells = data.cells.to(device)
-    turns = axis_orders(model_config.properties, len(model_config.size))
-    first = _resume(run, model, optimiser, generator) if run else 0
-    every = max(1, config.steps // 20)
-    for step in tqdm(range(first, config.steps), initial=first, total=config.steps, disable=not progress, unit="step"):
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / 200)
-            group["lr"] = config.rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        chosen = torch.randint(len(rows), (config.batch,), generator=generator)
-        batch, target = turned(cells[chosen].float(), wanted[chosen], turns, generator)
-        latent = model.encode(batch)
-        prediction = _distance(model.read(latent), target, config.huber)
-        picture = nn.functional.binary_cross_entropy_with_logits(model.decode(latent), batch)
-        loss = config.properties * prediction + picture
-        if config.cycle > 0 and step % 4 == 0:
-            noise = torch.randn(latent.shape, generator=generator).to(device)
-            moved = (latent + config.noise * noise).clamp(0.0, 1.0)
-            seen = model.read(model.encode(torch.sigmoid(2 * model.decode(moved))))
-            loss = loss + config.cycle * _distance(seen, model.read(moved), config.huber)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss: expected a number at step {step}, got {loss.item()}; try a smaller rate")
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        if run and ((step + 1) % every == 0 or step + 1 == config.steps):
-            error, pixels = held_out_errors(model, data, held_out)
-            run.log(step=step + 1, loss=loss.item(), median_error=error, pixel_error=pixels)
-            _checkpoint(run, model, optimiser, generator, step + 1)
+    model = Janus(model_config, centre, spread)
+    objective = _Objective(config, axis_orders(model_config.properties, len(model_config.size)))
+
+    def load(places: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+        chosen = torch.from_numpy(places)
+        return data.cells[chosen].float(), wanted[chosen]
+
+    def evaluate(trained: Janus) -> dict[str, float]:
+        error, pixels = held_out_errors(trained, data, held_out)
+        return {"median_error": error, "pixel_error": pixels}
+
+    run_training(
+        model,
+        objective,
+        ShuffledRows(len(rows), load, config.seed),
+        config.training,
+        run=run,
+        evaluate=evaluate,
+        before_step=objective.before_step,
+        unit="cells",
+        device=device,
+        progress=progress,
+    )
     model = model.to("cpu").eval()
-    if run:
+    if run and is_main_process():
         model.save(run.path)
     return model
+
+
+class _Objective:
+    """The loss of a batch of cells and their wanted readings."""
+
+    def __init__(self, config: TrainConfig, turns: list[tuple[tuple[int, ...], list[int]]]) -> None:
+        self.config, self.turns = config, turns
+        self.with_cycle = False
+
+    def before_step(self, share: float) -> None:
+        """Whether the step has the cycle's term."""
+        self.with_cycle = self.config.cycle > 0 and round(share * self.config.steps) % 4 == 0
+
+    def __call__(self, model: Janus, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        cells, target = turned(*batch, self.turns)
+        latent = model.encode(cells)
+        prediction = _distance(model.read(latent), target, config.huber)
+        picture = nn.functional.binary_cross_entropy_with_logits(model.decode(latent), cells)
+        loss = config.properties * prediction + picture
+        if self.with_cycle:
+            moved = (latent + config.noise * torch.randn_like(latent)).clamp(0.0, 1.0)
+            seen = model.read(model.encode(torch.sigmoid(2 * model.decode(moved))))
+            loss = loss + config.cycle * _distance(seen, model.read(moved), config.huber)
+        return loss, {"of_properties": prediction, "of_voxels": picture}
 
 
 def _distance(read: Tensor, wanted: Tensor, huber: float | None) -> Tensor:
@@ -220,43 +238,15 @@ def axis_orders(properties: Sequence[str], dimensions: int) -> list[tuple[tuple[
 
 
 def turned(
-    cells: Tensor, values: Tensor, turns: list[tuple[tuple[int, ...], list[int]]], generator: torch.Generator
+    cells: Tensor,
+    values: Tensor,
+    turns: list[tuple[tuple[int, ...], list[int]]],
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One random symmetry for the whole batch: an order of the axes, mirrors, a shift."""
+    """One random symmetry for the whole batch: an order of the axes, mirrors, a shift; torch's own draws by default."""
     dimensions = cells.ndim - 1
     order, places = turns[int(torch.randint(len(turns), (), generator=generator))]
     cells = cells.permute(0, *(1 + axis for axis in order))
     mirrored = [1 + axis for axis in range(dimensions) if torch.rand((), generator=generator) < 0.5]
     shifts = [int(torch.randint(n, (), generator=generator)) for n in cells.shape[1:]]
     return torch.roll(cells.flip(mirrored), shifts, tuple(range(1, dimensions + 1))), values[:, places]
-
-
-def _checkpoint(
-    run: RunFolder, model: Janus, optimiser: torch.optim.Optimizer, generator: torch.Generator, step: int
-) -> None:
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value.contiguous() for name, value in state.items()}
-    tensors |= {"generator": generator.get_state(), "step": torch.tensor(step)}
-    write_tensors(run.path / "checkpoint.safetensors", tensors)
-
-
-def _resume(run: RunFolder, model: Janus, optimiser: torch.optim.Optimizer, generator: torch.Generator) -> int:
-    """Load the last checkpoint, if there is one, and return the number of steps done."""
-    path = Path(run.path) / "checkpoint.safetensors"
-    if not path.exists():
-        return 0
-    tensors = read_tensors(path, "a checkpoint of a training")
-    with refusing(path, "a checkpoint of this training"):
-        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, entry = name.split(".")
-                state.setdefault(int(index), {})[entry] = value
-        shapes = [tuple(p.shape) for p in model.parameters()]
-        if state and {i: tuple(s["exp_avg"].shape) for i, s in state.items()} != dict(enumerate(shapes)):
-            raise ValueError("the moments of its optimiser are not those of the model")
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-        generator.set_state(tensors["generator"])
-        return int(tensors["step"])

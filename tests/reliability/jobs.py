@@ -171,11 +171,6 @@ def run_janus(folder: Path) -> None:
     train_janus(read_data(folder / "cells.h5"), MODEL, config, run=run, progress=False)
 
 
-def janus_done(folder: Path) -> int:
-    file = folder / "run" / "checkpoint.safetensors"
-    return int(safetensors.torch.load_file(file)["step"]) if file.exists() else 0
-
-
 def run_policy(folder: Path) -> None:
     options = WaypointOptions(time_limit=1.0, waypoints=2)
     config = PolicyConfig(steps=1024, worlds=4, rollout=16, batch=32, episodes=2, evaluate_every=64, options=options)
@@ -241,7 +236,7 @@ JOBS = [
     Job("language model", run_language, trained, loop_done, prepare_tokens),
     Job("stored logits", write_cache, logits_left, logits_done, prepare_tokens),
     Job("cells", generate_cells, cells_left, cells_done),
-    Job("model of cells", run_janus, lambda f: tensors_of(f / "run" / "janus.safetensors"), janus_done, generate_cells),
+    Job("model of cells", run_janus, lambda f: tensors_of(f / "run" / "janus.safetensors"), loop_done, generate_cells),
     Job("policy", run_policy, lambda f: tensors_of(f / "run" / "policy.safetensors"), policy_done),
     Job("flows", generate_flows, flows_left, flows_done),
     Job(

@@ -171,6 +171,6 @@ READERS = [
     ),
     Reader("stress decoder", make_stress, read_stress, ("stress.json", "stress.safetensors")),
     Reader("cleaner", make_cleaner, read_cleaner, ("cleaner.json", "cleaner.safetensors")),
-    Reader("half of a training", make_training, read_training, ("run/checkpoint.safetensors",), writes=True),
+    Reader("half of a training", make_training, read_training, ("run/last.safetensors",), writes=True),
     Reader("histories", make_histories, read_histories, ("histograms.h5", "strengths.csv")),
 ]
