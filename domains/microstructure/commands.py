@@ -24,7 +24,7 @@ from domains.microstructure.sketch import SketchCleaner, SketchConfig, drawn_fra
 from domains.microstructure.stress import StressConfig, StressDecoder, relative_error, under, von_mises
 from domains.microstructure.stress_training import StressTraining, train_stress
 from domains.microstructure.train import TrainConfig, split, train_janus
-from separable.training import Report, RunFolder
+from separable.training import Report, RunFolder, is_main_process
 
 _DATA, _MATERIALS, _TRAINING = CellDataConfig(), Materials(), TrainConfig()
 _CLEANING, _STRESS = SketchConfig(), StressTraining()
@@ -90,9 +90,11 @@ def train(
     folder = RunFolder(run, {**settings, "training": dataclasses.asdict(config)}, config.seed)
     model = train_janus(cells, model_config, config, run=folder)
     designer = Designer(model, Library.of(cells, model, split(cells, config.held_out)[0]))
-    designer.save(folder.path)
-    last = [line["scores"] for line in folder.metrics() if "scores" in line][-1]
-    print(f"{run}: median error {last['median_error']:.2%}, wrong voxels {last['pixel_error']:.2%} on held-out cells")
+    if is_main_process():
+        designer.save(folder.path)
+        last = [line["scores"] for line in folder.metrics() if "scores" in line][-1]
+        found = f"median error {last['median_error']:.2%}, wrong voxels {last['pixel_error']:.2%}"
+        print(f"{run}: {found} on held-out cells")
     return designer
 
 
