@@ -14,13 +14,14 @@ from domains.microstructure.data import CellDataConfig, random_cell, read_data
 from domains.microstructure.design import Designer
 from domains.microstructure.janus import JanusConfig
 from domains.microstructure.properties import property_names
-from domains.microstructure.sketch import SketchConfig, train_cleaner
+from domains.microstructure.sketch import SketchConfig, drawings, train_cleaner
 from domains.microstructure.stress import StressConfig
-from domains.microstructure.stress_training import StressTraining, train_stress
+from domains.microstructure.stress_training import StressTraining, solved_stress, train_stress
 from domains.microstructure.train import TrainConfig, split, train_janus
-from separable.records import Cost, cost_of_steps, cost_of_training, peak_memory, trial_seconds
+from separable.records import Cost, cost_of_training, peak_memory, trial_seconds
 
 _SOLVES = 12  # of the solver for a cell that is refined, at most
+_DRAWINGS = 20  # that are made to see how long it takes
 
 
 def generate(path: Path, config: CellDataConfig, processes: int) -> Cost:
@@ -115,22 +116,26 @@ def sketch(
     found = read_data(data)
     cells = found.cells[: split(found, TrainConfig().held_out)[0].stop]
 
-    def clean(steps: int) -> None:
-        few = dataclasses.replace(cleaning, steps=steps, drawings=min(cleaning.drawings, 20))
-        train_cleaner(cells, model, few, progress=False)
-
-    def stress(steps: int) -> None:
-        config = StressConfig(model.config.latent, materials.young or (0.0, 0.0), materials.poisson)
-        few = dataclasses.replace(training, steps=steps, cells=min(training.cells, 8))
-        train_stress(cells, model, config, few, progress=False)
-
-    first, second = (cost_of_steps(trial, n) for trial, n in ((clean, cleaning.steps), (stress, training.steps)))
-    # A trial makes 20 drawings and solves 8 cells before its first step.
-    drawn = trial_seconds(clean)[0] / 20 * cleaning.drawings
-    solved = trial_seconds(stress)[0] / 8 * min(training.cells, len(cells))
+    few = min(training.cells, 8)
+    config = StressConfig(model.config.latent, materials.young or (0.0, 0.0), materials.poisson)
+    started = time.perf_counter()
+    drawings(cells, _DRAWINGS, cleaning.seed)
+    drawn = time.perf_counter()
+    fields = solved_stress(cells[:few], config.materials())
+    solved = time.perf_counter()
+    first = cost_of_training(
+        lambda: train_cleaner(cells, model, dataclasses.replace(cleaning, drawings=_DRAWINGS), progress=False)
+    )
+    second = cost_of_training(
+        lambda: train_stress(
+            cells[:few], model, config, dataclasses.replace(training, cells=few), stress=fields, progress=False
+        )
+    )
+    made = (drawn - started) / _DRAWINGS * cleaning.drawings
+    made += (solved - drawn) / few * min(training.cells, len(cells))
     return Cost(
         f"cleaner {first.basis}; stress {second.basis}; drawings and solutions in proportion to a few",
-        (first.seconds or 0) + (second.seconds or 0) + drawn + solved,
+        (first.seconds or 0) + (second.seconds or 0) + made,
         memory=peak_memory(),
     )
 

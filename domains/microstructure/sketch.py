@@ -20,9 +20,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from domains.microstructure.images import otsu
 from domains.microstructure.janus import BLOCK, Janus
+from domains.microstructure.loop import loop_settings
 from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
-from separable.training import RunFolder
+from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
 Array = NDArray[np.float64]
 INKS = ("dark", "light")
@@ -240,6 +240,11 @@ class SketchConfig:
         if min(self.steps, self.batch, self.drawings) < 1 or self.touch < 0 or not self.rate > 0:
             raise ValueError(f"touch, steps, batch, rate, drawings: expected positive numbers, got {self}")
 
+    @property
+    def loop(self) -> TrainingConfig:
+        """The same for the loop that all trainings share."""
+        return loop_settings(self.steps, self.batch, self.rate, self.seed, warm_up=50)
+
 
 class SketchCleaner(nn.Module):
     """Drawings to logits of clean cells; make it with `train_cleaner`.
@@ -338,7 +343,7 @@ def train_cleaner(
         cells: ``(N, n_1, n_2)`` of 0 and 1, the cells to draw; keep those to be tested on out.
         janus: a trained model of such cells.
         config: of the training.
-        run: the folder that gets losses and the cleaner.
+        run: the folder that gets losses, checkpoints and the cleaner; a training that was cut off goes on exactly.
         progress: whether to show a bar.
 
     Returns:
@@ -346,35 +351,29 @@ def train_cleaner(
 
     Raises:
         ValueError: cells of another size than the model's.
-        FloatingPointError: the loss became NaN.
+        FloatingPointError, MemoryError, OSError, RuntimeError, TrainingInterrupted: as of
+            `separable.training.run_training`.
     """
     config = config or SketchConfig()
     if tuple(cells.shape[1:]) != janus.config.size or len(cells) == 0:
         raise ValueError(f"cells: expected (N, {janus.config.size}), got {tuple(cells.shape)}")
-    generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
     cleaner = SketchCleaner(janus, config.touch)
     drawn, truth = drawings(cells, config.drawings, config.seed)
-    trained = [p for p in cleaner.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, config.rate, weight_decay=1e-4)
-    every = max(1, config.steps // 20)
-    for step in tqdm(range(config.steps), disable=not progress, unit="step", desc="cleaner"):
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        chosen = torch.randint(len(drawn), (config.batch,), generator=generator)
-        shown, target = mirrored_alike(drawn[chosen].float() / 255, truth[chosen].float(), generator)
-        logits = cleaner(shown)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss: expected a number at step {step}, got {loss.item()}; try a smaller rate")
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
-        if run and ((step + 1) % every == 0 or step + 1 == config.steps):
-            wrong = float(((logits > 0) != (target > 0.5)).float().mean())
-            run.log(step=step + 1, loss=loss.item(), pixel_error_of_batch=wrong)
-    if run:
+
+    def load(places: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+        chosen = torch.from_numpy(places)
+        return drawn[chosen].float() / 255, truth[chosen].float()
+
+    def loss(model: SketchCleaner, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        shown, target = mirrored_alike(*batch)
+        logits = model(shown)
+        wrong = ((logits > 0) != (target > 0.5)).float().mean()
+        return nn.functional.binary_cross_entropy_with_logits(logits, target), {"pixel_error": wrong}
+
+    rows = ShuffledRows(len(drawn), load, config.seed)
+    run_training(cleaner, loss, rows, config.loop, run=run, unit="drawings", progress=progress)
+    if run and is_main_process():
         cleaner.save(run.path)
     return cleaner.eval()
 
@@ -397,7 +396,7 @@ def drawings(cells: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.stack(shown), torch.stack(truth)
 
 
-def mirrored_alike(sketches: Tensor, cells: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def mirrored_alike(sketches: Tensor, cells: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """One random mirror or exchange of the axes for a batch of drawings and their cells."""
     draws = torch.rand(3, generator=generator)
     flips = [axis for axis in (1, 2) if draws[axis] < 0.5]

@@ -6,20 +6,22 @@ Loss: mean over cells and loads of the squared error of the stress over the mean
 from __future__ import annotations
 
 import dataclasses
-import math
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from domains.microstructure.elasticity import Material, elastic_response
 from domains.microstructure.janus import Janus
+from domains.microstructure.loop import loop_settings
 from domains.microstructure.phases import checked_cells
 from domains.microstructure.stress import StressConfig, StressDecoder, relative_error
-from separable.training import RunFolder
+from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
 
-def turned(cells: Tensor, stress: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def turned(cells: Tensor, stress: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """One random symmetry of the square grid for cells and their stress: exchange of the axes, mirrors, a shift.
 
     A mirror turns the sign of the shear stress and of the stress under shear; an exchange of the axes exchanges the
@@ -57,6 +59,11 @@ class StressTraining:
     def __post_init__(self) -> None:
         if min(self.cells, self.steps, self.batch) < 1 or not self.rate > 0:
             raise ValueError(f"cells, steps, batch, rate: expected positive numbers, got {self}")
+
+    @property
+    def loop(self) -> TrainingConfig:
+        """The same for the loop that all trainings share."""
+        return loop_settings(self.steps, self.batch, self.rate, self.seed, warm_up=50)
 
 
 def solved_stress(cells: Tensor, materials: tuple[Material, Material], *, progress: bool = False) -> Tensor:
@@ -97,7 +104,7 @@ def train_stress(
         config: of the decoder; its ``latent`` must be the model's.
         training: of the training.
         stress: ``(N, 3, 3, n_1, n_2)``, the fields if they are known, see `solved_stress`.
-        run: the folder that gets losses and the decoder.
+        run: the folder that gets losses, checkpoints and the decoder; a training that was cut off goes on exactly.
         progress: whether to show bars.
 
     Returns:
@@ -105,7 +112,8 @@ def train_stress(
 
     Raises:
         ValueError: cells, fields, model and configuration that do not belong together.
-        FloatingPointError: the loss became NaN.
+        FloatingPointError, MemoryError, OSError, RuntimeError, TrainingInterrupted: as of
+            `separable.training.run_training`.
     """
     config = config or StressConfig(latent=janus.config.latent)
     training = training or StressTraining()
@@ -119,32 +127,21 @@ def train_stress(
     stress = stress[: training.cells]
     if tuple(stress.shape) != (len(cells), 3, 3, *cells.shape[1:]):
         raise ValueError(f"stress: expected {(len(cells), 3, 3, *cells.shape[1:])}, got {tuple(stress.shape)}")
-    generator = torch.Generator().manual_seed(training.seed)
     torch.manual_seed(training.seed)
     decoder = StressDecoder(config)
-    optimiser = torch.optim.AdamW(decoder.parameters(), training.rate, weight_decay=1e-4)
-    every = max(1, training.steps // 20)
-    total = 0.0
-    for step in tqdm(range(training.steps), disable=not progress, unit="step", desc="stress"):
-        slope = min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / training.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = training.rate * slope
-        chosen = torch.randint(len(cells), (training.batch,), generator=generator)
-        shown, truth = turned(cells[chosen], stress[chosen].float(), generator)
+
+    def load(places: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+        chosen = torch.from_numpy(places)
+        return cells[chosen], stress[chosen].float()
+
+    def loss(model: StressDecoder, batch: tuple[Tensor, Tensor]) -> Tensor:
+        shown, truth = turned(*batch)
         with torch.no_grad():
             latent = janus.encode(shown)
-        loss = relative_error(decoder(latent, shown), truth).square().mean()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss: expected a number at step {step}, got {loss.item()}; try a smaller rate")
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimiser.step()
-        total += loss.item()
-        if run and ((step + 1) % every == 0 or step + 1 == training.steps):
-            run.log(step=step + 1, relative_error=math.sqrt(total / ((step % every) + 1)))
-        if (step + 1) % every == 0:
-            total = 0.0
-    if run:
+        return relative_error(model(latent, shown), truth).square().mean()
+
+    rows = ShuffledRows(len(cells), load, training.seed)
+    run_training(decoder, loss, rows, training.loop, run=run, unit="cells", progress=progress)
+    if run and is_main_process():
         decoder.save(run.path)
     return decoder.eval()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from domains.microstructure.data import CellData
 from domains.microstructure.janus import Janus, JanusConfig
+from domains.microstructure.loop import loop_settings
 from domains.microstructure.properties import read_properties
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
@@ -65,21 +66,9 @@ class TrainConfig:
             raise ValueError(f"held_out: expected a share between 0 and 1, got {self.held_out}")
 
     @property
-    def training(self) -> TrainingConfig:
+    def loop(self) -> TrainingConfig:
         """The same for the loop that all trainings share."""
-        return TrainingConfig(
-            steps=self.steps,
-            batch=self.batch,
-            accumulation=self.accumulation,
-            rate=self.rate,
-            warm_up=200,
-            floor=0.0,
-            weight_decay=1e-4,
-            betas=(0.9, 0.999),
-            evaluate_every=max(1, self.steps // 20),
-            log_every=max(1, self.steps // 200),
-            seed=self.seed,
-        )
+        return loop_settings(self.steps, self.batch, self.rate, self.seed, warm_up=200, accumulation=self.accumulation)
 
 
 def split(data: CellData, held_out: float) -> tuple[range, range]:
@@ -152,7 +141,7 @@ def train_janus(
         model,
         objective,
         ShuffledRows(len(rows), load, config.seed),
-        config.training,
+        config.loop,
         run=run,
         evaluate=evaluate,
         before_step=objective.before_step,
