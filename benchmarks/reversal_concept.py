@@ -26,8 +26,8 @@ from domains.language.reversal.generate import ReversibleFactsConfig
 
 FACTS = ReversibleFactsConfig(both_ways=1000, one_way=600, pairs=2, naming="concept")
 COMPARED = ("transformer", "JEPA", "JEPA + memory", "ours")
-DECAYS, RATES = (0.1, 1.0), (1e-3, 3e-3)
-GREATER = (*RATES, 1e-2, 3e-2)  # in the fifth of the time in which rates are chosen, great ones tend to lead
+DECAYS, RATES = (0.1, 1.0), (1e-3, 3e-3, 1e-2, 3e-2)
+LESSER = RATES[:2]  # in the fifth of the time in which rates are chosen, great ones tend to lead
 
 
 def main() -> None:
@@ -39,9 +39,11 @@ def main() -> None:
         rows.append(row(name, cell, results))
         shares[name] = accuracy(results, "reversed", "mrr") / accuracy(results, "one way", "mrr")
         learnt[name] = accuracy(results, "reversed", "accuracy")
-        wider = tuned(FACTS, SIDES[name], DECAYS, GREATER)
-        if wider.rate != cell.rate:
-            rows.append(row(name + " at the rate that led among greater ones", wider, over_seeds(wider)))
+        other = tuned(FACTS, SIDES[name], DECAYS, LESSER)
+        if other != cell:
+            results = over_seeds(other)
+            rows.append(row(name + " at the best of the lesser rates", other, results))
+            learnt[name] = max(learnt[name], accuracy(results))
         if name in ("transformer", "ours"):
             for label, other in (
                 (" with 2.5 times the facts", dataclasses.replace(cell, facts=_larger())),
@@ -67,7 +69,8 @@ def main() -> None:
         seeds=SEEDS,
         spread=f"mean (least to greatest) of {len(SEEDS)} seeds of facts and start values; {MINUTES:g} minutes of "
         "processor time a training; weight decay and rate chosen for every side on another seed in a fifth of the "
-        "time, for a line of its own among rates up to 0.03 as well; the transformer is "
+        "time, among rates up to 0.03, and for a line of its own up to 0.003; the better of both counts as learnt; the "
+        "transformer is "
         f"asked {ASKED} questions of each kind, the others all",
     )
 
