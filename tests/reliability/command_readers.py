@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.command.settings_file import defaults_from
+from domains.command.yaml_reader import read_yaml
 from domains.language.distillation.students import student_config
 from domains.language.reversal import commands as reversal
 from domains.language.reversal.train import save
@@ -25,8 +26,6 @@ def make_yaml(folder: Path) -> None:
 
 
 def make_json(folder: Path) -> None:
-    from domains.command.yaml_reader import read_yaml
-
     (folder / "settings.json").write_text(json.dumps(read_yaml(SETTINGS)), encoding="utf-8")
 
 
