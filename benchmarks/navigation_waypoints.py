@@ -35,7 +35,7 @@ LENGTHS = {
     ("ppo", "body"): (40_960, 1024, SEEDS),
     ("ppo", "world"): (102_400, 2048, SEEDS[:5]),
     ("sac", "body"): (16_384, 1024, SEEDS[5:]),
-    ("sac", "world"): (40_960, 2048, SEEDS[5:]),
+    ("sac", "world"): (20_480, 1024, SEEDS[5:]),
 }
 # Of the perceptron: about 500 and 3,000 parameters, and 64 x 64.
 WIDTHS = {
