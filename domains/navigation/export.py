@@ -111,7 +111,7 @@ def write_onnx(module: nn.Module, n_inputs: int, path: Path) -> int:
             (torch.zeros(2, n_inputs),),
             input_names=["observation"],
             output_names=["action"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
             dynamo=True,
             verbose=False,
         )

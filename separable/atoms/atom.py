@@ -274,5 +274,6 @@ def check_count(family: str, field: str, value: int, least: int) -> int:
 def check_orders(family: str, *orders: int) -> None:
     """Refuse orders of derivatives that are not integers of at least 0."""
     for order in orders:
-        if not isinstance(order, int | np.integer) or order < 0:
+        # A tuple: torch.compile of torch 2.9 does not follow a union of types.
+        if not isinstance(order, (int, np.integer)) or order < 0:
             raise ValueError(f"{family}: the order of a derivative is an integer of at least 0, got {order!r}")

@@ -133,7 +133,8 @@ class Expansion(nn.Module):
 
     def parameters_of(self, j: int) -> tuple[Tensor, ...]:
         """Parameters of the atom of coordinate j; empty for fixed families."""
-        return tuple(self.atom_parameters[self._place[j][0]])  # type: ignore[arg-type]
+        # One by one: torch.compile of torch 2.9 does not follow tuple() of a ParameterList.
+        return tuple(parameter for parameter in self.atom_parameters[self._place[j][0]])  # type: ignore[attr-defined]
 
     def place_of(self, parameter: Tensor) -> tuple[int, int]:
         """The coordinate whose atom owns a parameter, and the parameter's position among that atom's own."""
