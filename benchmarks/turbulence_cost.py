@@ -28,7 +28,7 @@ from domains.turbulence.grid import Grid, resample
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.simulate import simulate
 
-COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.turbulence_cost"
+COMMAND = f"OMP_NUM_THREADS=1 MINUTES={cells.MINUTES:g} python -m benchmarks.turbulence_cost"
 SIZES = (32, 64, 128, 256)
 OTHERS = (48, 64, 128, 256)  # on which a forecaster of 64^2 runs
 ONE = {"field": "1", "length": "1", "time": "1"}
