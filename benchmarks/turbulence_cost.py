@@ -8,12 +8,13 @@ trained; a cost does not depend on the weights.
 import argparse
 import json
 import math
-import resource
+import os
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,18 +60,25 @@ def one_step(forecaster: Forecaster, fields: torch.Tensor) -> Callable[[], Any]:
 
 
 def memory(n: int) -> float:
-    """Bytes a cell that one step of one member takes at its peak, in this process."""
+    """Bytes a cell that one step of one member takes at its peak, in this process (Linux)."""
     torch.set_num_threads(1)
     one_step(sized(16), torch.randn(1, 16, 16))()
     forecaster, fields = sized(n), torch.randn(1, n, n)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: importing torch took more than a small grid
+    before = _kilobytes("VmRSS")
     one_step(forecaster, fields)()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / n**2
+    return 1024 * (_kilobytes("VmHWM") - before) / n**2
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def on_grids(seconds: float, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     """Time and memory of a step of one member on n x n points."""
     rows = []
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # in the processes to come, what is freed goes back at once
     for n in sizes:
         least, median = fastest(one_step(sized(n), torch.randn(1, n, n)), seconds)
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
