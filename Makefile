@@ -40,7 +40,7 @@ lint: install ## Style, types and import directions
 test: install lint ## Everything that must hold at every commit (under 15 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
 
-lowest: ## The tests with the lowest versions that pyproject.toml states (Python 3.11, 5 GB of torch); others: make test PYTHON=python3.13 VENV=build/python3.13
+lowest: ## The tests with the lowest versions that pyproject.toml states (5 GB of torch)
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet uv
 	build/lowest/bin/uv pip compile --quiet --resolution lowest-direct --extra dev --constraint tools/lowest.txt pyproject.toml --output-file build/lowest.txt
