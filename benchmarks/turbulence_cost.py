@@ -90,13 +90,18 @@ def on_grids(seconds: float, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-def against_the_solver(seconds: float) -> list[dict[str, Any]]:
-    """One frame of 64^2 by solvers and by head A, in time and in error against the solver with a short step."""
+def starts_and_truth() -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Sixteen fields of the test, each a frame later by the solver with a short step, and the standard deviation."""
     _, test = cells.flow_data()
     frames = test.load()
-    start, grid = frames[:16, 10], test.grid
-    exact = simulate(cells.FLOW, grid, start.double(), [1.0], step=0.005).fields[:, 0]
-    deviation = float(frames.std())
+    start = frames[:16, 10]
+    exact = simulate(cells.FLOW, test.grid, start.double(), [1.0], step=0.005).fields[:, 0]
+    return start, exact, float(frames.std())
+
+
+def against_the_solver(seconds: float) -> list[dict[str, Any]]:
+    """One frame of 64^2 by solvers and by head A, in time and in error against the solver with a short step."""
+    start, exact, deviation = starts_and_truth()
     rows = []
     path = cells.place("A", 0)
     forecaster = NoiseForecaster.load(path) if (path / "forecaster.json").exists() else sized(64)
@@ -125,10 +130,7 @@ def on_other_grids(forecaster: NoiseForecaster) -> list[dict[str, Any]]:
 
     The starts, resampled, and the noise are the same; 43^2 points are the least that hold the model's modes.
     """
-    _, test = cells.flow_data()
-    frames = test.load()
-    start, deviation = frames[:16, 10], float(frames.std())
-    exact = simulate(cells.FLOW, test.grid, start.double(), [1.0], step=0.005).fields[:, 0]
+    start, exact, deviation = starts_and_truth()
     said = _forecast(forecaster, start).double()
     rows = []
     for n in OTHERS:

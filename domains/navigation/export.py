@@ -111,6 +111,7 @@ def write_onnx(module: nn.Module, n_inputs: int, path: Path) -> int:
             (torch.zeros(2, n_inputs),),
             input_names=["observation"],
             output_names=["action"],
+            # Inferred: torch 2.9 refuses a named size where it finds that a batch of one would be special.
             dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
             dynamo=True,
             verbose=False,
