@@ -14,6 +14,7 @@ from domains.navigation.goal_environment import WaypointGoalEnv
 from domains.navigation.options import WaypointOptions
 from domains.navigation.recording import record
 from domains.navigation.vector_environment import WaypointVectorEnv
+from tests.domains.films import frames_of
 
 assert domains.navigation  # registers the ids
 IDS = ["separable/Waypoints2D-v0", "separable/Waypoints3D-v0"]
@@ -200,6 +201,20 @@ def test_an_episode_becomes_a_gif(tmp_path):
         assert picture.n_frames > 3
         assert picture.size == (320, 320)
     assert [path.name for path in tmp_path.iterdir()] == ["flight.gif"]
+
+
+def test_an_episode_becomes_an_mp4(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    env = gymnasium.make(IDS[0], render_mode="rgb_array", time_limit=1.0)
+    info = record(env, None, tmp_path / "flight.mp4", seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["flight.mp4"]
+    frames = frames_of(tmp_path / "flight.mp4")
+    env.reset(seed=0)
+    start = env.render().astype(float)
+    assert len(frames) == 1 + round(info["time"] / (2 * 0.05))
+    assert frames[0].shape == start.shape
+    assert np.abs(frames[0] - start).mean() < 3  # of 255: the compression loses something
+    assert np.abs(frames[-1] - frames[0]).max() > 100
 
 
 def test_recordings_that_cannot_be_are_refused(tmp_path, monkeypatch):

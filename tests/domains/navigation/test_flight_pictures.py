@@ -7,6 +7,7 @@ from PIL import Image
 from domains.navigation.evaluation import fly
 from domains.navigation.flight_pictures import draw_flights, film
 from domains.navigation.saved import load_baseline
+from tests.domains.films import frames_of
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,8 @@ def test_a_film_shows_the_episodes_of_an_evaluation(model_and_options, tmp_path)
         path = tmp_path / wrong.pop("path", "b.gif")
         with pytest.raises(ValueError):
             film(model, options, path, **wrong)
+    pytest.importorskip("imageio_ffmpeg")
+    film(model, options, tmp_path / "a.mp4", episodes=5, seed=3, every=8)
+    frames = frames_of(tmp_path / "a.mp4")
+    assert len(frames) == 40 // 8 + 1
+    assert np.abs(frames[0].mean(-1) - first).mean() < 12

@@ -14,6 +14,7 @@ from domains.turbulence.evaluate import EvaluateConfig, evaluate, evaluation_rep
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.readers import read_flow
 from separable.training import RunFolder
+from tests.domains.films import frames_of
 
 matplotlib.use("Agg")
 
@@ -111,3 +112,7 @@ def test_a_film_has_a_picture_for_each_frame(grid, tmp_path):
         animate_forecast(truth, members, description, tmp_path / "film.png")
     with pytest.raises(ValueError, match="members"):
         animate_forecast(truth, members[:1], description, tmp_path / "film.gif")
+    pytest.importorskip("imageio_ffmpeg")
+    frames = frames_of(animate_forecast(truth, members, description, tmp_path / "film.mp4"))
+    assert len(frames) == 4
+    assert np.abs(frames[0] - np.resize(first, frames[0].shape)).mean() < 12
