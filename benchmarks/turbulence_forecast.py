@@ -14,7 +14,7 @@ each; TRIAL=1 tries the whole study with a few steps, and writes no record.
 
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
@@ -103,21 +103,25 @@ def there(name: str, seed: int) -> bool:
 
 
 def work() -> None:
-    """Every missing cell: settings first, then trainings, one model after another; PROCESSES at a time."""
+    """Every missing cell: settings first, then seed after seed; PROCESSES at a time, none waiting for the longest."""
     cells.flow_data()
     processes = int(os.environ.get("PROCESSES", "1"))
     settings = {name: range(len(found)) for name, found in cells.SETTINGS.items() if len(found) > 1}
-    stages = [[("tune", name, number) for name, numbers in settings.items() for number in numbers]]
-    for seed in cells.SEEDS:  # what others are built on comes before them
-        both: list[list[tuple[str, str, int]]] = [[], []]
-        for name in cells.NAMES:
-            if seed in cells.seeds_of(name):
-                both[name in cells.NEEDS].append(("cell", name, seed))
-        stages += both
+    tried = [("tune", name, number) for name, numbers in settings.items() for number in numbers]
+    first = sorted(cells.NAMES, key=lambda name: name not in ("core", "B"))  # to score head B takes longest
+    left = [(name, seed) for seed in cells.SEEDS for name in first if seed in cells.seeds_of(name)]
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for stage in stages:
-            for (verb, name, number), outcome in zip(stage, pool.map(_job, stage), strict=True):
-                print(f"{verb} {name} {number}: {outcome}", flush=True)
+        for (_, name, number), outcome in zip(tried, pool.map(_job, tried), strict=True):
+            print(f"tune {name} {number}: {outcome}", flush=True)
+        running: dict[Future[str], tuple[str, int]] = {}
+        while left or running:
+            begun = left + list(running.values())
+            ready = [cell for cell in left if (cells.NEEDS.get(cell[0]), cell[1]) not in begun]
+            for cell in ready[: processes - len(running)]:
+                left.remove(cell)
+                running[pool.submit(_job, ("cell", *cell))] = cell
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                print("cell {} {}:".format(*running.pop(future)), future.result(), flush=True)
 
 
 def _job(job: tuple[str, str, int]) -> str:
