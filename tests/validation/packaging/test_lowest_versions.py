@@ -10,7 +10,7 @@ pytestmark = [
     pytest.mark.skipif(sys.version_info >= (3, 12), reason="the lowest versions have no wheels for this Python"),
 ]
 TESTS = ("atoms/test_b_spline.py", "interactions", "inversion", "fitting/test_fit.py", "distributions/test_crps.py")
-LAYERS = ("layers/test_separable_layer.py", "layers/test_leviathan.py")
+LAYERS = ("layers/test_separable_layer.py", "layers/test_separable_layer_module.py", "layers/test_leviathan.py")
 
 
 def lowest(line: Requirement) -> str:
