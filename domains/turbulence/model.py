@@ -147,11 +147,13 @@ class _Block(nn.Module):
             gain = gain * (1 + condition @ self.film.T)
         # The scales of the channels are taken into the matrix: it is smaller than the fields.
         v = _mix(self.mix * gain[:, None, :], h) * self._transfer()
-        factors = to_points(v[:, : 2 * self.products], self.points)
-        product = to_modes(factors[:, : self.products] * factors[:, self.products :], self.modes)
-        h = h + _mix(self.join, torch.cat([product, v[:, 2 * self.products :]], 1))
-        h.flatten(2)[..., 0] += self.bias  # a constant is the coefficient of mode 0; h is new, so it may be changed
-        return h
+        multiplied, linear = v.split([2 * self.products, self.products], 1)
+        first, second = to_points(multiplied, self.points).chunk(2, 1)
+        product = to_modes(first * second, self.modes)
+        of_product, of_linear = self.join.chunk(2, 1)
+        h = _mix(of_linear, linear, _mix(of_product, product, h))
+        constant = nn.functional.pad(self.bias[:, None], (0, h[0, 0].numel() - 1))  # the coefficient of mode 0
+        return h + constant.reshape(h.shape[1:])
 
     def _transfer(self) -> Tensor:
         """What the filters multiply coefficients by, ``(3 M, m_x + 1[, 2 m_y + 1])``."""
@@ -164,8 +166,16 @@ def _normal(rows: int, columns: int, deviation: float, generator: torch.Generato
     return nn.Parameter(deviation * torch.randn(rows, columns, generator=generator))
 
 
-def _mix(matrix: Tensor, coefficients: Tensor) -> Tensor:
-    """A real matrix ``(q, p)``, or one for each sample ``(B, q, p)``, applied to the channels of ``(B, p, ...)``."""
-    real = torch.view_as_real(coefficients)
-    mixed = matrix @ real.reshape(*real.shape[:2], -1)
-    return torch.view_as_complex(mixed.reshape(*mixed.shape[:2], *real.shape[2:]))
+def _mix(matrix: Tensor, coefficients: Tensor, beside: Tensor | None = None) -> Tensor:
+    """A real matrix ``(q, p)``, or one for each sample ``(B, q, p)``, applied to the channels of ``(B, p, ...)``.
+
+    What is ``beside``, ``(B, q, ...)``, is added. All is one product a sample: one of a matrix with a batch, as
+    `torch.matmul` writes it, would copy the fields forward and backward.
+    """
+    fields = torch.view_as_real(coefficients).flatten(2)
+    matrices = matrix.expand(len(fields), *matrix.shape[-2:])
+    if beside is None:
+        mixed = torch.bmm(matrices, fields)
+    else:
+        mixed = torch.baddbmm(torch.view_as_real(beside).flatten(2), matrices, fields)
+    return torch.view_as_complex(mixed.unflatten(2, (*coefficients.shape[2:], 2)))
