@@ -92,7 +92,7 @@ class RandomWindows:
 
 def descend(
     network: nn.Module,
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, float], Tensor],
     config: DescentConfig,
     windows: Callable[[float], Windows],
     symmetries: Symmetries,
@@ -105,7 +105,8 @@ def descend(
 
     Args:
         network: what is trained, on its device.
-        loss: of windows ``(B, frames, *grid)``, with gradients; what is random in it follows torch's own generators.
+        loss: of windows ``(B, frames, *grid)`` and the share that is done, with gradients; what is random in it follows
+            torch's own generators.
         config: how long and how fast.
         windows: pieces of the training samples, by the share that is done; history and future are put together.
         symmetries: of the flow.
@@ -117,15 +118,16 @@ def descend(
         FloatingPointError: the loss is no longer finite; the last checkpoint is kept.
         And what `separable.training.run_training` raises.
     """
-    stream = RandomWindows(windows(0.0), symmetries, config.seed)
+    stream, done = RandomWindows(windows(0.0), symmetries, config.seed), 0.0
 
-    def choose_windows(share: float) -> None:
-        stream.windows = windows(share)
+    def begin_step(share: float) -> None:
+        nonlocal done
+        stream.windows, done = windows(share), share
 
     length: dict[str, Any] = {"steps": config.steps} if config.steps else {"minutes": config.minutes}
     return run_training(
         network,
-        lambda _, frames: loss(frames),
+        lambda _, frames: loss(frames, done),
         stream,
         TrainingConfig(
             **length,
@@ -141,7 +143,7 @@ def descend(
         ),
         run=run,
         evaluate=lambda _: look(),
-        before_step=choose_windows,
+        before_step=begin_step,
         unit="windows",
         device=next(network.parameters()).device,
         progress=progress,

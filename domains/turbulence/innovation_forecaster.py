@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from domains.turbulence.forecaster import Forecaster
-from domains.turbulence.innovation_codec import InnovationCodec, with_modes
+from domains.turbulence.innovation_codec import InnovationCodec
 from domains.turbulence.innovation_network import InnovationNetwork, InnovationNetworkConfig
 from domains.turbulence.learned_forecaster import (
     LearnedForecaster,
@@ -39,7 +39,7 @@ from domains.turbulence.learned_forecaster import (
     wave_fields,
     waves_of,
 )
-from domains.turbulence.modes import mean_square, to_modes, to_points
+from domains.turbulence.modes import mean_square, to_modes, to_points, with_modes
 from domains.turbulence.readers import FlowData
 from separable.files import read_tensors
 

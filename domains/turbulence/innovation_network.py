@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from domains.turbulence.digit_head import DigitHead
-from domains.turbulence.innovation_codec import InnovationCodec, with_modes
+from domains.turbulence.innovation_codec import InnovationCodec
 from domains.turbulence.model import OperatorConfig, SeparableOperator
-from domains.turbulence.modes import to_points
+from domains.turbulence.modes import to_points, with_modes
 from separable.layers import LeviathanEmbedding
 from separable.sequence.transformer import Transformer, TransformerConfig
 
@@ -99,7 +99,9 @@ class InnovationNetwork(nn.Module):
         self.config, self.codec_shape = config, (codec.length, codec.tokens)
         self.grid, self.modes, self._cut = codec.grid, codec.modes, codec.cut
         dimensions, tokens, width = len(codec.modes), codec.tokens, config.width
-        operator = OperatorConfig(inputs, config.features, modes, config.channels, config.products, config.blocks)
+        operator = OperatorConfig(
+            inputs, config.features, modes, config.channels, config.products, config.blocks, config.blocks
+        )
         self.operator = SeparableOperator(operator, generator)
         with torch.no_grad():  # an operator that gives zero would learn only after what follows it
             self.operator.read.normal_(std=config.channels**-0.5, generator=generator)

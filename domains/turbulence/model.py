@@ -6,6 +6,10 @@ L blocks act on C channels h, which are kept as the Fourier coefficients of thei
     v = filter(P u)                           3 M channels, each with one filter a(y) b(x) round the whole period
     h = h + Q [v_1 v_2 ; v_3] + bias          v_1, v_2, v_3 of M channels; products at points
 
+The first and the last blocks act on all modes, those between on the lower half of them, and add to these: large scales
+take many interactions within a step, small ones are carried along, and a block on half the modes takes a quarter of the
+time. In the same time, 12 blocks of which 2 act on all modes reached an error a fifth lower than 8 that all do.
+
 Interaction order 2 is what advection needs: ``u . grad w`` is a sum of products of two filtered fields. The filters are
 `separable.layers.DepthwiseSeparableFilter`: as many free taps as there are modes.
 
@@ -25,7 +29,7 @@ import scipy.fft
 import torch
 from torch import Tensor, nn
 
-from domains.turbulence.modes import mean_square, to_modes, to_points
+from domains.turbulence.modes import mean_square, to_modes, to_points, with_modes
 from separable.layers import DepthwiseSeparableFilter
 
 _FLOOR = 1e-6  # of the mean square, where a sample is zero everywhere
@@ -42,6 +46,8 @@ class OperatorConfig:
         channels: C.
         products: M, pointwise products in a block.
         blocks: L.
+        fine: blocks that act on all modes, half of them first and half last (the first ones more by one if it is odd);
+            those between act on half the modes of each axis.
         condition: length of the vector z that scales the channels of every block; 0 for none.
         reach: of the filters' start values, in taps, which are 1 / (2 m + 1) of the box apart.
     """
@@ -51,18 +57,26 @@ class OperatorConfig:
     modes: tuple[int, ...]
     channels: int = 16
     products: int = 12
-    blocks: int = 8
+    blocks: int = 12
+    fine: int = 2
     condition: int = 0
     reach: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "channels", "products", "blocks"):
+        for name in ("inputs", "outputs", "channels", "products", "blocks", "fine"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
         if len(self.modes) not in (1, 2) or min(self.modes) < 1:
             raise ValueError(f"modes: expected one or two numbers of 1 or more, got {self.modes}")
         if self.condition < 0:
             raise ValueError(f"condition: expected 0 or more, got {self.condition}")
+
+    def block_modes(self) -> list[tuple[int, ...]]:
+        """Modes that each block acts on."""
+        half = tuple(max(1, m // 2) for m in self.modes)
+        first = (self.fine + 1) // 2
+        last = self.blocks - self.fine // 2
+        return [half if first <= place < last else self.modes for place in range(self.blocks)]
 
 
 class SeparableOperator(nn.Module):
@@ -78,14 +92,14 @@ class SeparableOperator(nn.Module):
         >>> operator.on_points(torch.randn(3, 2, 16, 20)).shape
         torch.Size([3, 1, 16, 20])
         >>> operator.n_parameters
-        14320
+        17136
     """
 
     def __init__(self, config: OperatorConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.lift = _normal(config.channels, config.inputs, config.inputs**-0.5, generator)
-        self.blocks = nn.ModuleList(_Block(config, generator) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(_Block(config, modes, generator) for modes in config.block_modes())
         self.read = nn.Parameter(torch.zeros(config.outputs, config.channels))
 
     @property
@@ -127,33 +141,34 @@ class SeparableOperator(nn.Module):
 class _Block(nn.Module):
     """One interaction of order 2."""
 
-    def __init__(self, config: OperatorConfig, generator: torch.Generator | None) -> None:
+    def __init__(self, config: OperatorConfig, modes: tuple[int, ...], generator: torch.Generator | None) -> None:
         super().__init__()
         channels, products = config.channels, config.products
         # A product of two modes up to m has modes up to 2 m: on 3 m + 1 points none of them alias to those kept.
-        self.points = tuple(scipy.fft.next_fast_len(3 * m + 1, real=True) for m in config.modes)
-        self.modes, self.products = config.modes, products
+        self.points = tuple(scipy.fft.next_fast_len(3 * m + 1, real=True) for m in modes)
+        self.modes, self.all_modes, self.products = modes, config.modes, products
         self.gain = nn.Parameter(torch.ones(channels))
-        self.film = _normal(channels, config.condition, 0.1, generator) if config.condition else None
+        self.film = _normal(channels, config.condition, 0.02, generator) if config.condition else None
         self.mix = _normal(3 * products, channels, channels**-0.5, generator)
-        self.filters = DepthwiseSeparableFilter(3 * products, config.modes, reach=config.reach, generator=generator)
+        self.filters = DepthwiseSeparableFilter(3 * products, modes, reach=config.reach, generator=generator)
         self.join = _normal(channels, 2 * products, 0.5 * (2 * products) ** -0.5, generator)
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, h: Tensor, condition: Tensor | None) -> Tensor:
-        size = mean_square(h, len(self.modes)).mean(1, keepdim=True)
+        low = h if self.modes == self.all_modes else with_modes(h, self.modes)
+        size = mean_square(low, len(self.modes)).mean(1, keepdim=True)
         gain = self.gain * torch.rsqrt(size + _FLOOR)
         if self.film is not None and condition is not None:
             gain = gain * (1 + condition @ self.film.T)
         # The scales of the channels are taken into the matrix: it is smaller than the fields.
-        v = _mix(self.mix * gain[:, None, :], h) * self._transfer()
+        v = _mix(self.mix * gain[:, None, :], low) * self._transfer()
         multiplied, linear = v.split([2 * self.products, self.products], 1)
         first, second = to_points(multiplied, self.points).chunk(2, 1)
         product = to_modes(first * second, self.modes)
         of_product, of_linear = self.join.chunk(2, 1)
-        h = _mix(of_linear, linear, _mix(of_product, product, h))
-        constant = nn.functional.pad(self.bias[:, None], (0, h[0, 0].numel() - 1))  # the coefficient of mode 0
-        return h + constant.reshape(h.shape[1:])
+        constant = nn.functional.pad(self.bias[:, None], (0, product[0, 0].numel() - 1))  # the coefficient of mode 0
+        change = _mix(of_linear, linear, _mix(of_product, product, constant.reshape(1, -1, *product.shape[2:]) + 0j))
+        return h + (change if low is h else with_modes(change, self.all_modes))
 
     def _transfer(self) -> Tensor:
         """What the filters multiply coefficients by, ``(3 M, m_x + 1[, 2 m_y + 1])``."""

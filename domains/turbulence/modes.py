@@ -48,6 +48,30 @@ def to_points(coefficients: Tensor, grid: Sequence[int]) -> Tensor:
     return _ToPoints.apply(coefficients, tuple(grid))
 
 
+def with_modes(coefficients: Tensor, modes: Sequence[int]) -> Tensor:
+    """Coefficients of fewer modes, or of more, which are zero; see `modes` for their order.
+
+    Example:
+        >>> c = to_modes(torch.randn(2, 9, 9), (4, 4))
+        >>> with_modes(c, (2, 3)).shape, bool((with_modes(with_modes(c, (6, 5)), (4, 4)) == c).all())
+        (torch.Size([2, 4, 5]), True)
+    """
+    fewer = coefficients
+    if len(modes) == 2:
+        held, wanted = coefficients.shape[-1] // 2, modes[0]
+        kept = min(held, wanted)
+        zeros = coefficients.new_zeros(()).expand(*coefficients.shape[:-1], 2 * (wanted - kept))
+        below = coefficients[..., 2 * held + 1 - kept :]
+        fewer = torch.cat([coefficients[..., : kept + 1], zeros, below], -1)
+    along = -len(modes)
+    missing = modes[-1] + 1 - fewer.shape[along]
+    if missing <= 0:
+        return fewer.narrow(along, 0, modes[-1] + 1)
+    shape = list(fewer.shape)
+    shape[along] = missing
+    return torch.cat([fewer, fewer.new_zeros(()).expand(shape)], along)
+
+
 def mean_square(coefficients: Tensor, dimensions: int) -> Tensor:
     """Mean over the box of the square of fields, ``(...)``, from their coefficients (Parseval).
 

@@ -51,13 +51,15 @@ class SeparableNetwork(NetworkConfig):
         channels: C.
         products: M, pointwise products in a block.
         blocks: L.
+        fine: of these on all modes, the others on the lower half.
         modes: (m_y, m_x) or (m_x,) that are changed; by default those that the data hold.
         reach: of the filters' start values, in taps.
     """
 
     channels: int = 16
     products: int = 12
-    blocks: int = 8
+    blocks: int = 12
+    fine: int = 2
     modes: tuple[int, ...] = ()
     reach: float = 2.0
 

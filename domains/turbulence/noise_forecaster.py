@@ -32,6 +32,8 @@ from domains.turbulence.model import OperatorConfig, SeparableOperator
 from domains.turbulence.modes import to_modes, to_points
 from domains.turbulence.readers import FlowData
 
+_START_OF_NOISE = 0.2  # of what other inputs start with
+
 
 @dataclasses.dataclass(frozen=True)
 class NoiseForecasterConfig(LearnedConfig):
@@ -42,6 +44,7 @@ class NoiseForecasterConfig(LearnedConfig):
         channels: C of the operator.
         products: M, pointwise products in a block.
         blocks: L.
+        fine: of these on all modes, the others on the lower half.
         modes: (m_y, m_x) or (m_x,) that are forecast; by default a third of the points (the 2/3 rule of solvers),
             or all below half of them where the data hold more than that.
         waves: (p_y, p_x), whole waves in a plane box whose cosine and sine are inputs; by default that of the force of
@@ -54,7 +57,8 @@ class NoiseForecasterConfig(LearnedConfig):
     history: int = 1
     channels: int = 16
     products: int = 12
-    blocks: int = 8
+    blocks: int = 12
+    fine: int = 2
     modes: tuple[int, ...] = ()
     waves: tuple[tuple[int, int], ...] | None = None
     noise_fields: int = 2
@@ -105,6 +109,7 @@ class NoiseForecasterConfig(LearnedConfig):
             channels=self.channels,
             products=self.products,
             blocks=self.blocks,
+            fine=self.fine,
             condition=self.noise_vector,
             reach=self.reach,
         )
@@ -144,6 +149,8 @@ class NoiseForecaster(LearnedForecaster):
             if len(wave) != dimensions or any(abs(p) > m for p, m in zip(wave, config.modes, strict=True)):
                 raise ValueError(f"waves: expected {dimensions} numbers up to {config.modes} each, got {wave}")
         super().__init__(config, description, statistics, SeparableOperator(config.operator(), generator))
+        with torch.no_grad():  # noise starts small: too much of it would have to be unlearned first
+            self.network.lift[:, config.history + 2 * len(config.waves or ()) :] *= _START_OF_NOISE  # type: ignore[operator,index]
         self.points = tuple(2 * m + 1 for m in config.modes)  # the smallest grid of the modes
         self.noise_numbers = config.noise_vector + config.noise_fields * int(np.prod(self.points))
         self._waves = to_modes(wave_fields(config.waves or (), self.points), config.modes)

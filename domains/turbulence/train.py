@@ -9,8 +9,10 @@ and forecasters without noise from the L2 norm of their error,
     loss = mean over samples and leads of  (mean over points of (a - w)^2)^(1/2)
 
 in units of the standard deviation: a and b are two members from the same past, w what came (`separable.distributions`).
-In the second part of the training the members go on from their own steps, with new noise. Everything else is the same
-for all, so that what they learn in the same minutes can be compared.
+In the last part of the training the members go on from their own steps, with new noise. In the first part an ensemble
+has one member without noise, whose CRPS is its absolute error: what comes on the average is learned at half the cost,
+and how sure it is afterwards. Everything else is the same for all, so that what they learn in the same minutes can be
+compared.
 
 Windows are drawn at random from the training samples and changed by a random symmetry of the flow each.
 
@@ -23,7 +25,6 @@ its last checkpoint was.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Literal
 
 import torch
@@ -55,8 +56,9 @@ class TrainConfig:
         batch: windows in a step, over all processes, with two members each where there is noise.
         accumulation: parts in which each process computes its windows, one after another; more need less memory.
         rate: greatest learning rate of AdamW; it rises over 100 steps and falls as a cosine.
-        rollout: steps that the loss looks ahead in the second part of the training; in the first it is one.
-        rollout_from: share of the training after which the second part begins; 1 for never.
+        rollout: steps that the loss looks ahead in the last part of the training; before it is one.
+        rollout_from: share of the training after which the last part begins; 1 for never.
+        alone_until: share of the training of an ensemble in which one member learns without noise.
         symmetries: those of the flow where the file says which it is, otherwise none; every shift; or none.
         held_out: share of the samples never trained on, the last ones.
         seed: of start values, windows, symmetries and noise.
@@ -65,11 +67,12 @@ class TrainConfig:
     model: AnyConfig = dataclasses.field(default_factory=NoiseForecasterConfig)
     minutes: float = 10.0
     steps: int = 0
-    batch: int = 16
+    batch: int = 4
     accumulation: int = 1
-    rate: float = 3e-3
-    rollout: int = 2
-    rollout_from: float = 0.6
+    rate: float = 6e-3
+    rollout: int = 4
+    rollout_from: float = 0.8
+    alone_until: float = 0.7
     symmetries: Literal["flow", "shifts", "none"] = "flow"
     held_out: float = 0.1
     seed: int = 0
@@ -77,8 +80,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.rollout < 1:
             raise ValueError(f"rollout: expected 1 or more, got {self.rollout}")
-        if not 0 <= self.rollout_from <= 1:
-            raise ValueError(f"rollout_from: expected a share, got {self.rollout_from}")
+        for name in ("rollout_from", "alone_until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a share, got {getattr(self, name)}")
         self.descent  # noqa: B018 - it refuses what does not fit
 
     @property
@@ -129,7 +133,7 @@ def train(
     looks = HeldOutLooks(data, held_out, config.model.history, statistics.scale, noise=forecaster.trained_members > 1)
     descend(
         forecaster.network,
-        functools.partial(window_loss, forecaster),
+        lambda frames, share: window_loss(forecaster, frames, alone=share < config.alone_until),
         config.descent,
         lambda share: windows[share >= config.rollout_from],
         symmetries,
@@ -143,24 +147,33 @@ def train(
     return forecaster
 
 
-def window_loss(forecaster: LearnedForecaster, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def window_loss(
+    forecaster: LearnedForecaster, frames: Tensor, generator: torch.Generator | None = None, *, alone: bool = False
+) -> Tensor:
     """The loss of the head of this file, in units of the standard deviation.
 
     Args:
         forecaster: with gradients.
         frames: windows ``(B, H + leads, *grid)``, in the flow's units; members go on from their own steps.
         generator: of the noise, on the CPU; by default torch's own.
+        alone: whether an ensemble has one member only, without noise.
     """
-    history, grid, members = forecaster.history, tuple(frames.shape[2:]), forecaster.trained_members
+    history, grid = forecaster.history, tuple(frames.shape[2:])
+    ensemble = forecaster.trained_members > 1
+    members = 1 if alone else forecaster.trained_members
     past = forecaster.standardised(frames[:, :history]).repeat(members, *[1] * (1 + len(grid)))
     truth = (frames[:, history:].to(forecaster.device) - forecaster.centre) / forecaster.scale
     losses = []
     for observed in truth.unbind(1):
         noise = torch.randn(len(past), forecaster.noise_numbers, generator=generator).to(forecaster.device)
+        if alone:
+            noise = torch.zeros_like(noise)
         following = forecaster.step(past, noise)
         found = forecaster.on_points(following, grid).reshape(members, -1, *grid)
-        if members == 1:
+        if not ensemble:
             losses.append((found[0] - observed).square().flatten(1).mean(1).sqrt().mean())
+        elif alone:
+            losses.append((found[0] - observed).abs().mean())
         else:
             losses.append(crps(found, observed, estimator="almost fair").mean())
         past = torch.cat([past[:, 1:], following[:, None]], 1)

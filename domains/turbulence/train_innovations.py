@@ -34,7 +34,7 @@ class InnovationTrainConfig:
     """
 
     model: InnovationConfig = dataclasses.field(default_factory=InnovationConfig)
-    descent: DescentConfig = dataclasses.field(default_factory=DescentConfig)
+    descent: DescentConfig = dataclasses.field(default_factory=lambda: DescentConfig(batch=4, rate=4e-3))
     examples: int = 2000
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ def train_innovations(
     looks = HeldOutLooks(data, held_out, core.history, forecaster.scale)
     descend(
         forecaster.network,
-        forecaster.loss,
+        lambda frames, _: forecaster.loss(frames),
         config.descent,
         lambda share: windows,
         symmetries,

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from domains.turbulence.descent import DescentConfig, descend
 from domains.turbulence.forecaster import FlowDescription
@@ -81,9 +82,15 @@ def train_tokens(
         return looks.scores(forecaster, config.tokens.seed)
 
     coding = None if run is None else RunFolder(run.path / "coder", config.coder, config.coder.seed)
-    coder, model = (forecaster.coder, forecaster.coder_loss), (forecaster.model, forecaster.model_loss)
-    descend(*coder, config.coder, same, symmetries, coded, run=coding, progress=progress)
-    descend(*model, config.tokens, same, symmetries, look, run=run, progress=progress)
+
+    def of_coder(frames: Tensor, _: float) -> Tensor:
+        return forecaster.coder_loss(frames)
+
+    def of_model(frames: Tensor, _: float) -> Tensor:
+        return forecaster.model_loss(frames)
+
+    descend(forecaster.coder, of_coder, config.coder, same, symmetries, coded, run=coding, progress=progress)
+    descend(forecaster.model, of_model, config.tokens, same, symmetries, look, run=run, progress=progress)
     forecaster.to("cpu")
     if run is not None and is_main_process():
         forecaster.save(run.path)

@@ -105,7 +105,7 @@ class _FourierLayer(nn.Module):
             (2 * channels) ** -0.5 * torch.randn(count, channels, channels, 2, generator=generator)
         )
         self.bypass = Pointwise(channels, channels, generator)
-        self.film = nn.Parameter(0.1 * torch.randn(channels, condition, generator=generator)) if condition else None
+        self.film = nn.Parameter(0.02 * torch.randn(channels, condition, generator=generator)) if condition else None
 
     def forward(self, v: Tensor, condition: Tensor | None) -> Tensor:
         if self.film is not None and condition is not None:

@@ -20,6 +20,8 @@ from domains.turbulence.grid import resample
 from domains.turbulence.learned_forecaster import LearnedConfig, wave_fields
 from domains.turbulence.point_forecaster import AnyNetwork, PointConfig, PointForecaster
 
+_NOISE = 0.2  # deviation of the noise fields that go in: small at the start, as in ours
+
 
 @dataclasses.dataclass(frozen=True)
 class NoisyConfig(PointConfig):
@@ -102,6 +104,6 @@ class NoisyForecaster(PointForecaster):
         if grid != self.description.shape:
             fields = resample(fields, grid)
         waves = wave_fields(config.waves or (), grid).to(past)
-        inputs = torch.cat([past, waves.expand(len(past), *waves.shape), fields], 1)
+        inputs = torch.cat([past, waves.expand(len(past), *waves.shape), _NOISE * fields], 1)
         change: Tensor = self.network(inputs, vector if config.noise_vector else None)[:, 0]
         return past[:, -1] + self.increment * change

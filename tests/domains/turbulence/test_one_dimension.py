@@ -48,7 +48,7 @@ def waves(tmp_path_factory):
     ],
 )
 def test_forecasters_learn_waves(waves, model):
-    config = TrainConfig(model, steps=240, batch=8, rate=1e-2)
+    config = TrainConfig(model, steps=240, batch=8, rate=1e-2, alone_until=0.3)
     forecaster = train(waves, config, progress=False)
     frames = waves.load(range(11, 12))[0]
     past, truth = frames[:-1, None], frames[1:]

@@ -82,6 +82,30 @@ def test_the_loss_is_the_almost_fair_crps_of_two_members_over_their_own_steps():
         torch.set_default_dtype(torch.float32)
 
 
+def test_one_member_alone_learns_its_absolute_error_without_noise():
+    description = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 1.0, (8, 8), (1.0, 1.0))
+    config = NoiseForecasterConfig(channels=3, products=2, blocks=1, modes=(3, 3), noise_fields=1, noise_vector=2)
+    forecaster = NoiseForecaster(config, description, FrameStatistics(0.5, 2.0, 0.3), torch.Generator().manual_seed(0))
+    forecaster.network.read.data.normal_(generator=torch.Generator().manual_seed(1))
+    frames = torch.randn(4, 2, 8, 8, generator=torch.Generator().manual_seed(2))
+    following = forecaster.step(forecaster.standardised(frames[:, :1]), torch.zeros(4, forecaster.noise_numbers))
+    error = forecaster.on_points(following, (8, 8)) - (frames[:, 1] - 0.5) / 2.0
+    found = window_loss(forecaster, frames, alone=True)
+    assert found.item() == pytest.approx(error.abs().mean().item(), rel=1e-5)
+
+
+def test_members_are_alone_in_the_first_part_only(flow, monkeypatch):
+    shares = []
+
+    def told(forecaster, frames, *, alone):
+        shares.append((alone, frames.shape[1]))
+        return window_loss(forecaster, frames, alone=alone)
+
+    monkeypatch.setattr(module, "window_loss", told)
+    train(flow, dataclasses.replace(SMALL, steps=10, rollout=3, rollout_from=0.8, alone_until=0.3), progress=False)
+    assert shares == 3 * [(True, 2)] + 5 * [(False, 2)] + 2 * [(False, 4)]
+
+
 def test_it_learns(flow, tmp_path):
     config = dataclasses.replace(SMALL, steps=240, batch=8, model=dataclasses.replace(SMALL.model, modes=()))
     run = RunFolder(tmp_path, dataclasses.asdict(config), 0)
@@ -100,11 +124,11 @@ def interrupting(monkeypatch, number):
     """Ends a training from inside its loss at one call; returns the list of calls."""
     loss, calls = module.window_loss, []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **named):
         calls.append(1)
         if len(calls) == number:
             raise KeyboardInterrupt
-        return loss(*arguments)
+        return loss(*arguments, **named)
 
     monkeypatch.setattr(module, "window_loss", interrupted)
     return calls
@@ -215,4 +239,4 @@ def test_refusals(flow):
 def test_a_loss_that_is_not_finite_is_told(flow, monkeypatch):
     monkeypatch.setattr(module, "crps", lambda *_, **__: torch.full((2,), torch.nan, requires_grad=True))
     with pytest.raises(FloatingPointError, match="step 0"):
-        train(flow, SMALL, progress=False)
+        train(flow, dataclasses.replace(SMALL, alone_until=0.0), progress=False)
