@@ -113,7 +113,7 @@ def place(name: str, seed: int | str) -> Path:
 def config_of(setting: Setting, seed: int, minutes: float) -> TrainConfig:
     """What a training is given."""
     length = {"steps": 4, "batch": 2} if trial() else {"minutes": minutes}
-    return TrainConfig(**setting, **length, seed=seed)
+    return TrainConfig(**setting | length, seed=seed)
 
 
 def trained(name: str, setting: Setting, seed: int, minutes: float, folder: Path) -> dict[str, Any]:
