@@ -99,9 +99,7 @@ class InnovationNetwork(nn.Module):
         self.config, self.codec_shape = config, (codec.length, codec.tokens)
         self.grid, self.modes, self._cut = codec.grid, codec.modes, codec.cut
         dimensions, tokens, width = len(codec.modes), codec.tokens, config.width
-        operator = OperatorConfig(
-            inputs, config.features, modes, config.channels, config.products, config.blocks, config.blocks
-        )
+        operator = OperatorConfig(inputs, config.features, modes, config.channels, config.products, config.blocks)
         self.operator = SeparableOperator(operator, generator)
         with torch.no_grad():  # an operator that gives zero would learn only after what follows it
             self.operator.read.normal_(std=config.channels**-0.5, generator=generator)

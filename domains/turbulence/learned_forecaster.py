@@ -31,6 +31,7 @@ from domains.turbulence.readers import FlowData
 from separable.files import read_json, read_tensors
 
 _BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
+_CARRIED = 0.012  # share of the variance that inner blocks leave to the others
 Waves = tuple[tuple[int, int], ...]
 
 
@@ -200,6 +201,19 @@ def modes_of(data: FlowData) -> tuple[int, ...]:
     frame = frame - frame.mean()
     kept = float(mean_square(to_modes(frame, grid.modes), grid.dimensions) / frame.square().mean())
     return grid.modes if kept > 1 - _BEYOND else tuple((n - 1) // 2 for n in grid.shape)
+
+
+def inner_modes_of(data: FlowData, modes: tuple[int, ...]) -> tuple[int, ...]:
+    """The lowest modes, in the proportion of all, above which hardly anything varies: 1.2 % of the variance at most."""
+    samples = np.linspace(0, len(data) - 1, min(8, len(data))).astype(int)
+    frames = torch.stack([torch.from_numpy(data.fields[sample][-1].astype(np.float64)) for sample in samples])
+    frames = frames - frames.mean()
+    whole = mean_square(to_modes(frames, modes), len(modes)).mean()
+    for reach in range(1, max(modes)):
+        inner = tuple(max(1, round(m * reach / max(modes))) for m in modes)
+        if mean_square(to_modes(frames, inner), len(modes)).mean() >= (1 - _CARRIED) * whole:
+            return inner
+    return modes
 
 
 def waves_of(data: FlowData) -> Waves:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from domains.turbulence.learned_forecaster import modes_of
+from domains.turbulence.learned_forecaster import inner_modes_of, modes_of
 from domains.turbulence.model import OperatorConfig, SeparableOperator
 from domains.turbulence.readers import FlowData
 
@@ -51,7 +51,8 @@ class SeparableNetwork(NetworkConfig):
         channels: C.
         products: M, pointwise products in a block.
         blocks: L.
-        fine: of these on all modes, the others on the lower half.
+        fine: of these on all modes.
+        inner: (m_y, m_x) or (m_x,) of the others; by default those that hold 98.8 % of the variance.
         modes: (m_y, m_x) or (m_x,) that are changed; by default those that the data hold.
         reach: of the filters' start values, in taps.
     """
@@ -60,12 +61,15 @@ class SeparableNetwork(NetworkConfig):
     products: int = 12
     blocks: int = 12
     fine: int = 2
+    inner: tuple[int, ...] | None = None
     modes: tuple[int, ...] = ()
     reach: float = 2.0
 
     def completed(self, data: FlowData) -> SeparableNetwork:
         """See `NetworkConfig`."""
-        return dataclasses.replace(self, modes=self.modes or modes_of(data))
+        modes = self.modes or modes_of(data)
+        inner = inner_modes_of(data, modes) if self.inner is None else self.inner
+        return dataclasses.replace(self, modes=modes, inner=inner)
 
     def made(
         self, inputs: int, outputs: int, condition: int, dimensions: int, generator: torch.Generator | None = None
@@ -73,7 +77,9 @@ class SeparableNetwork(NetworkConfig):
         """See `NetworkConfig`."""
         if len(self.modes) != dimensions:
             raise ValueError(f"modes: expected {dimensions} numbers, got {self.modes}")
-        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
+            "inner": self.inner or ()
+        }
         return _OnPoints(SeparableOperator(OperatorConfig(inputs, outputs, condition=condition, **sizes), generator))
 
 

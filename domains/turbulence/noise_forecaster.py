@@ -27,7 +27,14 @@ from torch import Tensor
 
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
-from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, modes_of, wave_fields, waves_of
+from domains.turbulence.learned_forecaster import (
+    LearnedConfig,
+    LearnedForecaster,
+    inner_modes_of,
+    modes_of,
+    wave_fields,
+    waves_of,
+)
 from domains.turbulence.model import OperatorConfig, SeparableOperator
 from domains.turbulence.modes import to_modes, to_points
 from domains.turbulence.readers import FlowData
@@ -44,7 +51,8 @@ class NoiseForecasterConfig(LearnedConfig):
         channels: C of the operator.
         products: M, pointwise products in a block.
         blocks: L.
-        fine: of these on all modes, the others on the lower half.
+        fine: of these on all modes.
+        inner: (m_y, m_x) or (m_x,) of the others; by default those that hold 98.8 % of the variance.
         modes: (m_y, m_x) or (m_x,) that are forecast; by default a third of the points (the 2/3 rule of solvers),
             or all below half of them where the data hold more than that.
         waves: (p_y, p_x), whole waves in a plane box whose cosine and sine are inputs; by default that of the force of
@@ -59,6 +67,7 @@ class NoiseForecasterConfig(LearnedConfig):
     products: int = 12
     blocks: int = 12
     fine: int = 2
+    inner: tuple[int, ...] | None = None
     modes: tuple[int, ...] = ()
     waves: tuple[tuple[int, int], ...] | None = None
     noise_fields: int = 2
@@ -89,7 +98,9 @@ class NoiseForecasterConfig(LearnedConfig):
             ((15, 11), ())
         """
         waves = waves_of(data) if self.waves is None else self.waves
-        return dataclasses.replace(self, modes=self.modes or modes_of(data), waves=waves)
+        modes = self.modes or modes_of(data)
+        inner = inner_modes_of(data, modes) if self.inner is None else self.inner
+        return dataclasses.replace(self, modes=modes, inner=inner, waves=waves)
 
     def made(
         self,
@@ -110,6 +121,7 @@ class NoiseForecasterConfig(LearnedConfig):
             products=self.products,
             blocks=self.blocks,
             fine=self.fine,
+            inner=self.inner or (),
             condition=self.noise_vector,
             reach=self.reach,
         )

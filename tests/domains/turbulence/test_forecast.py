@@ -226,3 +226,13 @@ def test_other_data_are_refused_and_other_points_are_not():
         FlowDescription.of(walls)
     with pytest.raises(ValueError, match="frames"):
         FlowDescription.of(read_flow(np.zeros((1, 1, 8, 6))))
+
+
+@pytest.mark.parametrize(("amplitude", "inner"), [(0.1, (2, 2)), (0.2, (5, 5))])  # 1 % and 4 % of the variance
+def test_inner_blocks_take_the_modes_that_hold_the_variance(amplitude, inner):
+    y, x = np.meshgrid(*[np.arange(n) * 2 * np.pi / n for n in (24, 24)], indexing="ij")
+    frame = np.cos(2 * x) + amplitude * np.cos(5 * y)
+    data = read_flow(np.broadcast_to(frame, (3, 2, 24, 24)), periodic=True)
+    config = NoiseForecasterConfig(modes=(8, 8)).completed(data)
+    forecaster = config.made(FlowDescription.of(data), FrameStatistics(0.0, 1.0, 1.0))
+    assert [block.modes for block in forecaster.network.blocks] == [(8, 8), *10 * [inner], (8, 8)]

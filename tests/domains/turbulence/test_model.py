@@ -63,7 +63,7 @@ def by_loops(operator, fields, condition):
         for index in range(count):
             p = {name.removeprefix(f"blocks.{index}."): v for name, v in named.items() if name.startswith("blocks.")}
             inner = fine / 2 <= index < count - fine // 2
-            low_y, low_x = (projection(n_y, m_y // 2), projection(n_x, m_x // 2)) if inner else (keep_y, keep_x)
+            low_y, low_x = map(projection, (n_y, n_x), operator.config.inner) if inner else (keep_y, keep_x)
             low = low_y @ h @ low_x
             size = np.sqrt((low**2).mean() + 1e-6)
             u = low / size * (p["gain"] * (1 + p["film"] @ z))[:, None, None]
@@ -80,9 +80,9 @@ def by_loops(operator, fields, condition):
     return torch.from_numpy(np.stack(results))
 
 
-@pytest.mark.parametrize(("blocks", "fine"), [(2, 2), (3, 2), (3, 1)])
-def test_the_operator_is_the_sums_of_its_definition(blocks, fine):
-    operator = made(blocks=blocks, fine=fine)
+@pytest.mark.parametrize(("blocks", "sizes"), [(2, {}), (3, {"inner": (2, 2)}), (3, {"inner": (1, 3), "fine": 1})])
+def test_the_operator_is_the_sums_of_its_definition(blocks, sizes):
+    operator = made(blocks=blocks, **sizes)
     fields = torch.randn(2, 2, 12, 15, dtype=torch.float64)  # with modes above, which are to be dropped
     condition = torch.randn(2, 4, dtype=torch.float64)
     torch.testing.assert_close(operator.on_points(fields, condition).detach(), by_loops(operator, fields, condition))
@@ -90,7 +90,7 @@ def test_the_operator_is_the_sums_of_its_definition(blocks, fine):
 
 @pytest.mark.parametrize("grid", [(7, 9), (16, 12), (64, 65)])
 def test_every_grid_that_resolves_the_modes_gives_the_same(grid):
-    operator = made(blocks=3)
+    operator = made(blocks=3, inner=(2, 3))
     condition = torch.randn(3, 4, dtype=torch.float64)
     found = operator.on_points(resolved_fields((3, 2), (3, 4), grid), condition).detach()
     wanted = operator.on_points(resolved_fields((3, 2), (3, 4), (32, 40)), condition).detach()
@@ -99,7 +99,7 @@ def test_every_grid_that_resolves_the_modes_gives_the_same(grid):
 
 @pytest.mark.parametrize("shift", [(0, 3), (5, 0), (2, 7)])
 def test_it_commutes_with_shifts(shift):
-    operator = made(blocks=3)
+    operator = made(blocks=3, inner=(2, 3))
     fields = resolved_fields((2, 2), (3, 4), (16, 18))
     condition = torch.randn(2, 4, dtype=torch.float64)
     moved = operator.on_points(fields.roll(shift, (-2, -1)), condition)
@@ -127,7 +127,9 @@ def test_modes_are_the_fourier_sums_and_parseval_holds():
 
 def test_gradients_in_both_dimensions():
     for modes in ((2,), (1, 2)):
-        operator = made(modes, blocks=2, fine=1, channels=2, products=1, inputs=1, outputs=1, condition=2)
+        operator = made(
+            modes, blocks=2, fine=1, inner=(1,) * len(modes), channels=2, products=1, inputs=1, outputs=1, condition=2
+        )
         fields = torch.randn(1, 1, *(2 * m + 2 for m in modes), dtype=torch.float64, requires_grad=True)
         z = torch.randn(1, 2, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(operator.on_points, (fields, z))
@@ -136,11 +138,11 @@ def test_gradients_in_both_dimensions():
 
 
 def test_an_untrained_operator_gives_zero_and_counts_its_numbers():
-    config = OperatorConfig(5, 1, (10, 10), condition=16)
+    config = OperatorConfig(5, 1, (10, 10), condition=16, inner=(5, 6))
     operator = SeparableOperator(config)
     assert not operator.on_points(torch.randn(2, 5, 32, 32), torch.randn(2, 16)).any()
     block, taps = 16 + 16 * 16 + 36 * 16 + 16 * 24 + 16, 36 * 2
-    assert operator.n_parameters == 16 * 5 + 12 * block + 2 * taps * 21 + 10 * taps * 11 + 16
+    assert operator.n_parameters == 16 * 5 + 12 * block + 2 * taps * 21 + 10 * 36 * (11 + 13) + 16
 
 
 def test_refusals():
@@ -148,6 +150,9 @@ def test_refusals():
         OperatorConfig(1, 1, (3, 3), channels=0)
     with pytest.raises(ValueError, match="fine"):
         OperatorConfig(1, 1, (3, 3), fine=0)
+    for inner in ((2,), (4, 2), (0, 2)):
+        with pytest.raises(ValueError, match="inner"):
+            OperatorConfig(1, 1, (3, 3), inner=inner)
     with pytest.raises(ValueError, match="modes"):
         OperatorConfig(1, 1, (3, 3, 3))
     with pytest.raises(ValueError, match="condition"):
