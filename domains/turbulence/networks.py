@@ -77,9 +77,7 @@ class SeparableNetwork(NetworkConfig):
         """See `NetworkConfig`."""
         if len(self.modes) != dimensions:
             raise ValueError(f"modes: expected {dimensions} numbers, got {self.modes}")
-        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
-            "inner": self.inner or ()
-        }
+        sizes = dataclasses.asdict(self) | {"inner": self.inner or ()}
         return _OnPoints(SeparableOperator(OperatorConfig(inputs, outputs, condition=condition, **sizes), generator))
 
 

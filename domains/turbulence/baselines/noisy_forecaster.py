@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,8 +19,6 @@ from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import resample
 from domains.turbulence.learned_forecaster import LearnedConfig, wave_fields
 from domains.turbulence.point_forecaster import AnyNetwork, PointConfig, PointForecaster
-
-_NOISE = 0.2  # deviation of the noise fields that go in: small at the start, as in ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +31,13 @@ class NoisyConfig(PointConfig):
         waves: (p_y, p_x), as in `DeterministicConfig`.
         noise_fields: number of white fields that go in.
         noise_vector: length of the vector that scales channels.
+        noise_size: standard deviation of the fields as they go in; small, so that noise does not have to be unlearned.
     """
 
     network: AnyNetwork = dataclasses.field(default_factory=FourierNetwork)
     noise_fields: int = 2
     noise_vector: int = 16
+    noise_size: float = 0.2
 
     def __post_init__(self) -> None:
         if (
@@ -49,6 +49,11 @@ class NoisyConfig(PointConfig):
                 "history, noise_fields, noise_vector: expected 1 or more frames and numbers of noise above 0, got "
                 f"{self.history}, {self.noise_fields}, {self.noise_vector}"
             )
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> NoisyConfig:
+        """Read what `to_settings` gave; a forecaster saved without a size of its noise was trained with 1."""
+        return super().from_settings({"noise_size": 1.0} | settings)
 
     def made(
         self,
@@ -104,6 +109,6 @@ class NoisyForecaster(PointForecaster):
         if grid != self.description.shape:
             fields = resample(fields, grid)
         waves = wave_fields(config.waves or (), grid).to(past)
-        inputs = torch.cat([past, waves.expand(len(past), *waves.shape), _NOISE * fields], 1)
+        inputs = torch.cat([past, waves.expand(len(past), *waves.shape), config.noise_size * fields], 1)
         change: Tensor = self.network(inputs, vector if config.noise_vector else None)[:, 0]
         return past[:, -1] + self.increment * change

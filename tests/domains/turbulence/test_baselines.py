@@ -1,5 +1,7 @@
 """Networks of the baselines against their formulas, and every forecaster that is compared: saved, trained, run."""
 
+import dataclasses
+import json
 import math
 
 import numpy as np
@@ -154,6 +156,12 @@ def test_a_noisy_forecast_depends_on_its_noise_and_is_saved(tmp_path):
     again = load_forecaster(tmp_path)
     assert isinstance(again, NoisyForecaster)
     assert torch.equal(next(again.rollout(past, 3, seed=4)), found)
+    written = tmp_path / "forecaster.json"
+    settings = json.loads(written.read_text())
+    del settings["config"]["noise_size"]  # as saved by versions whose fields went in as they were drawn
+    written.write_text(json.dumps(settings))
+    before = made(dataclasses.replace(config, noise_size=1.0))
+    assert torch.equal(next(load_forecaster(tmp_path).rollout(past, 3, seed=4)), next(before.rollout(past, 3, seed=4)))
     fine = next(forecaster.rollout(resample(past, (16, 24)), 3, seed=4))
     assert fine.shape == (2, 3, 16, 24)
     with pytest.raises(ValueError, match="noise"):

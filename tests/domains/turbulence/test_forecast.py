@@ -236,3 +236,15 @@ def test_inner_blocks_take_the_modes_that_hold_the_variance(amplitude, inner):
     config = NoiseForecasterConfig(modes=(8, 8)).completed(data)
     forecaster = config.made(FlowDescription.of(data), FrameStatistics(0.0, 1.0, 1.0))
     assert [block.modes for block in forecaster.network.blocks] == [(8, 8), *10 * [inner], (8, 8)]
+
+
+def test_a_forecaster_saved_before_there_were_inner_blocks_gives_the_same(tmp_path):
+    forecaster = made()
+    forecaster.save(tmp_path)
+    written = tmp_path / "forecaster.json"
+    settings = json.loads(written.read_text())
+    del settings["config"]["fine"], settings["config"]["inner"]
+    written.write_text(json.dumps(settings))
+    past = torch.randn(1, 2, 16, 12, generator=torch.Generator().manual_seed(1))
+    again = NoiseForecaster.load(tmp_path)
+    assert torch.equal(next(again.rollout(past, 2, seed=3)), next(forecaster.rollout(past, 2, seed=3)))
