@@ -53,9 +53,9 @@ def fourier(channels: int, modes: int, rate: float = 3e-3, **more: Any) -> Setti
     return {"model": DeterministicConfig(FourierNetwork(channels, modes)), "rate": rate, **more}
 
 
-def noisy(channels: int, modes: int, rate: float = 3e-3, **more: Any) -> Setting:
+def noisy(channels: int, modes: int, rate: float = 3e-3, noise_vector: int = 0) -> Setting:
     """One that is trained on the CRPS."""
-    return {"model": NoisyConfig(FourierNetwork(channels, modes)), "rate": rate, **more}
+    return {"model": NoisyConfig(FourierNetwork(channels, modes), noise_vector=noise_vector), "rate": rate}
 
 
 def u_net(channels: int, levels: int, rate: float = 1e-3, **more: Any) -> Setting:
@@ -70,7 +70,7 @@ SETTINGS: dict[str, list[Setting]] = {
     "core": [{"model": DeterministicConfig()}],
     "FNO": [fourier(20, 8), fourier(20, 8, 6e-3), fourier(20, 12), fourier(32, 12, 1e-3), fourier(20, 8, **LARGE)],
     "FNO of our size": [fourier(8, 5), fourier(8, 5, 1e-2), fourier(10, 4, 1e-2), fourier(6, 7, 1e-2)],
-    "noisy FNO": [noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, **LARGE)],
+    "noisy FNO": [noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, 3e-3, 16)],
     "U-Net": [u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)],
 }
 FREE = ("persistence", "climatology", "half resolution")  # nothing is learned
@@ -149,6 +149,8 @@ def told_of(setting: Setting) -> str:
     network = getattr(setting["model"], "network", setting["model"])
     sizes = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(network).items())
     others = "".join(f", {key} {value}" for key, value in setting.items() if key not in ("model", "rate"))
+    if vector := getattr(setting["model"], "noise_vector", 0):
+        others += f", noise vector {vector}"
     return f"{sizes}, rate {setting.get('rate', TrainConfig().rate):g}{others}"
 
 

@@ -32,6 +32,8 @@ PARTS: dict[str, cells.Setting] = {
     "18 blocks": {"model": NoiseForecasterConfig(blocks=18)},
     "24 channels, 16 products": {"model": NoiseForecasterConfig(channels=24, products=16)},
     "two members from the start": {"model": NoiseForecasterConfig(), "alone_until": 0.0},
+    "score at points only": {"model": NoiseForecasterConfig(), "octave_weight": 0.0},
+    "noise vector of 16 as well": {"model": NoiseForecasterConfig(noise_vector=16)},
     "one step ahead only": {"model": NoiseForecasterConfig(), "rollout_from": 1.0},
     "batches of 16": {"model": NoiseForecasterConfig(), "batch": 16},
     "rate 0.003": {"model": NoiseForecasterConfig(), "rate": 3e-3},

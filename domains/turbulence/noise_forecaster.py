@@ -6,10 +6,13 @@ With frames w_1 .. w_H in units of their standard deviation, the next one of a m
 
 s is the standard deviation of an increment; waves are the cosine and sine of a force that depends on the place, so that
 the operator can know it: with those of Kolmogorov flow it still commutes exactly with shifts along x and with shifts by
-a period of the force along y. The noise fields are white on the grid of the operator's modes, and the vector scales the
-channels of every block (FiLM, Perez et al. 2018, arXiv:1709.07871); both are drawn anew for each member and step. An
-ensemble that is trained on the almost fair CRPS learns from it how sure to be (Lang et al. 2024, arXiv:2412.15832; Alet
-et al. 2025, arXiv:2506.10772, who scale by a noise vector too).
+a period of the force along y. The noise fields are white on the grid of the operator's modes, drawn anew for each member
+and step. An ensemble that is trained on the almost fair CRPS learns from it how sure to be (Lang et al. 2024,
+arXiv:2412.15832).
+
+A noise vector that scales the channels of every block can be had as well (FiLM, Perez et al. 2018, arXiv:1709.07871; so
+do Alet et al. 2025, arXiv:2506.10772). The default has none: it moves whole frames at once, where a forecast is surest.
+With it the largest scales were spread 1.8 times as wide as their errors after one step, and without it 1.3 times.
 
 Everything happens on coefficients of modes, so a model runs on any grid with 2 m + 1 points or more, and the same seed
 gives the same forecast there; what a frame holds above the modes is dropped at the first step.
@@ -58,7 +61,7 @@ class NoiseForecasterConfig(LearnedConfig):
         waves: (p_y, p_x), whole waves in a plane box whose cosine and sine are inputs; by default that of the force of
             a Kolmogorov flow and none otherwise. (1, 0) and (0, 1) tell every place, and no shift is kept.
         noise_fields: number of white fields that go in.
-        noise_vector: length of the vector that scales channels.
+        noise_vector: length of the vector that scales channels; 0 for none.
         reach: of the filters' start values, in taps.
     """
 
@@ -70,8 +73,8 @@ class NoiseForecasterConfig(LearnedConfig):
     inner: tuple[int, ...] | None = None
     modes: tuple[int, ...] = ()
     waves: tuple[tuple[int, int], ...] | None = None
-    noise_fields: int = 2
-    noise_vector: int = 16
+    noise_fields: int = 3
+    noise_vector: int = 0
     reach: float = 2.0
 
     def __post_init__(self) -> None:

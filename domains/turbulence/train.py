@@ -4,12 +4,13 @@ Ensembles learn from the almost fair CRPS of two members,
 
     loss = mean over points and leads of  1/2 (|a - w| + |b - w|) - (1 - 0.025) / 2 |a - b|
 
-and forecasters without noise from the L2 norm of their error,
+of the fields and, added to it, of each of their four octaves, so that the spread lies at the scales at which the errors
+are (NeuralGCM adds a score of spherical harmonics, Kochkov et al. 2024, arXiv:2311.07222); and forecasters without noise from the L2 norm of their error,
 
     loss = mean over samples and leads of  (mean over points of (a - w)^2)^(1/2)
 
-in units of the standard deviation: a and b are two members from the same past, w what came (`separable.distributions`).
-In the last part of the training the members go on from their own steps, with new noise. In the first part an ensemble
+in units of the standard deviation: a and b are two members from the same past, w what came (`separable.distributions`,
+`octaves`). In the last part of the training the members go on from their own steps, with new noise. In the first part an ensemble
 has one member without noise, whose CRPS is its absolute error: what comes on the average is learned at half the cost,
 and how sure it is afterwards. Everything else is the same for all, so that what they learn in the same minutes can be
 compared.
@@ -25,6 +26,7 @@ its last checkpoint was.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 import torch
@@ -37,6 +39,7 @@ from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
+from domains.turbulence.octaves import octaves
 from domains.turbulence.readers import FlowData
 from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
 from separable.distributions import crps
@@ -59,6 +62,7 @@ class TrainConfig:
         rollout: steps that the loss looks ahead in the last part of the training; before it is one.
         rollout_from: share of the training after which the last part begins; 1 for never.
         alone_until: share of the training of an ensemble in which one member learns without noise.
+        octave_weight: of the score of octaves beside that of points, for ensembles.
         symmetries: those of the flow where the file says which it is, otherwise none; every shift; or none.
         held_out: share of the samples never trained on, the last ones.
         seed: of start values, windows, symmetries and noise.
@@ -73,6 +77,7 @@ class TrainConfig:
     rollout: int = 4
     rollout_from: float = 0.8
     alone_until: float = 0.7
+    octave_weight: float = 1.0
     symmetries: Literal["flow", "shifts", "none"] = "flow"
     held_out: float = 0.1
     seed: int = 0
@@ -83,6 +88,8 @@ class TrainConfig:
         for name in ("rollout_from", "alone_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share, got {getattr(self, name)}")
+        if not 0 <= self.octave_weight < math.inf:
+            raise ValueError(f"octave_weight: expected 0 or more, got {self.octave_weight}")
         self.descent  # noqa: B018 - it refuses what does not fit
 
     @property
@@ -133,7 +140,9 @@ def train(
     looks = HeldOutLooks(data, held_out, config.model.history, statistics.scale, noise=forecaster.trained_members > 1)
     descend(
         forecaster.network,
-        lambda frames, share: window_loss(forecaster, frames, alone=share < config.alone_until),
+        lambda frames, share: window_loss(
+            forecaster, frames, alone=share < config.alone_until, octave_weight=config.octave_weight
+        ),
         config.descent,
         lambda share: windows[share >= config.rollout_from],
         symmetries,
@@ -148,7 +157,12 @@ def train(
 
 
 def window_loss(
-    forecaster: LearnedForecaster, frames: Tensor, generator: torch.Generator | None = None, *, alone: bool = False
+    forecaster: LearnedForecaster,
+    frames: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    alone: bool = False,
+    octave_weight: float = 1.0,
 ) -> Tensor:
     """The loss of the head of this file, in units of the standard deviation.
 
@@ -157,6 +171,7 @@ def window_loss(
         frames: windows ``(B, H + leads, *grid)``, in the flow's units; members go on from their own steps.
         generator: of the noise, on the CPU; by default torch's own.
         alone: whether an ensemble has one member only, without noise.
+        octave_weight: of the score of octaves, which one member alone does not have.
     """
     history, grid = forecaster.history, tuple(frames.shape[2:])
     ensemble = forecaster.trained_members > 1
@@ -176,5 +191,9 @@ def window_loss(
             losses.append((found[0] - observed).abs().mean())
         else:
             losses.append(crps(found, observed, estimator="almost fair").mean())
+            if octave_weight:
+                parts = (octaves(fields, len(grid)) for fields in (found, observed))
+                of_parts = crps(*parts, estimator="almost fair").mean((0, *range(2, 2 + len(grid)))).sum()
+                losses[-1] = losses[-1] + octave_weight * of_parts
         past = torch.cat([past[:, 1:], following[:, None]], 1)
     return torch.stack(losses).mean()

@@ -1,7 +1,7 @@
 """Any network at points as an ensemble by noise: the noisy Fourier neural operator, which head A is compared with.
 
-As `deterministic_forecaster`, with white fields among the inputs and a vector that scales the channels of every layer,
-both drawn anew for each member and step, and trained as head A is: on the almost fair CRPS of two members.
+As `deterministic_forecaster`, with white fields among the inputs and, if wanted, a vector that scales the channels of
+every layer, drawn anew for each member and step, and trained as head A is: on the almost fair CRPS of two members.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class NoisyConfig(PointConfig):
         history: frames that it looks at.
         waves: (p_y, p_x), as in `DeterministicConfig`.
         noise_fields: number of white fields that go in.
-        noise_vector: length of the vector that scales channels.
+        noise_vector: length of the vector that scales channels; 0 for none.
         noise_size: standard deviation of the fields as they go in; small, so that noise does not have to be unlearned.
     """
 
     network: AnyNetwork = dataclasses.field(default_factory=FourierNetwork)
-    noise_fields: int = 2
-    noise_vector: int = 16
+    noise_fields: int = 3
+    noise_vector: int = 0
     noise_size: float = 0.2
 
     def __post_init__(self) -> None:
