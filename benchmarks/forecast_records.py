@@ -28,6 +28,8 @@ def gathered() -> Found:
         rows = [json.loads(path.read_text()) for path in paths if path.exists()]
         if rows:
             found[name] = rows
+            if (endured := cells.place(name, 0) / "endured.json").exists():
+                rows[0] |= json.loads(endured.read_text())
     return found
 
 

@@ -6,6 +6,7 @@ Records 1 to 4 of the area turbulence, from the cells of `forecast_cells`. Usage
     python -m benchmarks.turbulence_forecast list            cells, and what is missing
     python -m benchmarks.turbulence_forecast cell A 0        one cell: tuned, trained, scored
     python -m benchmarks.turbulence_forecast tune FNO 2      one setting of a baseline
+    python -m benchmarks.turbulence_forecast endure A 0      runs of 2,000 steps of a head
     python -m benchmarks.turbulence_forecast record          the records of the cells that are there
 
 Environment: MINUTES of the processor for each model (20), PROCESSES (1) that work at cells side by side, of one thread
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks import forecast_cells as cells
 from benchmarks.kept import kept
@@ -30,6 +32,7 @@ MEMBERS, MANY = 8, 24  # of the scores; of the coverage of 90 %, which 8 members
 CALIBRATED = 20  # leads
 RUN, LONG, RUNS = 500, 2000, 100  # steps of a long run; of the runs of which none may be lost, and their number
 KEPT_SCORES = ("crps", "energy", "variogram", "variance", "error", "coverage")
+ENDURING = ("A", "B")  # in runs of 2,000 steps
 WEIGHED = ("A", "B", "core + residuals", "FNO", "FNO + residuals", "noisy FNO", "U-Net")  # in long runs
 
 
@@ -61,19 +64,32 @@ def _score(name: str, seed: int) -> dict[str, Any]:
         content["many"] = {key: many.by_trajectory(key).tolist() for key in ("variance", "error", "coverage")}
     if name in WEIGHED:
         runs = MEMBERS // 4 if ensemble else 1
-        reference = torch.cat([learn.load()[:, ::4].flatten(0, 1), test.load()[:, ::4].flatten(0, 1)])
+        reference = frames_of_the_flow()
         first = past[: len(past) // 2]  # one start of each trajectory
         climate = long_run(forecaster, first, reference, 20 if cells.trial() else RUN, members=runs, progress=True)
         content["climate"] = told_of(climate) | {"runs": runs * len(first)}
         # The same measures of the test frames alone: what sampling does to them.
         own = test.load()[:, ::10].flatten(0, 1)
         content["climate of the test"] = told_of(compared(own, reference, forecaster.description.lengths))
-        if name in ("A", "B") and seed == 0:
-            runs = 4 if cells.trial() else RUNS
-            chosen = past[torch.arange(runs) % len(past)]
-            steps = 20 if cells.trial() else LONG
-            content["lost"] = long_run(forecaster, chosen, reference, steps, seed=1, progress=True).lost
     return content
+
+
+def frames_of_the_flow() -> Tensor:
+    """Every fourth frame of all trajectories."""
+    return torch.cat([data.load()[:, ::4].flatten(0, 1) for data in cells.flow_data()])
+
+
+def endured(name: str) -> dict[str, Any]:
+    """How many of 100 runs of 2,000 steps are lost; kept."""
+    return kept(cells.place(name, 0) / "endured.json", lambda: _endure(name))
+
+
+def _endure(name: str) -> dict[str, Any]:
+    forecaster, _ = cells.forecaster_of(name, 0)
+    past, _, _ = cells.starts(cells.flow_data()[1], forecaster.history)
+    runs, steps = (4, 20) if cells.trial() else (RUNS, LONG)
+    chosen = past[torch.arange(runs) % len(past)]
+    return {"lost": long_run(forecaster, chosen, frames_of_the_flow(), steps, seed=1, progress=True).lost}
 
 
 def told_of(run: LongRun) -> dict[str, Any]:
@@ -109,19 +125,26 @@ def work() -> None:
     settings = {name: range(len(found)) for name, found in cells.SETTINGS.items() if len(found) > 1}
     tried = [("tune", name, number) for name, numbers in settings.items() for number in numbers]
     first = sorted(cells.NAMES, key=lambda name: name not in ("core", "B"))  # to score head B takes longest
-    left = [(name, seed) for seed in cells.SEEDS for name in first if seed in cells.seeds_of(name)]
+    left = [("cell", name, seed) for seed in cells.SEEDS for name in first if seed in cells.seeds_of(name)]
+    left += [("endure", name, 0) for name in ENDURING]
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for (_, name, number), outcome in zip(tried, pool.map(_job, tried), strict=True):
             print(f"tune {name} {number}: {outcome}", flush=True)
-        running: dict[Future[str], tuple[str, int]] = {}
+        running: dict[Future[str], tuple[str, str, int]] = {}
         while left or running:
             begun = left + list(running.values())
-            ready = [cell for cell in left if (cells.NEEDS.get(cell[0]), cell[1]) not in begun]
-            for cell in ready[: processes - len(running)]:
-                left.remove(cell)
-                running[pool.submit(_job, ("cell", *cell))] = cell
+            ready = [job for job in left if needed_by(job) not in begun]
+            for job in ready[: processes - len(running)]:
+                left.remove(job)
+                running[pool.submit(_job, job)] = job
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                print("cell {} {}:".format(*running.pop(future)), future.result(), flush=True)
+                print("{} {} {}:".format(*running.pop(future)), future.result(), flush=True)
+
+
+def needed_by(job: tuple[str, str, int]) -> tuple[str, str | None, int]:
+    """The cell that must be there before a job."""
+    verb, name, seed = job
+    return "cell", name if verb == "endure" else cells.NEEDS.get(name), seed
 
 
 def _job(job: tuple[str, str, int]) -> str:
@@ -131,6 +154,8 @@ def _job(job: tuple[str, str, int]) -> str:
             setting = cells.SETTINGS[name][number]
             folder = cells.place(name, f"setting_{number}")
             return f"CRPS {cells.trained(name, setting, 0, cells.TUNING * cells.MINUTES, folder)['crps_1']:.4f}"
+        if verb == "endure":
+            return f"lost {endured(name)['lost']}"
         return f"CRPS {np.mean(scored(name, number)['crps'], 0)[0]:.4f}"
     except (FloatingPointError, ImportError, ValueError) as problem:  # one cell that fails must not stop the others
         return f"FAILED: {problem}"
@@ -143,7 +168,7 @@ def main(arguments: list[str]) -> None:
     if verb == "list":
         for name, seed in all_cells():
             print(f"{name} {seed}: {'scored' if there(name, seed) else 'missing'}")
-    elif verb in ("cell", "tune"):
+    elif verb in ("cell", "tune", "endure"):
         print(_job((verb, " ".join(arguments[1:-1]), int(arguments[-1]))))
     elif verb in ("all", "record"):
         if verb == "all":

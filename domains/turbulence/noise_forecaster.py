@@ -6,8 +6,8 @@ With frames w_1 .. w_H in units of their standard deviation, the next one of a m
 
 s is the standard deviation of an increment; waves are the cosine and sine of a force that depends on the place, so that
 the operator can know it: with those of Kolmogorov flow it still commutes exactly with shifts along x and with shifts by
-a period of the force along y. The noise fields are white on the grid of the operator's modes, drawn anew for each member
-and step. An ensemble that is trained on the almost fair CRPS learns from it how sure to be (Lang et al. 2024,
+a period of the force along y. The noise fields are white on the grid of the operator's modes and drawn anew for each
+member and step. An ensemble that is trained on the almost fair CRPS learns from it how sure to be (Lang et al. 2024,
 arXiv:2412.15832).
 
 A noise vector that scales the channels of every block can be had as well (FiLM, Perez et al. 2018, arXiv:1709.07871; so

@@ -29,8 +29,10 @@ def octaves(fields: Tensor, dimensions: int) -> Tensor:
     Example:
         >>> x = 2 * torch.pi * torch.arange(48) / 48
         >>> parts = octaves(torch.cos(3 * x) + torch.cos(20 * x), 1)
-        >>> torch.allclose(parts[1], torch.cos(3 * x), atol=1e-5), torch.allclose(parts[3], torch.cos(20 * x), atol=1e-5)
-        (True, True)
+        >>> torch.allclose(parts[1], torch.cos(3 * x), atol=1e-5)
+        True
+        >>> torch.allclose(parts[3], torch.cos(20 * x), atol=1e-5)
+        True
     """
     grid = tuple(fields.shape[-dimensions:])
     axes = tuple(range(-dimensions, 0))

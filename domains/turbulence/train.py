@@ -5,15 +5,16 @@ Ensembles learn from the almost fair CRPS of two members,
     loss = mean over points and leads of  1/2 (|a - w| + |b - w|) - (1 - 0.025) / 2 |a - b|
 
 of the fields and, added to it, of each of their four octaves, so that the spread lies at the scales at which the errors
-are (NeuralGCM adds a score of spherical harmonics, Kochkov et al. 2024, arXiv:2311.07222); and forecasters without noise from the L2 norm of their error,
+are (NeuralGCM adds a score of spherical harmonics, Kochkov et al. 2024, arXiv:2311.07222); and forecasters without
+noise from the L2 norm of their error,
 
     loss = mean over samples and leads of  (mean over points of (a - w)^2)^(1/2)
 
 in units of the standard deviation: a and b are two members from the same past, w what came (`separable.distributions`,
-`octaves`). In the last part of the training the members go on from their own steps, with new noise. In the first part an ensemble
-has one member without noise, whose CRPS is its absolute error: what comes on the average is learned at half the cost,
-and how sure it is afterwards. Everything else is the same for all, so that what they learn in the same minutes can be
-compared.
+`octaves`). In the last part of the training the members go on from their own steps, with new noise. In the first part
+an ensemble has one member without noise, whose CRPS is its absolute error: what comes on the average is learned at half
+the cost, and how sure it is afterwards. Everything else is the same for all, so that what they learn in the same
+minutes can be compared.
 
 Windows are drawn at random from the training samples and changed by a random symmetry of the flow each.
 

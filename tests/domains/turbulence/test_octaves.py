@@ -1,3 +1,5 @@
+"""Octaves of fields against Fourier transforms of numpy."""
+
 import numpy as np
 import pytest
 import torch
