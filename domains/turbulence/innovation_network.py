@@ -29,6 +29,8 @@ from domains.turbulence.modes import to_points, with_modes
 from separable.layers import LeviathanEmbedding
 from separable.sequence.transformer import Transformer, TransformerConfig
 
+_TOGETHER = 16  # states that the operator takes at once: what a block touches then stays in a processor's cache
+
 
 @dataclasses.dataclass(frozen=True)
 class InnovationNetworkConfig:
@@ -159,7 +161,8 @@ class InnovationNetwork(nn.Module):
             uniform: numbers in (0, 1) ``(B, P, K)`` that decide the draw.
         """
         length, tokens = self.codec_shape
-        prefix, suffix = self._conditions(state)
+        parts = zip(*(self._conditions(part) for part in state.split(_TOGETHER)), strict=True)
+        prefix, suffix = (torch.cat(part) for part in parts)
         cache = self.transformer.cache(len(state), 2 * length)
         self.transformer(prefix, prefix=length, cache=cache)
         known = torch.zeros(len(state), length, tokens + 1, device=state.device)
