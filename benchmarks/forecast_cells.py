@@ -68,9 +68,15 @@ LARGE: Setting = {"batch": 16, "rollout": 2, "rollout_from": 0.6}  # batches, an
 SETTINGS: dict[str, list[Setting]] = {
     "A": [{"model": NoiseForecasterConfig()}],
     "core": [{"model": DeterministicConfig()}],
-    "FNO": [fourier(20, 8), fourier(20, 8, 6e-3), fourier(20, 12), fourier(32, 12, 1e-3), fourier(20, 8, **LARGE)],
+    "FNO": [
+        *(fourier(20, 8), fourier(20, 8, 6e-3), fourier(20, 12), fourier(32, 12, 1e-3), fourier(20, 8, **LARGE)),
+        fourier(20, 8, 1.2e-2),
+    ],
     "FNO of our size": [fourier(8, 5), fourier(8, 5, 1e-2), fourier(10, 4, 1e-2), fourier(6, 7, 1e-2)],
-    "noisy FNO": [noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, 3e-3, 16)],
+    "noisy FNO": [
+        *(noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, 3e-3, 16)),
+        noisy(20, 8, 1.2e-2),
+    ],
     "U-Net": [u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)],
 }
 FREE = ("persistence", "climatology", "half resolution")  # nothing is learned
