@@ -19,11 +19,19 @@ uses). So a block needs 3 M transforms of a truncated field instead of C + 3 M o
 sizes (measured: 9.5 instead of 17 ms forward and backward a sample at 64^2, 2.2 instead of 4.1 at 32^2), a filter holds
 no number that the data do not need, and the operator is one and the same map at every resolution, to rounding.
 It commutes with shifts of the box along every axis along which its inputs do.
+
+Held to what it has seen. Products of products grow without bound where a state is unlike those of the training, and a
+run that meets one is lost. So after the training every product is held to the largest size that it had on training
+frames (`products_watched`), which changes nothing on states like those: on 32^2 points 22 of 32 runs of 500 steps were
+lost without and none with it, at the same error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import scipy.fft
 import torch
@@ -143,8 +151,38 @@ class SeparableOperator(nn.Module):
         return to_points(self(to_modes(fields, self.config.modes), condition), fields.shape[2:])
 
 
+@contextlib.contextmanager
+def products_watched(network: nn.Module) -> Iterator[None]:
+    """Note how large the products in a network's operators become within; afterwards they are held to that.
+
+    Example:
+        >>> operator = SeparableOperator(OperatorConfig(1, 1, (5,)))
+        >>> fields = torch.randn(8, 1, 16)
+        >>> before = operator.on_points(fields)
+        >>> with products_watched(operator):
+        ...     _ = operator.on_points(fields)
+        >>> torch.equal(operator.on_points(fields), before)
+        True
+    """
+    blocks = [part for part in network.modules() if isinstance(part, _Block)]
+    for block in blocks:
+        block.largest.zero_()
+        block.watching, block.held = True, False
+    try:
+        yield
+    except BaseException:
+        for block in blocks:
+            block.largest.zero_()
+            block.watching = False
+        raise
+    for block in blocks:
+        block.watching, block.held = False, True
+
+
 class _Block(nn.Module):
     """One interaction of order 2."""
+
+    largest: Tensor
 
     def __init__(self, config: OperatorConfig, modes: tuple[int, ...], generator: torch.Generator | None) -> None:
         super().__init__()
@@ -158,6 +196,8 @@ class _Block(nn.Module):
         self.filters = DepthwiseSeparableFilter(3 * products, modes, reach=config.reach, generator=generator)
         self.join = _normal(channels, 2 * products, 0.5 * (2 * products) ** -0.5, generator)
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("largest", torch.zeros(products))  # of the products; all 0 where none was watched
+        self.watching = self.held = False
 
     def forward(self, h: Tensor, condition: Tensor | None) -> Tensor:
         low = h if self.modes == self.all_modes else with_modes(h, self.modes)
@@ -169,11 +209,26 @@ class _Block(nn.Module):
         v = _mix(self.mix * gain[:, None, :], low) * self._transfer()
         multiplied, linear = v.split([2 * self.products, self.products], 1)
         first, second = to_points(multiplied, self.points).chunk(2, 1)
-        product = to_modes(first * second, self.modes)
+        product = to_modes(self._bounded(first * second), self.modes)
         of_product, of_linear = self.join.chunk(2, 1)
         constant = nn.functional.pad(self.bias[:, None], (0, product[0, 0].numel() - 1))  # the coefficient of mode 0
         change = _mix(of_linear, linear, _mix(of_product, product, constant.reshape(1, -1, *product.shape[2:]) + 0j))
         return h + (change if low is h else with_modes(change, self.all_modes))
+
+    def _bounded(self, product: Tensor) -> Tensor:
+        """At points, ``(B, M, ...)``."""
+        if self.watching:
+            self.largest.copy_(torch.maximum(self.largest, product.detach().abs().flatten(2).amax((0, 2))))
+        elif self.held:
+            largest = self.largest.reshape(-1, *[1] * len(self.modes))
+            return product.clamp(-largest, largest)
+        return product
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Forecasters of versions that did not hold products come without.
+        state_dict.setdefault(prefix + "largest", torch.zeros_like(self.largest))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.held = bool(self.largest.any())
 
     def _transfer(self) -> Tensor:
         """What the filters multiply coefficients by, ``(3 M, m_x + 1[, 2 m_y + 1])``."""

@@ -30,6 +30,7 @@ import dataclasses
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,13 +40,16 @@ from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.learned_forecaster import LearnedForecaster
+from domains.turbulence.model import SeparableOperator, products_watched
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.octaves import octaves
-from domains.turbulence.readers import FlowData
+from domains.turbulence.readers import FlowData, Windows
+from domains.turbulence.symmetries import Symmetries
 from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
 from separable.distributions import crps
 from separable.training import RunFolder, is_main_process
 
+_WATCHED, _TOGETHER = 1024, 16  # windows whose products are noted; of them at once
 AnyConfig = NoiseForecasterConfig | DeterministicConfig | NoisyConfig
 
 
@@ -151,10 +155,24 @@ def train(
         run=run,
         progress=progress,
     )
+    hold_products(forecaster, windows[0], symmetries, config.seed)
     forecaster.to("cpu")
     if run is not None and is_main_process():
         forecaster.save(run.path)
     return forecaster
+
+
+def hold_products(forecaster: LearnedForecaster, windows: Windows, symmetries: Symmetries, seed: int) -> None:
+    """Hold the products of the forecaster's operators to their range on training windows, see `model`."""
+    if not any(isinstance(part, SeparableOperator) for part in forecaster.network.modules()):
+        return
+    places = np.unique(np.linspace(0, len(windows) - 1, _WATCHED).round().astype(int)).tolist()
+    generator = torch.Generator().manual_seed(seed)
+    with products_watched(forecaster.network), torch.no_grad():
+        for begin in range(0, len(places), _TOGETHER):
+            past = torch.stack([windows[place][0] for place in places[begin : begin + _TOGETHER]])
+            noise = torch.randn(len(past), forecaster.noise_numbers, generator=generator).to(forecaster.device)
+            forecaster.step(forecaster.standardised(symmetries(past, generator)), noise)
 
 
 def window_loss(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from domains.turbulence.model import OperatorConfig, SeparableOperator
+from domains.turbulence.model import OperatorConfig, SeparableOperator, products_watched
 from domains.turbulence.modes import mean_square, to_modes, to_points
 
 
@@ -51,8 +51,8 @@ def circulant(values):
     return np.array([[values[(j - i) % n] for i in range(n)] for j in range(n)])
 
 
-def by_loops(operator, fields, condition):
-    """The operator on points, one sample, channel and product at a time."""
+def by_loops(operator, fields, condition, seen=None):
+    """The operator on points, one sample, channel and product at a time; ``seen`` gets the products of each block."""
     named = {name: value.detach().numpy() for name, value in operator.state_dict().items()}
     (m_y, m_x), (n_y, n_x) = operator.config.modes, fields.shape[2:]
     keep_y, keep_x = projection(n_y, m_y), projection(n_x, m_x)
@@ -74,7 +74,13 @@ def by_loops(operator, fields, condition):
                 v.append(circulant(down) @ mixed @ circulant(along).T)
             products = operator.config.products
             first, second, third = v[:products], v[products : 2 * products], v[2 * products :]
-            joined = [low_y @ (a * b) @ low_x for a, b in zip(first, second, strict=True)] + third
+            multiplied = [a * b for a, b in zip(first, second, strict=True)]
+            if seen is not None:
+                seen[index].append(np.stack(multiplied))
+            largest = named[f"blocks.{index}.largest"]
+            largest = largest if largest.any() else np.full(products, np.inf)
+            held = [np.clip(product, -most, most) for product, most in zip(multiplied, largest, strict=True)]
+            joined = [low_y @ product @ low_x for product in held] + third
             h = h + np.einsum("ck,kyx->cyx", p["join"], np.stack(joined)) + p["bias"][:, None, None]
         results.append(np.einsum("oc,cyx->oyx", named["read"], h))
     return torch.from_numpy(np.stack(results))
@@ -86,6 +92,37 @@ def test_the_operator_is_the_sums_of_its_definition(blocks, sizes):
     fields = torch.randn(2, 2, 12, 15, dtype=torch.float64)  # with modes above, which are to be dropped
     condition = torch.randn(2, 4, dtype=torch.float64)
     torch.testing.assert_close(operator.on_points(fields, condition).detach(), by_loops(operator, fields, condition))
+
+
+def test_products_are_held_to_the_largest_that_were_watched():
+    operator = made()
+    condition = torch.randn(4, 4, dtype=torch.float64)
+    usual = torch.randn(4, 2, 10, 15, dtype=torch.float64)  # the points at which the operator multiplies
+    unlike = torch.zeros(4, 2, 10, 15, dtype=torch.float64)
+    unlike[:, :, 3, 4] = 1.0  # all in one place
+    before = [operator.on_points(fields, condition).detach() for fields in (usual, unlike)]
+    with products_watched(operator), torch.no_grad():
+        for half in (slice(2), slice(2, 4)):
+            operator.on_points(usual[half], condition[half])
+    seen = [[], []]
+    by_loops(operator, usual, condition, seen)
+    for block, products in zip(operator.blocks, seen, strict=True):
+        np.testing.assert_allclose(block.largest.numpy(), np.abs(products).max((0, 2, 3)))
+    assert torch.equal(operator.on_points(usual, condition), before[0])
+    found = operator.on_points(unlike, condition).detach()
+    torch.testing.assert_close(found, by_loops(operator, unlike, condition))
+    assert (found - before[1]).abs().max() > 1e-2
+
+    again = made(seed=1)
+    again.load_state_dict(operator.state_dict())
+    assert torch.equal(again.on_points(unlike, condition), found)
+    earlier = {name: value for name, value in operator.state_dict().items() if not name.endswith("largest")}
+    again.load_state_dict(earlier)  # as saved by versions that held nothing
+    torch.testing.assert_close(again.on_points(unlike, condition).detach(), before[1])
+
+    with pytest.raises(KeyboardInterrupt), products_watched(operator):
+        raise KeyboardInterrupt
+    torch.testing.assert_close(operator.on_points(unlike, condition).detach(), before[1])
 
 
 @pytest.mark.parametrize("grid", [(7, 9), (16, 12), (64, 65)])

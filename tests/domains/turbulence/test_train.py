@@ -14,6 +14,7 @@ from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
+from domains.turbulence.saved import load_forecaster
 from domains.turbulence.train import TrainConfig, train, window_loss
 from domains.turbulence.training_data import split
 from separable.training import RunFolder, loop
@@ -130,6 +131,17 @@ def test_it_learns(flow, tmp_path):
     assert looks[-1]["scores"]["crps_1"] < 0.75 * persistence
     assert losses[round(0.6 * len(losses))] < 0.8 * losses[0]  # in the first part; then other scores are added
     assert NoiseForecaster.load(tmp_path).config.modes == (10, 10)
+
+
+def test_products_are_held_to_their_range_in_training(flow, tmp_path):
+    forecaster = train(flow, SMALL, progress=False)
+    largest = [value for name, value in tensors(forecaster).items() if name.endswith("largest")]
+    assert len(largest) == 2
+    assert all(((part > 0) & part.isfinite()).all() for part in largest)
+    frames = flow.load(range(2))[:, 0]
+    found = next(forecaster.rollout(frames[:, None], 2, seed=1))
+    forecaster.save(tmp_path)
+    assert torch.equal(next(load_forecaster(tmp_path).rollout(frames[:, None], 2, seed=1)), found)
 
 
 def interrupting(monkeypatch, number):
