@@ -36,9 +36,10 @@ ONE = {"field": "1", "length": "1", "time": "1"}
 
 
 def sized(n: int) -> NoiseForecaster:
-    """An untrained head A on n x n points with all modes that a solver keeps there."""
+    """An untrained head A on n x n points: all modes that a solver keeps there, half of them in the inner blocks."""
     description = FlowDescription("vorticity", "vorticity", ONE, 1.0, (n, n), (2 * math.pi, 2 * math.pi))
-    config = NoiseForecasterConfig(modes=Grid((n, n)).modes, waves=((4, 0),))
+    modes = Grid((n, n)).modes
+    config = NoiseForecasterConfig(modes=modes, inner=tuple(m // 2 for m in modes), waves=((4, 0),))
     return NoiseForecaster(config, description, FrameStatistics(0.0, 1.0, 0.8), torch.Generator().manual_seed(0))
 
 
