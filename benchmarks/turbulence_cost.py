@@ -109,7 +109,7 @@ def against_the_solver(seconds: float) -> list[dict[str, Any]]:
     ways: list[tuple[str, Callable[[int], torch.Tensor]]] = [
         ("head A, mean of 8 members", lambda batch: _forecast(forecaster, start[:batch])),
     ]
-    for n, step in ((64, 0.0125), (64, 0.02), (32, 0.02), (32, 0.04)):
+    for n, step in ((64, 0.0125), (64, 0.02), (48, 0.02), (40, 0.025), (32, 0.02), (32, 0.04)):
         ways.append(
             (f"solver, {n}^2 points, step {step}", lambda batch, n=n, step=step: _solved(start[:batch], n, step))
         )  # type: ignore[misc]
