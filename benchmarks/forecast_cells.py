@@ -53,9 +53,10 @@ def fourier(channels: int, modes: int, rate: float = 3e-3, **more: Any) -> Setti
     return {"model": DeterministicConfig(FourierNetwork(channels, modes)), "rate": rate, **more}
 
 
-def noisy(channels: int, modes: int, rate: float = 3e-3, noise_vector: int = 0) -> Setting:
+def noisy(channels: int, modes: int, rate: float = 3e-3, octave_weight: float = 1.0, **noise: Any) -> Setting:
     """One that is trained on the CRPS."""
-    return {"model": NoisyConfig(FourierNetwork(channels, modes), noise_vector=noise_vector), "rate": rate}
+    model = NoisyConfig(FourierNetwork(channels, modes), **noise)
+    return {"model": model, "rate": rate, "octave_weight": octave_weight}
 
 
 def u_net(channels: int, levels: int, rate: float = 1e-3, **more: Any) -> Setting:
@@ -74,8 +75,8 @@ SETTINGS: dict[str, list[Setting]] = {
     ],
     "FNO of our size": [fourier(8, 5), fourier(8, 5, 1e-2), fourier(10, 4, 1e-2), fourier(6, 7, 1e-2)],
     "noisy FNO": [
-        *(noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, 3e-3, 16)),
-        noisy(20, 8, 1.2e-2),
+        *(noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, noise_vector=16)),
+        *(noisy(20, 8, 1.2e-2), noisy(20, 8, 1.2e-2, 3.0, noise_size=0.5)),
     ],
     "U-Net": [u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)],
 }
@@ -155,8 +156,8 @@ def told_of(setting: Setting) -> str:
     network = getattr(setting["model"], "network", setting["model"])
     sizes = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(network).items())
     others = "".join(f", {key} {value}" for key, value in setting.items() if key not in ("model", "rate"))
-    if vector := getattr(setting["model"], "noise_vector", 0):
-        others += f", noise vector {vector}"
+    if isinstance(setting["model"], NoisyConfig):
+        others += f", noise of size {setting['model'].noise_size:g}, vector {setting['model'].noise_vector}"
     return f"{sizes}, rate {setting.get('rate', TrainConfig().rate):g}{others}"
 
 

@@ -33,6 +33,7 @@ PARTS: dict[str, cells.Setting] = {
     "24 channels, 16 products": {"model": NoiseForecasterConfig(channels=24, products=16)},
     "two members from the start": {"model": NoiseForecasterConfig(), "alone_until": 0.0},
     "score at points only": {"model": NoiseForecasterConfig(), "octave_weight": 0.0},
+    "octaves weighed as points": {"model": NoiseForecasterConfig(), "octave_weight": 1.0},
     "noise vector of 16 as well": {"model": NoiseForecasterConfig(noise_vector=16)},
     "one step ahead only": {"model": NoiseForecasterConfig(), "rollout_from": 1.0},
     "batches of 16": {"model": NoiseForecasterConfig(), "batch": 16},

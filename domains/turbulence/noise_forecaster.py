@@ -42,7 +42,7 @@ from domains.turbulence.model import OperatorConfig, SeparableOperator
 from domains.turbulence.modes import to_modes, to_points
 from domains.turbulence.readers import FlowData
 
-_START_OF_NOISE = 0.2  # of what other inputs start with
+_START_OF_NOISE = 0.5  # of what other inputs start with
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,9 @@ Ensembles learn from the almost fair CRPS of two members,
 
     loss = mean over points and leads of  1/2 (|a - w| + |b - w|) - (1 - 0.025) / 2 |a - b|
 
-of the fields and, added to it, of each of their four octaves, so that the spread lies at the scales at which the errors
-are (NeuralGCM adds a score of spherical harmonics, Kochkov et al. 2024, arXiv:2311.07222); and forecasters without
-noise from the L2 norm of their error,
+of the fields and, three times added to it, of each of their four octaves, so that the spread lies at the scales at
+which the errors are (NeuralGCM adds a score of spherical harmonics, Kochkov et al. 2024, arXiv:2311.07222); and
+forecasters without noise from the L2 norm of their error,
 
     loss = mean over samples and leads of  (mean over points of (a - w)^2)^(1/2)
 
@@ -82,7 +82,7 @@ class TrainConfig:
     rollout: int = 4
     rollout_from: float = 0.8
     alone_until: float = 0.7
-    octave_weight: float = 1.0
+    octave_weight: float = 3.0
     symmetries: Literal["flow", "shifts", "none"] = "flow"
     held_out: float = 0.1
     seed: int = 0
@@ -181,7 +181,7 @@ def window_loss(
     generator: torch.Generator | None = None,
     *,
     alone: bool = False,
-    octave_weight: float = 1.0,
+    octave_weight: float = 3.0,
 ) -> Tensor:
     """The loss of the head of this file, in units of the standard deviation.
 
