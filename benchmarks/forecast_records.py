@@ -33,6 +33,11 @@ def gathered() -> Found:
     return found
 
 
+def _whole(seed: int) -> bool:
+    """Whether every model has this seed, or needs none."""
+    return all((cells.place(name, seed) / "scores.json").exists() for name in cells.NAMES if name not in cells.FREE)
+
+
 def mean(rows: list[dict[str, Any]], key: str) -> torch.Tensor:
     """A score by trajectory and lead ``(T, L)``, mean over seeds."""
     return torch.tensor([row[key] for row in rows], dtype=torch.float64).mean(0)
@@ -127,7 +132,7 @@ def write_records(command: str) -> None:
         f"{minutes}; CRPS and energy score (over the root of the points) in standard deviations, fair, 8 members"
     )
     write = _printed if cells.trial() else record.write
-    common: dict[str, Any] = {"command": command, "seeds": list(cells.SEEDS)}
+    common: dict[str, Any] = {"command": command, "seeds": [seed for seed in cells.SEEDS if _whole(seed)]}
     if "A" in found and {"FNO", "climatology"} <= found.keys():
         ratios, holds = against(found)
         small = found["A"][0]["parameters"] <= found["FNO"][0]["parameters"] / 10
