@@ -49,8 +49,9 @@ from domains.turbulence.training_data import HeldOutLooks, in_memory, split, sym
 from separable.distributions import crps
 from separable.training import RunFolder, is_main_process
 
-# Of the fair score, in the almost fair one. With two members the 0.95 of larger ensembles is best where the spread is 0.95
-# of the errors (normal members), 0.99 where it is 0.99; without any rest two members on either side would do.
+# Share of the fair score in the almost fair one. With two members the 0.95 of larger ensembles is best where the spread
+# is 0.95 of the errors (normal members), 0.99 where it is 0.99; with 1 two members on either side of the truth cost
+# nothing.
 _FAIR = 0.99
 _WATCHED, _TOGETHER = 1024, 16  # windows whose products are noted; of them at once
 AnyConfig = NoiseForecasterConfig | DeterministicConfig | NoisyConfig
