@@ -161,7 +161,8 @@ class InnovationNetwork(nn.Module):
             uniform: numbers in (0, 1) ``(B, P, K)`` that decide the draw.
         """
         length, tokens = self.codec_shape
-        parts = zip(*(self._conditions(part) for part in state.split(_TOGETHER)), strict=True)
+        together = _TOGETHER if state.device.type == "cpu" else max(1, len(state))
+        parts = zip(*(self._conditions(part) for part in state.split(together)), strict=True)
         prefix, suffix = (torch.cat(part) for part in parts)
         cache = self.transformer.cache(len(state), 2 * length)
         self.transformer(prefix, prefix=length, cache=cache)

@@ -5,8 +5,8 @@ Ensembles learn from the almost fair CRPS of two members,
     loss = mean over points and leads of  1/2 (|a - w| + |b - w|) - (1 - 0.005) / 2 |a - b|
 
 of the fields and, three times added to it, of each of their four octaves, so that the spread lies at the scales at
-which the errors are (NeuralGCM adds a score of spherical harmonics, Kochkov et al. 2024, arXiv:2311.07222); and
-forecasters without noise from the L2 norm of their error,
+which the errors are (FourCastNet 3 adds a spectral score, Bonev et al. 2025, arXiv:2507.12144); and forecasters without
+noise from the L2 norm of their error,
 
     loss = mean over samples and leads of  (mean over points of (a - w)^2)^(1/2)
 
