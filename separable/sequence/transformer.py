@@ -7,10 +7,9 @@ For positions x (B, T, width), in each of L layers::
 
 with root-mean-square norms, rotary positions and no biases; a last norm gives the output.
 
-Source: Touvron et al., LLaMA (2023, arXiv:2302.13971), section 2.2; the gated perceptron is Shazeer's SwiGLU (2020,
-arXiv:2002.05202). Start values are GPT-2's: normal with deviation 0.02, divided by ``sqrt(2 L)`` for the two maps
-that end in the residual stream. Prefixes that see one another both ways are those of Raffel et al., T5 (2019,
-arXiv:1910.10683), section 3.2.1.
+Source: Touvron et al., LLaMA (2023, arXiv:2302.13971), section 2.2. Start values are GPT-2's: normal with deviation
+0.02, divided by ``sqrt(2 L)`` for the two maps that end in the residual stream. Prefixes that see one another both ways
+are those of Raffel et al., T5 (2019, arXiv:1910.10683), section 3.2.1.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ import dataclasses
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from separable.sequence.attention import GroupedQueryAttention, seen_by
 from separable.sequence.cache import Cache
+from separable.sequence.gated_perceptron import GatedPerceptron
 from separable.sequence.normalisation import RootMeanSquareNorm
 from separable.sequence.rotary import rotary_angles
 
@@ -80,25 +79,6 @@ class TransformerConfig:
     def hidden_width(self) -> int:
         """Width of the gated perceptron, with the default filled in."""
         return self.hidden or -(-8 * self.width // 24) * 8
-
-
-class GatedPerceptron(nn.Module):
-    """SwiGLU: ``(silu(x Wg) * (x Wu)) Wd``.
-
-    Args:
-        width: Features of a position.
-        hidden: Features between.
-    """
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.expansion = nn.Linear(width, 2 * hidden, bias=False)  # Wg, Wu
-        self.readout = nn.Linear(hidden, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(..., width)`` to the same."""
-        gate, value = self.expansion(x).chunk(2, -1)
-        return self.readout(silu(gate) * value)  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

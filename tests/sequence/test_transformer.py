@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from separable.sequence import Transformer, TransformerConfig
+from separable.sequence.gated_perceptron import GatedPerceptron
 from separable.sequence.normalisation import RootMeanSquareNorm
 from separable.sequence.rotary import rotary_angles, rotate
 
@@ -175,6 +176,32 @@ def test_norm_against_torch():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         within = torch.autograd.grad(norm.float()(x.float()), norm.weight, slope.float())[0]
     torch.testing.assert_close(within.double(), expected[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(24,), (0, 24), (2, 300, 24)])
+def test_gated_perceptron_against_its_formula(shape):
+    perceptron = GatedPerceptron(24, 40).double()
+    x = torch.randn(shape, dtype=torch.float64, generator=drawn(), requires_grad=True)
+    gate, value = (x @ weight.T for weight in perceptron.expansion.weight.chunk(2))
+    expected = (gate / (1 + torch.exp(-gate)) * value) @ perceptron.readout.weight.T
+    found = perceptron(x)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    slope = torch.randn(shape, dtype=torch.float64, generator=drawn(1))
+    wanted = [x, *perceptron.parameters()]
+    for one, other in zip(*(torch.autograd.grad(y, wanted, slope) for y in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
+
+
+def test_rotation_is_a_product_of_complex_numbers():
+    x = torch.randn(3, 2, 5, 8, dtype=torch.float64, generator=drawn(), requires_grad=True)
+    cosine, sine = rotary_angles(2, 5, 8, 50.0, dtype=torch.float64)
+    turned = torch.complex(*x.chunk(2, -1)) * torch.complex(cosine, sine)
+    expected = torch.cat([turned.real, turned.imag], -1)
+    found = rotate(x, (cosine, sine))
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-14)
+    slope = torch.randn(x.shape, dtype=torch.float64, generator=drawn(1))
+    one, other = (torch.autograd.grad(y, x, slope)[0] for y in (found, expected))
+    torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-14)
 
 
 def test_start_values():

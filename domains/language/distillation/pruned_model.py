@@ -19,8 +19,9 @@ from separable.files import filled, read_json, read_tensors, refusing
 from separable.sequence import Cache, LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.sequence.attention import GroupedQueryAttention
 from separable.sequence.embeddings import embedding_config
+from separable.sequence.gated_perceptron import GatedPerceptron
 from separable.sequence.heads import head_config
-from separable.sequence.transformer import Block, GatedPerceptron
+from separable.sequence.transformer import Block
 
 
 @dataclasses.dataclass(frozen=True)

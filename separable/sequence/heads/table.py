@@ -93,9 +93,11 @@ class WeightedCrossEntropy(torch.autograd.Function):
             rows = slice(start, start + chunk)
             target, share = targets[rows, None], weights[rows, None].to(wide)
             logits = linear(hidden[rows], weight).to(wide)
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            total += ((normaliser - logits.gather(-1, target)) * share).sum()
-            slope = logits.sub_(normaliser).exp_().mul_(share).scatter_add_(-1, target, -share).to(hidden.dtype)
+            wanted, largest = logits.gather(-1, target), logits.amax(-1, keepdim=True)
+            unnormalised = logits.sub_(largest).exp_()  # in place, and once: it is both sum and gradient
+            normaliser = unnormalised.sum(-1, keepdim=True)
+            total += ((normaliser.log() + largest - wanted) * share).sum()
+            slope = unnormalised.mul_(share / normaliser).scatter_add_(-1, target, -share).to(hidden.dtype)
             by_hidden[rows] = slope @ weight
             if by_weight.dtype == hidden.dtype:
                 by_weight.addmm_(slope.T, hidden[rows])
