@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
-_ROWS = 256  # positions whose gradient is found at a time, such that what lies between stays in the cache
+_NUMBERS = 2**18  # gates whose gradient is found at a time, such that what lies between stays in the cache
 
 
 class GatedPerceptron(nn.Module):
@@ -56,7 +56,8 @@ class _Gated(torch.autograd.Function):
         """The gradient for gates and values."""
         (expanded,) = ctx.saved_tensors
         found: Tensor = expanded.new_empty(expanded.shape)
-        parts = (part.reshape(-1, part.shape[-1]).split(_ROWS) for part in (expanded, slope, found))
+        rows = max(1, _NUMBERS // slope.shape[-1])
+        parts = (part.reshape(-1, part.shape[-1]).split(rows) for part in (expanded, slope, found))
         for source, by_product, target in zip(*parts, strict=True):
             (gate, value), (by_gate, by_value) = source.chunk(2, -1), target.chunk(2, -1)
             torch.mul(silu(gate), by_product, out=by_value)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+_NUMBERS = 2**18  # that are turned at a time on a CPU, and stay in its cache
+
 
 def rotary_angles(
     start: int, count: int, head_width: int, base: float, *, device: torch.device | None = None, dtype: torch.dtype
@@ -64,8 +66,8 @@ class _Turned(torch.autograd.Function):
 
 def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     turned = x.new_empty(x.shape)
-    sequences = zip(x, turned, strict=True) if x.ndim > 3 else [(x, turned)]
-    for source, target in sequences:  # one at a time stays in the cache
+    count = max(1, _NUMBERS // max(1, x.shape[1:].numel())) if x.ndim > 2 else len(x)
+    for source, target in zip(x.split(count), turned.split(count), strict=True):
         (first, second), (into_first, into_second) = source.chunk(2, -1), target.chunk(2, -1)
         torch.mul(first, cosine, out=into_first).addcmul_(second, sine, value=-1)
         torch.mul(first, sine, out=into_second).addcmul_(second, cosine)
