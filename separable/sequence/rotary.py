@@ -67,7 +67,7 @@ class _Turned(torch.autograd.Function):
 def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     turned = x.new_empty(x.shape)
     count = max(1, _NUMBERS // max(1, x.shape[1:].numel())) if x.ndim > 2 else len(x)
-    for source, target in zip(x.split(count), turned.split(count), strict=True):
+    for source, target in zip(torch.split(x, count), torch.split(turned, count), strict=True):
         (first, second), (into_first, into_second) = source.chunk(2, -1), target.chunk(2, -1)
         torch.mul(first, cosine, out=into_first).addcmul_(second, sine, value=-1)
         torch.mul(first, sine, out=into_second).addcmul_(second, cosine)
