@@ -8,6 +8,7 @@ student if a teacher inside the range is the best, and larger ones are worse by 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -78,12 +79,14 @@ def law(found: Sequence[Point]) -> LinearLaw | None:
 
 
 def curses(found: Sequence[Point]) -> list[dict[str, Any]]:
-    """For each student: its best teacher, and by how much the largest one is worse."""
+    """For each student: its best teacher, those tried beside it, and by how much the largest one is worse."""
     rows = []
     for best in optimal_teachers(trials(found)):
         of = [point for point in found if point.student == best.student]
         at_best = min(of, key=lambda point: abs(point.teacher - best.teacher))
         largest = max(of, key=lambda point: point.teacher)
+        below = max((p.teacher for p in of if p.teacher < at_best.teacher), default=best.student)
+        above = min((p.teacher for p in of if p.teacher > at_best.teacher), default=math.inf)
         rise = largest.mean - at_best.mean
         noise = math.hypot(largest.deviation, at_best.deviation)
         rows.append(
@@ -91,6 +94,7 @@ def curses(found: Sequence[Point]) -> list[dict[str, Any]]:
                 "student": int(best.student),
                 "best teacher": round(best.teacher),
                 "teacher / student": best.teacher / best.student,
+                "between": f"{below / best.student:.2f} and {above / best.student:.2f}",
                 "nats": best.loss,
                 "largest teacher": round(largest.teacher),
                 "nats above the best": rise,
@@ -121,7 +125,12 @@ def statement(found: Sequence[Point]) -> str:
         f"{PUBLISHED.intercept / _MILLION} million, R^2 {PUBLISHED.r_squared}"
     )
     inside = low <= PUBLISHED.slope <= high
-    return f"{told}; the published slope lies {'inside' if inside else 'outside'} the interval"
+    sizes = sorted({point.teacher for point in found})
+    apart = max(larger / smaller for smaller, larger in itertools.pairwise(sizes))
+    return (
+        f"{told}; the published slope lies {'inside' if inside else 'outside'} the interval; the best are those of the "
+        f"sizes that were tried, up to a factor of {apart:.2f} apart"
+    )
 
 
 def write_sweep_report(folder: str | Path, rows: Sequence[dict[str, Any]]) -> Path:
@@ -175,6 +184,8 @@ def _curves(run: RunFolder, rows: Sequence[dict[str, Any]], arms: Sequence[str])
     figure = _figure(4.2 * len(arms), 3.8)
     if figure is None:
         return None
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
     axes = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
     for axis, arm in zip(axes, arms, strict=True):
         found = points(rows, arm)
@@ -188,6 +199,9 @@ def _curves(run: RunFolder, rows: Sequence[dict[str, Any]], arms: Sequence[str])
             best = int(np.argmin(means))
             axis.plot(sizes[best], means[best], "*", ms=11, color=colour)
         axis.set(xscale="log", title=arm, xlabel="parameters of the teacher")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("nats a token")
     axes[0].legend(fontsize=8)
