@@ -79,8 +79,8 @@ def main() -> None:
     path = record.write(
         "distillation",
         "1",
-        claim=f"Students of {len(STUDENTS)} sizes by teachers of {len(TEACHERS)}, pruned: {statement(pruned)}; students "
-        f"from scratch: for {sum(row['curse'] for row in measured if row['arm'] == 'scratch')} of {len(STUDENTS)}",
+        claim=f"Students of {len(STUDENTS)} sizes by teachers of {len(TEACHERS)}, pruned: {statement(pruned)}; from "
+        f"scratch: for {sum(row['curse'] for row in measured if row['arm'] == 'scratch')} of {len(STUDENTS)}",
         measured=measured,
         target="for every pruned student a teacher inside the range is the best and the largest is worse by more than "
         "twice the deviation; the published slope, 2.498, lies in the bootstrap's interval of ours",
@@ -89,8 +89,8 @@ def main() -> None:
         command=COMMAND,
         seeds=list(range(SEEDS)),
         spread=f"means over {SEEDS} seeds, each with teachers of its own; teachers of {steps} steps of "
-        f"{BATCH * CONTEXT} tokens, students of half as many; the best teacher is one of those tried, so its ratio to the "
-        "student is known no finer than the column between says; operations of every cell in the report",
+        f"{BATCH * CONTEXT} tokens, students of half as many; the best teacher is one of those tried, so its ratio "
+        "to the student is known no finer than the column between says; operations of every cell in the report",
     )
     shutil.copyfile(FOLDER / "figures" / "curves.png", path.with_suffix(".png"))
 
