@@ -10,7 +10,8 @@ runs/benchmarks/language/embeddings and what was cut off goes on; several machin
 
 Item 2: with L = exp(a) N^-c fitted to bits a byte of the untied table over the sizes (least squares of logarithms), a
 model of N parameters and L bits a byte is worth N' = (exp(a) / L)^(1/c) parameters; the factor is the geometric mean of
-N' / N over the sizes. Its interval holds 95 % of 2000 resamplings of the seeds within each kind and size.
+N' / N over the sizes. Its interval holds 95 % of 2000 resamplings, of the seeds within each kind and size and of the
+sizes that the mean is taken over.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import itertools
 import os
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from benchmarks.embedding_cells import BASELINE, KINDS, RATES, TIED, TRIAL, TUNI
 from domains.language.compare import Spend
 
 SEPARABLE = tuple(kind for kind in KINDS if kind.startswith("generated"))  # one of which has to win
-COMMAND = "MINUTES={minutes:g} python -m benchmarks.language_embeddings"
+COMMAND = " ".join(["python -m benchmarks.language_embeddings", *sys.argv[1:]])
 
 
 def effective_factor(
@@ -43,21 +45,22 @@ def effective_factor(
         others: likewise.
         seed: of the resampling.
     """
+    random = np.random.default_rng(seed)
 
-    def factor(left: list[float], right: list[float]) -> float:
+    def factors(left: list[float], right: list[float]) -> np.ndarray[Any, Any]:
+        """Logarithms, one a size."""
         sizes = np.log([size for size, _ in baseline])
         slope, level = np.polyfit(sizes, np.log(left), 1)
-        worth = (np.log(right) - level) / slope
-        return float(np.exp(np.mean(worth - np.log([size for size, _ in others]))))
-
-    random = np.random.default_rng(seed)
+        worth: np.ndarray[Any, Any] = (np.log(right) - level) / slope
+        return worth - np.log([size for size, _ in others])
 
     def resampled(sides: Sequence[tuple[float, Sequence[float]]]) -> list[float]:
         return [float(np.mean(random.choice(np.asarray(losses), len(losses)))) for _, losses in sides]
 
-    measured = factor(*([float(np.mean(losses)) for _, losses in side] for side in (baseline, others)))
-    ends = np.quantile([factor(resampled(baseline), resampled(others)) for _ in range(2000)], [0.025, 0.975])
-    return measured, float(ends[0]), float(ends[1])
+    measured = factors(*([float(np.mean(losses)) for _, losses in side] for side in (baseline, others)))
+    drawn = [random.choice(factors(resampled(baseline), resampled(others)), len(others)).mean() for _ in range(2000)]
+    low, high = np.exp(np.quantile(drawn, [0.025, 0.975]))
+    return float(np.exp(measured.mean())), float(low), float(high)
 
 
 def main() -> None:
@@ -114,7 +117,7 @@ def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "parameters": group[0]["parameters"],
                 "of the embedding": group[0]["embedding"],
                 "bits a byte": statistics.mean(bits),
-                "deviation": statistics.stdev(bits) if len(bits) > 1 else float("nan"),
+                "deviation": statistics.stdev(bits) if len(bits) > 1 else "one seed",
                 **{f"nats, ranks {ranks}": _mean(group, ranks) for ranks in group[0]["bands"] if ranks != rare},
                 f"nats, ranks {rare}": _mean(group, rare),
                 "tokens per second": statistics.median(row["tokens_per_second"] for row in group),
@@ -162,7 +165,7 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         target=f"fewer bits a byte than both tables at each vocabulary, size and budget; reached at {won} of {places}",
         holds=won == places,
         baselines=[row for row in summary if row["kind"] in tables],
-        command=COMMAND.format(minutes=chosen.minutes),
+        command=COMMAND,
         seeds=list(range(chosen.seeds)),
         spread="the column deviation: standard deviation of bits a byte over seeds; every kind tuned at every size "
         f"over {len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss",
@@ -183,9 +186,9 @@ def _record_factors(measured: list[dict[str, Any]], chosen: argparse.Namespace) 
             for vocabulary in chosen.vocabularies
         ),
         baselines=[row for row in measured if row["kind"] == TIED],
-        command=COMMAND.format(minutes=chosen.minutes),
+        command=COMMAND,
         seeds=list(range(chosen.seeds)),
-        spread=f"95 % of 2000 resamplings of the seeds; fit over {len(chosen.widths)} sizes",
+        spread=f"95 % of 2000 resamplings of seeds and sizes; fit over {len(chosen.widths)} sizes",
     )
 
 
