@@ -11,8 +11,9 @@ For N positions, V tokens, the teacher's probabilities p (N, V), the student's q
     TAID              KL(r | q),   r = softmax((1 - u) stop(student's logits) + u teacher's logits),  u from 0.4 to 1
 
 The published loss of the law of capacity gap (Zhang et al. 2023, arXiv:2311.07052) is share 0.5, forward KL and T = 1;
-it leaves out the entropy of p, which has no gradient. Logits exist for one chunk of positions at a time, and the
-backward pass computes them again, so memory never holds N times V numbers.
+it leaves out the entropy of p, which has no gradient. Logits exist for one chunk of positions at a time, so memory
+never holds N times V numbers: for a student with a table of outputs their gradient is found with them, for other heads
+the backward pass computes them again.
 
 Sources: Ko et al., DistiLLM (2024, arXiv:2402.03898) for the skewed divergence; Shing et al., TAID (2025,
 arXiv:2501.16937), section 3; Agarwal et al. (2023, arXiv:2306.13649) for the generalised Jensen-Shannon divergence.
@@ -22,15 +23,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from separable.sequence import LanguageModel
 from separable.sequence.embeddings import check_tokens
-from separable.sequence.heads import Head, TableHead
+from separable.sequence.heads import TableHead
+from separable.sequence.heads.table import add_gradients
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # log-probabilities (N, V) of student and teacher to (N,)
 Logits = Callable[[slice], Tensor]  # of some of the N positions
@@ -217,10 +221,11 @@ def distillation_loss(
         raise ValueError("distillation_loss: expected a teacher in evaluation mode, got one in training mode")
     with torch.no_grad():
         seen = teacher.hidden(tokens).flatten(0, 1)
-        reading, weights = _reading(teacher.head)
+        table = teacher.head.weight if isinstance(teacher.head, TableHead) else None  # generated once, not for a chunk
 
     def told(rows: slice) -> Tensor:
-        return reading(seen[rows], *weights)
+        logits: Tensor = teacher.head.logits(seen[rows]) if table is None else linear(seen[rows], table)
+        return logits
 
     return loss_from_logits(
         student,
@@ -249,7 +254,7 @@ def loss_from_logits(
 ) -> Tensor:
     """`distillation_loss` where the teacher is whatever gives logits ``(n, V)`` for a slice of the B T positions.
 
-    It is asked for a slice twice, the second time in the backward pass, and has to answer the same.
+    It may be asked for a slice twice, the second time in the backward pass, and has to answer the same.
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"distillation_loss: temperature is positive, got {temperature}")
@@ -274,7 +279,7 @@ def loss_in_chunks(
 ) -> Tensor:
     """`distillation_loss` where any function of the student's logits ``(n, V)`` and their slice is the divergence.
 
-    It is called for a slice twice, the second time in the backward pass, and has to give the same.
+    It may be called for a slice twice, the second time in the backward pass, and has to give the same.
     """
     if targets.shape != tokens.shape:
         raise ValueError(
@@ -289,24 +294,53 @@ def loss_in_chunks(
     hidden = student.hidden(tokens).flatten(0, 1)
     counted = kept.to(torch.promote_types(hidden.dtype, torch.float32))
     counted = counted / counted.sum().clamp(min=1)
-    reading, weights = _reading(student.head)
+    size = chunk or student.head.chunk_size(hidden)
 
-    def part(rows: slice, near: Tensor, *held: Tensor) -> Tensor:
-        logits = _wide(reading(near, *held))
+    def part(logits: Tensor, rows: slice) -> Tensor:
+        logits = _wide(logits)
         entropy = -logits.log_softmax(-1).gather(-1, aims[rows, None].long())[:, 0]
         return (((1 - share) * entropy + share * apart(logits, rows)) * counted[rows]).sum()
 
-    size = chunk or student.head.chunk_size(hidden)
+    if isinstance(student.head, TableHead) and torch.is_grad_enabled():
+        return _Chunked.apply(hidden, student.head.weight, part, size)
     total = hidden.new_zeros((), dtype=counted.dtype)
     for start in range(0, len(hidden), size):
         rows = slice(start, start + size)
-        total = total + checkpoint(part, rows, hidden[rows], *weights, use_reentrant=False)
+        total = total + checkpoint(
+            lambda near, of: part(student.head.logits(near), of), hidden[rows], rows, use_reentrant=False
+        )
     return total
 
 
-def _reading(head: Head) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
-    """Logits of hidden vectors, and what they take beside them: a table is generated once and not for every chunk."""
-    return (linear, (head.weight,)) if isinstance(head, TableHead) else (head.logits, ())
+class _Chunked(torch.autograd.Function):
+    """A function's sum over chunks of logits ``hidden weight^T``, whose gradient is found with the value.
+
+    Arguments: hidden ``(N, width)``, weight ``(V, width)``, the function of logits ``(n, V)`` and their slice, and the
+    rows of a chunk. The gradient cannot be differentiated again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, part: Apart, chunk: int) -> Tensor:
+        """The sum."""
+        by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        for start in range(0, len(hidden), chunk):
+            rows = slice(start, start + chunk)
+            with torch.enable_grad():
+                logits = linear(hidden[rows], weight).detach().requires_grad_()
+                value = part(logits, rows)
+                (slope,) = torch.autograd.grad(value, logits)
+            total += value.detach()
+            add_gradients(slope, hidden, weight, rows, by_hidden, by_weight)
+        ctx.save_for_backward(by_hidden, by_weight)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient for hidden and weight."""
+        by_hidden, by_weight = ctx.saved_tensors
+        return by_hidden * slope, by_weight * slope, None, None
 
 
 def _wide(logits: Tensor) -> Tensor:

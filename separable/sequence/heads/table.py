@@ -98,11 +98,7 @@ class WeightedCrossEntropy(torch.autograd.Function):
             normaliser = unnormalised.sum(-1, keepdim=True)
             total += ((normaliser.log() + largest - wanted) * share).sum()
             slope = unnormalised.mul_(share / normaliser).scatter_add_(-1, target, -share).to(hidden.dtype)
-            by_hidden[rows] = slope @ weight
-            if by_weight.dtype == hidden.dtype:
-                by_weight.addmm_(slope.T, hidden[rows])
-            else:  # under autocast: products in half precision, their sum in that of the weight
-                by_weight += slope.T @ hidden[rows]
+            add_gradients(slope, hidden, weight, rows, by_hidden, by_weight)
         ctx.save_for_backward(by_hidden, by_weight)
         return total
 
@@ -112,6 +108,26 @@ class WeightedCrossEntropy(torch.autograd.Function):
         """The gradient for hidden and weight."""
         by_hidden, by_weight = ctx.saved_tensors
         return by_hidden * slope, by_weight * slope, None, None, None
+
+
+def add_gradients(
+    slope: Tensor, hidden: Tensor, weight: Tensor, rows: slice, by_hidden: Tensor, by_weight: Tensor
+) -> None:
+    """Carry the gradient ``(n, V)`` of some rows' logits on to hidden vectors ``(N, width)`` and weight ``(V, width)``.
+
+    Args:
+        slope: Of the logits ``hidden[rows] W^T``.
+        hidden: All hidden vectors.
+        weight: W.
+        rows: Which of them.
+        by_hidden: Gets the rows' gradient.
+        by_weight: Has theirs added.
+    """
+    by_hidden[rows] = slope @ weight
+    if by_weight.dtype == hidden.dtype:
+        by_weight.addmm_(slope.T, hidden[rows])
+    else:  # under autocast: products in half precision, their sum in that of the weight
+        by_weight += slope.T @ hidden[rows]
 
 
 @dataclasses.dataclass(frozen=True)
