@@ -117,7 +117,7 @@ def read_texts(path: str | os.PathLike[str], expected: str = "tensors") -> dict[
     Example:
         >>> import tempfile, safetensors.torch
         >>> file = Path(tempfile.mkdtemp()) / "model.safetensors"
-        >>> safetensors.torch.save_file({}, file, {"by": "me"})
+        >>> safetensors.torch.save_file({"x": torch.zeros(2)}, file, {"by": "me"})
         >>> read_texts(file)
         {'by': 'me'}
     """

@@ -137,8 +137,8 @@ def analyse(cell: Tensor, phase: int) -> tuple[NDArray[np.int64], list[list[Vect
 
     Example:
         >>> labels, found = analyse(torch.eye(3), 1)
-        >>> labels.max(), found
-        (np.int64(3), [[], [], []])
+        >>> int(labels.max()), found
+        (3, [[], [], []])
     """
     values = cell.detach().cpu().numpy()
     if values.ndim == 0 or values.size == 0 or not ((values == 0) | (values == 1)).all():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("tomllib")  # of Python 3.11
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ def test_every_dependency_that_the_project_names_is_listed(third_party) -> None:
                 assert {"core", group} & set(users.split(", ")), (line, group)
 
 
+@pytest.mark.skipif(torch.version.cuda is not None, reason="the list is of torch's CPU build")
 def test_what_the_core_brings_in_is_listed_with_the_licence_that_is_stated(third_party) -> None:
     listed = third_party.listed()
     for line in third_party.declared()["core"]:

@@ -79,8 +79,8 @@ def random_source(kind: str, seed: int) -> np.random.Generator:
         ValueError: If it is negative.
 
     Example:
-        >>> random_source("spinodal", 0).integers(100)
-        np.int64(85)
+        >>> int(random_source("spinodal", 0).integers(100))
+        85
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"{kind}: seed is an integer, got {seed!r}")
@@ -163,8 +163,8 @@ def nearest(
 
     Example:
         >>> distance, label = nearest((4, 4), np.array([[0.5, 0.5], [2.5, 2.5]]))
-        >>> distance[0, 3], label[2, 2]
-        (np.float64(1.0), np.int64(1))
+        >>> float(distance[0, 3]), int(label[2, 2])
+        (1.0, 1)
     """
     best = np.full(size, math.inf)
     label = np.full(size, -1, dtype=np.int64)

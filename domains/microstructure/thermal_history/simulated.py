@@ -24,8 +24,8 @@ def simulate(walls: int = 12, seed: int = 0, noise: float = 15.0, rule: Strength
 
     Example:
         >>> data = simulate(walls=1)
-        >>> data.histogram.shape, data.wall[0], data.process.shape
-        ((9, 36), np.str_('1'), (9, 6))
+        >>> data.histogram.shape, str(data.wall[0]), data.process.shape
+        ((9, 36), '1', (9, 6))
     """
     if walls < 1 or not noise >= 0:
         raise ValueError(f"simulate: at least one wall and noise of at least 0, got {walls} and {noise}")
