@@ -32,7 +32,8 @@ from benchmarks.embedding_cells import BASELINE, KINDS, RATES, TIED, TRIAL, TUNI
 from domains.language.compare import Spend
 
 SEPARABLE = tuple(kind for kind in KINDS if kind.startswith("generated"))  # one of which has to win
-COMMAND = " ".join(["python -m benchmarks.language_embeddings", *sys.argv[1:]])
+MINUTES = os.environ.get("MINUTES", f"{Study().minutes:g}")
+COMMAND = " ".join([f"MINUTES={MINUTES} python -m benchmarks.language_embeddings", *sys.argv[1:]])
 
 
 def effective_factor(
@@ -197,7 +198,7 @@ def _arguments() -> argparse.Namespace:
     trial = {"vocabularies": [512], "widths": [16, 32], "seeds": 1, "tokens": 0.0005, "minutes": 0.005, "layers": 1}
     trial |= {"context": 32, "batch": 4, "source": "docstrings", "folder": Study().folder.with_name("embeddings_trial")}
     usual = {"vocabularies": [8192, 32768], "widths": [64, 96, 128, 192], "seeds": 3, "tokens": Study().tokens}
-    usual |= {"minutes": float(os.environ.get("MINUTES", Study().minutes)), "layers": 4, "context": 128, "batch": 32}
+    usual |= {"minutes": float(MINUTES), "layers": 4, "context": 128, "batch": 32}
     usual |= {"source": Study().source, "folder": Study().folder}
     default = {name: trial[name] if TRIAL else value for name, value in usual.items()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -190,7 +190,7 @@ def main() -> None:
             target="ratio of tokens per second, tied table on both sides, of 1 or more",
             holds=ours[0]["ratio to the plain loop"] >= 1,
             baselines=[plain],
-            command="python -m benchmarks.language_nanogpt",
+            command=f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.language_nanogpt",
             seeds=[0],
             spread=f"{size.rounds - 1} rounds of {size.steps} steps a side, by turns; medians, least and greatest",
         )

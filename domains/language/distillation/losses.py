@@ -27,14 +27,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from separable.sequence import LanguageModel
 from separable.sequence.embeddings import check_tokens
 from separable.sequence.heads import TableHead
-from separable.sequence.heads.table import add_gradients
+from separable.sequence.heads.table import LossOfLogits, add_gradients
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # log-probabilities (N, V) of student and teacher to (N,)
 Logits = Callable[[slice], Tensor]  # of some of the N positions
@@ -312,11 +311,10 @@ def loss_in_chunks(
     return total
 
 
-class _Chunked(torch.autograd.Function):
-    """A function's sum over chunks of logits ``hidden weight^T``, whose gradient is found with the value.
+class _Chunked(LossOfLogits):
+    """A function's sum over the chunks.
 
-    Arguments: hidden ``(N, width)``, weight ``(V, width)``, the function of logits ``(n, V)`` and their slice, and the
-    rows of a chunk. The gradient cannot be differentiated again.
+    Arguments: hidden, weight, the function of logits ``(n, V)`` and their slice, and the rows of a chunk.
     """
 
     @staticmethod
@@ -334,13 +332,6 @@ class _Chunked(torch.autograd.Function):
             add_gradients(slope, hidden, weight, rows, by_hidden, by_weight)
         ctx.save_for_backward(by_hidden, by_weight)
         return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient for hidden and weight."""
-        by_hidden, by_weight = ctx.saved_tensors
-        return by_hidden * slope, by_weight * slope, None, None
 
 
 def _wide(logits: Tensor) -> Tensor:

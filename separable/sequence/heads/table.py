@@ -76,11 +76,25 @@ class TableHead(Head):
         return at_least_float32(self.logits(hidden)).log_softmax(-1)
 
 
-class WeightedCrossEntropy(torch.autograd.Function):
+class LossOfLogits(torch.autograd.Function):
+    """What losses of logits ``hidden weight^T`` share that find their gradient with their value, chunk by chunk.
+
+    The first two arguments are hidden ``(N, width)`` and weight ``(V, width)``; `forward` saves the gradient for both,
+    which cannot be differentiated again.
+    """
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient for hidden and weight."""
+        by_hidden, by_weight = ctx.saved_tensors
+        return by_hidden * slope, by_weight * slope, None, None, None  # those past the arguments are not looked at
+
+
+class WeightedCrossEntropy(LossOfLogits):
     """``sum_n w_n (logsumexp(W h_n) - (W h_n)[t_n])``, whose gradient needs the logits of one chunk at a time.
 
-    Arguments: hidden ``(N, width)``, weight ``(V, width)``, targets ``(N,)``, their weights ``(N,)`` and the rows of a
-    chunk. The gradient is found with the value, and cannot be differentiated again.
+    Arguments: hidden, weight, targets ``(N,)``, their weights ``(N,)`` and the rows of a chunk.
     """
 
     @staticmethod
@@ -97,17 +111,10 @@ class WeightedCrossEntropy(torch.autograd.Function):
             unnormalised = logits.sub_(largest).exp_()  # in place, and once: it is both sum and gradient
             normaliser = unnormalised.sum(-1, keepdim=True)
             total += ((normaliser.log() + largest - wanted) * share).sum()
-            slope = unnormalised.mul_(share / normaliser).scatter_add_(-1, target, -share).to(hidden.dtype)
+            slope = unnormalised.mul_(share / normaliser).scatter_add_(-1, target, -share)
             add_gradients(slope, hidden, weight, rows, by_hidden, by_weight)
         ctx.save_for_backward(by_hidden, by_weight)
         return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient for hidden and weight."""
-        by_hidden, by_weight = ctx.saved_tensors
-        return by_hidden * slope, by_weight * slope, None, None, None
 
 
 def add_gradients(
@@ -123,6 +130,7 @@ def add_gradients(
         by_hidden: Gets the rows' gradient.
         by_weight: Has theirs added.
     """
+    slope = slope.to(hidden.dtype)
     by_hidden[rows] = slope @ weight
     if by_weight.dtype == hidden.dtype:
         by_weight.addmm_(slope.T, hidden[rows])

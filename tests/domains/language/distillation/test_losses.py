@@ -97,6 +97,28 @@ def test_a_loss_in_chunks_is_the_plain_loss(name, embedding, tied):
         torch.testing.assert_close(slope, right, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("head", [("table", {}), ("low_rank", {"rank": 8}), ("hierarchical", {"rank": 16})])
+@pytest.mark.parametrize("chunk", [4, None])
+def test_bfloat16_is_near_whatever_the_head(head, chunk):
+    config = LanguageModelConfig(
+        VOCABULARY, TransformerConfig(width=16, layers=2, heads=2), head=head_config(head[0], **head[1])
+    )
+    student = LanguageModel(config, torch.Generator().manual_seed(1))
+    teacher, (tokens, targets) = model(0).float().eval(), batch()
+
+    def found():
+        loss = distillation_loss(student, teacher, tokens, targets, chunk=chunk)
+        return loss.detach(), torch.autograd.grad(loss, list(student.parameters()))
+
+    expected, slopes = found()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow, of_narrow = found()
+    torch.testing.assert_close(narrow, expected, rtol=1e-2, atol=0.0)
+    size = max(float(slope.norm()) for slope in slopes)
+    for one, other in zip(of_narrow, slopes, strict=True):
+        assert float((one - other).norm()) < 0.03 * max(float(other.norm()), 0.1 * size)
+
+
 def test_the_published_loss_has_the_gradient_of_half_of_each_cross_entropy():
     student, teacher = model(0), model(1).eval()
     tokens, targets = batch()
