@@ -57,6 +57,13 @@ def config_of(steps: int) -> SweepConfig:
     return SweepConfig(STUDENTS, TEACHERS, ARMS, SEEDS, teacher=teacher, student=student)
 
 
+def cost(rows: list[dict[str, Any]], arm: str, told: dict[str, Any]) -> dict[str, float]:
+    """Operations of a student's training with its best teacher, and of that teacher's own, which come on top."""
+    of = [row for row in rows if row["arm"] == arm and row["student"] == told["student"]]
+    best = min(of, key=lambda row: abs(row["teacher_parameters"] - told["best teacher"]))
+    return {"operations": best["operations"], "operations of the teacher": best["teacher_operations"]}
+
+
 def main() -> None:
     """Sweep, report, record."""
     torch.set_num_threads(1)
@@ -69,7 +76,7 @@ def main() -> None:
     for arm in ARMS:
         found = points(rows, arm)
         print(f"{arm}: {statement(found)}", flush=True)
-        measured += [{"arm": arm, **row} for row in curses(found)]
+        measured += [{"arm": arm, **row, **cost(rows, arm, row)} for row in curses(found)]
     if TRIAL:
         return
     pruned = points(rows, "pruned")
@@ -90,7 +97,7 @@ def main() -> None:
         seeds=list(range(SEEDS)),
         spread=f"means over {SEEDS} seeds, each with teachers of its own; teachers of {steps} steps of "
         f"{BATCH * CONTEXT} tokens, students of half as many; the best teacher is one of those tried, so its ratio "
-        "to the student is known no finer than the column between says; operations of every cell in the report",
+        "to the student is known no finer than the column between says",
     )
     shutil.copyfile(FOLDER / "figures" / "curves.png", path.with_suffix(".png"))
 
