@@ -2,8 +2,8 @@
 
 At each vocabulary and width all kinds have as many parameters as the untied table, as near as the width of the
 perceptrons (or the number of layers) allows, and see the same batches in the same order. Every kind is tuned with equal
-care: at each vocabulary and width the rates `RATES` are tried with a share of the tokens, on a seed of its own, and the
-one with the lowest validation loss is taken. Final scores are of the test part.
+care: at each vocabulary the rates `RATES` are tried with a share of the tokens, on a seed of its own, at each width or
+at one of them for all, and the one with the lowest validation loss is taken. Final scores are of the test part.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ KINDS = {
     "generated, product-mixture head": (f"generated:{SIZES}", f"product_mixture:rank={1 if TRIAL else 8}"),
     "generated, adaptive head": (f"generated:{SIZES}", "adaptive"),
 }
-RATES = (1e-3, 4e-3) if TRIAL else (1e-3, 2e-3, 4e-3, 8e-3)
+RATES = (1e-3, 4e-3) if TRIAL else (2e-3, 4e-3, 8e-3, 1.6e-2)
 TUNING, TUNING_SEED = 0.15, 100  # share of the tokens, and a seed that no final training has
-EVALUATIONS = 1 if TRIAL else 10  # of a training, evenly
-WINDOWS = 20 if TRIAL else 1000  # of the part that a model is measured on
+EVALUATIONS = 1 if TRIAL else 5  # of a training, evenly; a tuning has one
+WINDOWS, TUNING_WINDOWS = (20, 20) if TRIAL else (1000, 200)  # of the part that a model is measured on
 
 Budget = Literal["tuning", "tokens", "minutes"]
 
@@ -71,6 +71,7 @@ class Study:
         spend: what saved parameters go to.
         precision: of products.
         device: where to train.
+        tuned_at: the width that kinds are tuned at; 0 for each.
     """
 
     folder: Path = Path("runs/benchmarks/language/embeddings")
@@ -83,6 +84,7 @@ class Study:
     spend: Spend = "perceptron"
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     device: str = "cpu"
+    tuned_at: int = 0
 
     def text(self, vocabulary: int) -> Tokens:
         """The tokens of one vocabulary, written if they are not there."""
@@ -119,7 +121,7 @@ class Cell:
             batch=study.batch,
             rate=self.rate,
             warm_up=min(100, max(1, steps // 10)) if steps else 100,
-            evaluations=EVALUATIONS,
+            evaluations=1 if self.budget == "tuning" else EVALUATIONS,
             precision=study.precision,
             seed=self.seed,
         )
@@ -145,7 +147,8 @@ class Cell:
         def compute() -> dict[str, Any]:
             run = RunFolder(path.with_suffix(""), settings, self.seed)
             model, result = train(tokens, config, run=run, samples=False, progress=False, device=self.study.device)
-            windows = evenly(len(tokens.part(part)), config.context, WINDOWS)
+            count = TUNING_WINDOWS if self.budget == "tuning" else WINDOWS
+            windows = evenly(len(tokens.part(part)), config.context, count)
             scores = evaluate(model, tokens, part, config.context, windows)
             for name in ("last", "best"):  # many cells are large
                 (run.path / f"{name}.safetensors").unlink(missing_ok=True)
@@ -175,7 +178,8 @@ def tuned(study: Study, vocabulary: int, width: int, kind: str, seed: int, budge
 
 
 def trials(study: Study, vocabulary: int, width: int, kind: str) -> list[Cell]:
-    """The trainings by which a kind is tuned at a size."""
+    """The trainings by which a kind is tuned for a size."""
+    width = study.tuned_at or width
     return [Cell(study, vocabulary, width, kind, TUNING_SEED, "tuning", rate) for rate in RATES]
 
 

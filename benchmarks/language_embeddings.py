@@ -6,6 +6,7 @@ runs/benchmarks/language/embeddings and what was cut off goes on; several machin
 .json files together. Then the same command, with no cell missing, writes the records.
 
     MINUTES=15 PROCESSES=2 python -m benchmarks.language_embeddings [--seeds 3] [--share 0/2] [--device cuda]
+    MINUTES=0.6 python -m benchmarks.language_embeddings --tokens 0.5 --batch 8 --tuned-at 64 --timed-widths 64 ...
     TRIAL=1 python -m benchmarks.language_embeddings                tries that it runs, and writes no record
 
 Item 2: with L = exp(a) N^-c fitted to bits a byte of the untied table over the sizes (least squares of logarithms), a
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -33,7 +35,7 @@ from domains.language.compare import Spend
 
 SEPARABLE = tuple(kind for kind in KINDS if kind.startswith("generated"))  # one of which has to win
 MINUTES = os.environ.get("MINUTES", f"{Study().minutes:g}")
-COMMAND = " ".join([f"MINUTES={MINUTES} python -m benchmarks.language_embeddings", *sys.argv[1:]])
+COMMAND = " ".join([f"MINUTES={MINUTES} python -m benchmarks.language_embeddings", shlex.join(sys.argv[1:])])
 
 
 def effective_factor(
@@ -78,17 +80,20 @@ def main() -> None:
         spend=chosen.spend,
         precision=chosen.precision,
         device=chosen.device,
+        tuned_at=chosen.tuned_at,
     )
     sizes = list(itertools.product(chosen.vocabularies, chosen.widths, chosen.kinds))
     mine, shares = (int(part) for part in chosen.share.split("/"))
     for vocabulary in chosen.vocabularies:
         study.text(vocabulary)  # written once, not by each process
-    results([trial for size in sizes[mine::shares] for trial in trials(study, *size)], chosen.processes)
+    tried = dict.fromkeys(trial for size in sizes[mine::shares] for trial in trials(study, *size))
+    results(list(tried), chosen.processes)
     cells = [
         tuned(study, *size, seed, budget)
         for seed in range(chosen.seeds)  # what is cut short has all kinds with fewer seeds
         for budget in chosen.budgets
         for size in sizes[mine::shares]
+        if (seed == 0 or size[-1] in chosen.seeded) and (budget == "tokens" or size[1] in chosen.timed_widths)
     ]
     rows = results([cell for cell in cells if cell is not None], chosen.processes)
     summary = summarised(rows)
@@ -159,7 +164,7 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
     tables = (BASELINE, TIED)
     record.write(
         "language",
-        "1",
+        f"1{chosen.suffix}",
         claim="At equal parameters, data and order of batches a separable embedding has fewer bits a byte than a tied "
         f"and an untied table, V = {', '.join(map(str, chosen.vocabularies))}, {len(chosen.widths)} sizes",
         measured=[row for row in summary if row["kind"] not in tables],
@@ -168,8 +173,9 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         baselines=[row for row in summary if row["kind"] in tables],
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
-        spread="the column deviation: standard deviation of bits a byte over seeds; every kind tuned at every size "
-        f"over {len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss",
+        spread="the column deviation: standard deviation of bits a byte over seeds; every kind tuned at "
+        f"{f'width {chosen.tuned_at}' if chosen.tuned_at else 'every size'} over {len(RATES)} rates with {TUNING:.0%} "
+        "of the tokens, on validation loss",
     )
 
 
@@ -177,7 +183,7 @@ def _record_factors(measured: list[dict[str, Any]], chosen: argparse.Namespace) 
     best = [row for row in measured if row["kind"] in SEPARABLE and row["equal"] == "tokens"]
     record.write(
         "language",
-        "2",
+        f"2{chosen.suffix}",
         claim="A model with a separable embedding is worth one with an untied table and 1.47 to 2.11 times the "
         "parameters (published against a tied table, at V = 200,376 and 200 M to 1.2 B parameters)",
         measured=[row for row in measured if row["kind"] != TIED],
@@ -206,6 +212,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--widths", type=int, nargs="+")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND")
     parser.add_argument("--seeds", type=int)
+    parser.add_argument(
+        "--seeded", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND", help="not once"
+    )
+    parser.add_argument("--tuned-at", type=int, default=0, help="the width to tune at; 0 for each")
+    parser.add_argument("--timed-widths", type=int, nargs="+", help="of trainings by minutes; all by default")
     parser.add_argument("--budgets", nargs="+", default=["tokens", "minutes"], choices=["tokens", "minutes"])
     parser.add_argument("--tokens", type=float, help="millions, of a training by tokens")
     parser.add_argument("--minutes", type=float, help="of the processor, of a training by minutes; or MINUTES")
@@ -217,10 +228,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--source", help="a corpus, see domains.language.corpus")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--suffix", default="", help="of the records' numbers, for a study beside the main one")
     parser.add_argument("--share", default="0/1", help="which of how many shares of the sizes and kinds to train")
     parser.add_argument("--processes", type=int, default=int(os.environ.get("PROCESSES", "1")), help="or PROCESSES")
     parser.set_defaults(**default)
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    chosen.timed_widths = chosen.timed_widths or chosen.widths
+    return chosen
 
 
 if __name__ == "__main__":

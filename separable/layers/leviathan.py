@@ -7,10 +7,12 @@ For V tokens, k digits in base ``b = ceil(V^(1/k))``, seed size d, H heads, E kn
         t       = sigmoid(LN_l(W_l z) / 2)  in (0, 1)^d                                            W (H, d, d)
         B_(j,g) = phi(|t_j - c_g| (E - 1)) / sum_g phi(..),     c_g = g / (E - 1)
         p_(j,r) = sum_g B_(j,g) (1 + Delta_(l,j,g,r))                                              Delta (H, d, E, R)
-        M_(l,r) = prod_j p_(j,r)      by logarithms and a parity of signs, as in KHRONOS
+        M_(l,r) = prod_j p_(j,r)
     embedding_i = sum_l M_l Wout_l                                                                 Wout (H, R, D)
 
-with the quadratic spline kernel ``phi`` of `separable.layers.khronos`. Parameters:
+with the quadratic spline kernel ``phi`` of `separable.layers.khronos`. The products are taken as they stand
+(`separable.layers.spline_products`); the published detour by ``log(|p| + 1e-9)`` and a parity of signs differs from
+them by 1e-9 / |p| of the value. Parameters:
 ``k b d + H d^2 + 2 H d + H d E R + H R D``; 2,252,928 for the published 200,376 tokens and 2,048 features.
 
 Source: Batley and Saha, Leviathan (2026, arXiv:2601.22040), section 3.1, as re-implemented in
@@ -21,14 +23,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from separable.layers.khronos import logarithmic_product, quadratic_kernel
+from separable.layers.spline_products import spline_products
+
+_BLOCK = 4096  # distinct indices whose positions, H d numbers each and some times over, are held at once
 
 
 class LeviathanEmbedding(nn.Module):
     """An embedding without a table, with the call of torch.nn.Embedding.
 
-    Each distinct index of a batch is evaluated once, in chunks; with gradients a chunk is recomputed in the backward
-    pass, so memory is that of one chunk whatever the batch.
+    Each distinct index of a batch is evaluated once. Factors are made in chunks, and anew in the backward pass, so
+    memory is that of one chunk, and of some H d numbers for each of up to 4096 indices, whatever the batch.
 
     Args:
         num_embeddings: Number V of tokens.
@@ -42,8 +46,8 @@ class LeviathanEmbedding(nn.Module):
             (ours; None is the published start, whose standard deviation is about 0.2 at the default sizes).
         normalise: Whether each embedding is divided by its root mean square and multiplied by a learned gain that
             starts at one (ours; not published).
-        chunk_size: Distinct indices evaluated at a time; each takes about ``20 H d R`` bytes in float32, and chunks
-            that stay in the processor's cache are several times faster; take 1000 on a GPU.
+        chunk_size: Distinct indices whose factors are made at a time, head by head; each takes about ``16 d R`` bytes
+            in float32, and chunks that stay in the processor's cache are faster; take 1000 and more on a GPU.
         generator: Source of random numbers for the start values.
         device: Where the parameters live.
         dtype: Type of the parameters.
@@ -82,7 +86,7 @@ class LeviathanEmbedding(nn.Module):
         *,
         output_std: float | None = None,
         normalise: bool = False,
-        chunk_size: int = 32,
+        chunk_size: int = 128,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -224,15 +228,11 @@ class LeviathanEmbedding(nn.Module):
         return index[:, None] // self.places % self.base
 
     def _evaluate(self, digits: Tensor) -> Tensor:
-        chunks = torch.split(digits, self.chunk_size)
-        if len(chunks) == 1 or not torch.is_grad_enabled():
-            values = [self._chunk(chunk) for chunk in chunks]
+        blocks = torch.split(digits, _BLOCK)
+        if len(blocks) == 1 or not torch.is_grad_enabled():
+            values = torch.cat([self._readout_of(block) for block in blocks])
         else:
-            values = [checkpoint(self._chunk, chunk, use_reentrant=False) for chunk in chunks]
-        return torch.cat(values)
-
-    def _chunk(self, digits: Tensor) -> Tensor:
-        values = self._readout_of(digits)
+            values = torch.cat([checkpoint(self._readout_of, block, use_reentrant=False) for block in blocks])
         if self.norm is None:
             return values
         return self.norm(values.to(self.norm.weight.dtype))  # type: ignore[no-any-return]  # narrower under autocast
@@ -244,12 +244,8 @@ class LeviathanEmbedding(nn.Module):
         wide = projected.dtype if projected.dtype == torch.float64 else torch.float32
         projected = nn.functional.layer_norm(projected.to(wide), projected.shape[-1:], eps=1e-5)
         projected = projected * self.gains[:, None] + self.shifts[:, None]
-        position = torch.sigmoid(projected / 2).to(seed.dtype)
-        basis = quadratic_kernel((position[..., None] - self.centres).abs() * (len(self.centres) - 1))
-        basis = basis / basis.sum(-1, keepdim=True)
-        # The basis sums to one, so the one of 1 + Delta comes out of the sum.
-        factors = 1 + torch.einsum("hndg,hdgr->hndr", basis, self.deltas)
-        return torch.einsum("hnr,hrf->nf", logarithmic_product(factors), self.readout)
+        position = torch.sigmoid(projected / 2).to(seed.dtype).transpose(1, 2)
+        return torch.einsum("hnr,hrf->nf", spline_products(position, self.deltas, self.chunk_size), self.readout)
 
 
 def _least_base(count: int, digits: int) -> int:

@@ -71,11 +71,11 @@ def _is_plain_cpu(x: Tensor, coefficients: Tensor) -> bool:
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        and not _transformed(x, coefficients)
+        and not transformed(x, coefficients)
     )
 
 
-def _transformed(*tensors: Tensor) -> bool:
+def transformed(*tensors: Tensor) -> bool:
     """Whether a torch.func transform, batched gradients or forward-mode derivatives are under way."""
     batched = torch._C._functorch
     return (
@@ -105,7 +105,7 @@ class _Sums(torch.autograd.Function):
         x, coefficients, c = ctx.saved_tensors
         atom: BSpline = ctx.atom
         want_x, want_c, _ = ctx.needs_input_grad
-        if torch.is_grad_enabled() or _transformed(g):
+        if torch.is_grad_enabled() or transformed(g):
             again = torch.is_grad_enabled()
             with torch.enable_grad():
                 y = plain_sums(atom, x, coefficients)

@@ -179,3 +179,38 @@ def test_loss_and_gradients_under_autocast(config, hidden):
     found.backward()
     assert all(torch.isfinite(p.grad).all() for p in (hidden, *parameters) if p.grad is not None)
     assert hidden.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_table_loss_of_targets_too_improbable_for_their_type(tied):
+    """The first target's logarithm is -2000: its probability is zero in float32, and its loss is not infinite."""
+    embedding = TableEmbeddingConfig().build(5, 2, torch.Generator().manual_seed(0))
+    head = TableHeadConfig(tied=tied).build(2, embedding)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 0.0]]))
+    hidden = torch.tensor([[1000.0, 0.0], [1.0, 2.0], [0.0, 1.0]], requires_grad=True)
+    targets, weights = torch.tensor([0, 2, 4]), torch.tensor([0.25, 0.5, 1.0])
+    found = head.weighted_loss(hidden, targets, weights)
+    expected = (torch.nn.functional.cross_entropy(hidden @ head.weight.T, targets, reduction="none") * weights).sum()
+    assert expected > 500
+    torch.testing.assert_close(found, expected)
+    inputs = [hidden, *head.parameters(), *(embedding.parameters() if tied else ())]
+    for one, other in zip(torch.autograd.grad(found, inputs), torch.autograd.grad(expected, inputs), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_table_loss_under_autocast_is_near_and_its_gradient_in_the_parameters_type():
+    generator = torch.Generator().manual_seed(4)
+    head = TableHeadConfig(tied=False, deviation=0.3).build(32, TableEmbeddingConfig().build(200, 32), generator)
+    hidden = torch.randn(70, 32, generator=generator).requires_grad_()
+    targets, weights = torch.randint(200, (70,), generator=generator), torch.rand(70, generator=generator)
+    inputs = (hidden, *head.parameters())
+    losses, gradients = [], []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(head.weighted_loss(hidden, targets, weights, chunk=32))
+        gradients.append(torch.autograd.grad(losses[-1], inputs))
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.01, atol=0)
+    for plain, mixed in zip(*gradients, strict=True):
+        assert mixed.dtype == torch.float32
+        assert float((mixed - plain).norm() / plain.norm()) < 0.02

@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from separable.sequence import LanguageModel
 from separable.sequence.embeddings import check_tokens
 from separable.sequence.heads import TableHead
-from separable.sequence.heads.table import LossOfLogits, add_gradients
+from separable.sequence.heads.table import LossOfLogits, add_product, products_in
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # log-probabilities (N, V) of student and teacher to (N,)
 Logits = Callable[[slice], Tensor]  # of some of the N positions
@@ -322,14 +322,16 @@ class _Chunked(LossOfLogits):
         """The sum."""
         by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        near, narrow = (t.to(products_in(hidden)) for t in (hidden, weight))
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             with torch.enable_grad():
-                logits = linear(hidden[rows], weight).detach().requires_grad_()
+                logits = linear(near[rows], narrow).detach().requires_grad_()
                 value = part(logits, rows)
                 (slope,) = torch.autograd.grad(value, logits)
             total += value.detach()
-            add_gradients(slope, hidden, weight, rows, by_hidden, by_weight)
+            by_hidden[rows] = (slope @ narrow).to(hidden.dtype)
+            add_product(by_weight, slope.T, near[rows])
         ctx.save_for_backward(by_hidden, by_weight)
         return total
 

@@ -118,7 +118,7 @@ class LeviathanEmbeddingConfig(EmbeddingConfig):
         heads: of the generator.
         knots: spline kernels a coordinate.
         rank: products a head.
-        chunk_size: distinct tokens evaluated at a time; about 1000 on a GPU.
+        chunk_size: distinct tokens whose factors are made at a time; 1000 and more on a GPU.
     """
 
     kind: ClassVar[str] = "leviathan"
@@ -127,7 +127,7 @@ class LeviathanEmbeddingConfig(EmbeddingConfig):
     heads: int = 8
     knots: int = 16
     rank: int = 64
-    chunk_size: int = 32
+    chunk_size: int = 128
 
     def build(self, vocabulary: int, width: int, generator: torch.Generator | None = None) -> PublishedLeviathan:
         """See `EmbeddingConfig`."""
@@ -145,7 +145,7 @@ class GeneratedEmbeddingConfig(EmbeddingConfig):
         knots: spline kernels a coordinate.
         rank: products a head.
         frequent: tokens, the most frequent ones, that have a vector of their own added.
-        chunk_size: distinct tokens evaluated at a time; about 1000 on a GPU.
+        chunk_size: distinct tokens whose factors are made at a time; 1000 and more on a GPU.
     """
 
     kind: ClassVar[str] = "generated"
@@ -155,7 +155,7 @@ class GeneratedEmbeddingConfig(EmbeddingConfig):
     knots: int = 8
     rank: int = 32
     frequent: int = 0
-    chunk_size: int = 64
+    chunk_size: int = 128
 
     def build(self, vocabulary: int, width: int, generator: torch.Generator | None = None) -> GeneratedEmbedding:
         """See `EmbeddingConfig`."""

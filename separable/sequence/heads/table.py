@@ -13,6 +13,9 @@ from torch.nn.functional import cross_entropy, linear
 from separable.sequence.embeddings import TokenEmbedding
 from separable.sequence.heads.head import START_DEVIATION, Head, HeadConfig, at_least_float32
 
+_ROWS_IN_HALF = 4  # times as many hidden vectors at a time in half precision, where products are quicker if large
+_SURE = 1e-30  # probabilities above it have a logarithm in every type
+
 
 class TableHead(Head):
     """A linear map to logits, its weight its own or the embedding's.
@@ -69,7 +72,9 @@ class TableHead(Head):
         """See `Head`; the gradient is found in the forward pass, chunk by chunk, and nothing is computed twice."""
         if not torch.is_grad_enabled():
             return super().weighted_loss(hidden, targets, weights, chunk)
-        return WeightedCrossEntropy.apply(hidden, self.weight, targets, weights, chunk or self.chunk_size(hidden))  # type: ignore[no-any-return, no-untyped-call]
+        if chunk is None:
+            chunk = self.chunk_size(hidden) * (_ROWS_IN_HALF if products_in(hidden).itemsize < 4 else 1)
+        return WeightedCrossEntropy.apply(hidden, self.weight, targets, weights, chunk)  # type: ignore[no-any-return, no-untyped-call]
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """See `Head`."""
@@ -92,7 +97,10 @@ class LossOfLogits(torch.autograd.Function):
 
 
 class WeightedCrossEntropy(LossOfLogits):
-    """``sum_n w_n (logsumexp(W h_n) - (W h_n)[t_n])``, whose gradient needs the logits of one chunk at a time.
+    """``sum_n w_n (logsumexp(W h_n) - (W h_n)[t_n])``, whose gradient needs the probabilities of one chunk at a time.
+
+    Its gradient for ``W h_n`` is ``w_n (p_n - e_n)`` with probabilities p and one at the target: weights and targets
+    join behind the products with p, which passes through memory as seldom as can be.
 
     Arguments: hidden, weight, targets ``(N,)``, their weights ``(N,)`` and the rows of a chunk.
     """
@@ -100,42 +108,41 @@ class WeightedCrossEntropy(LossOfLogits):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, chunk: int) -> Tensor:
         """The weighted sum."""
-        wide = torch.promote_types(hidden.dtype, torch.float32)
+        dtype, wide = products_in(hidden), torch.promote_types(hidden.dtype, torch.float32)
         by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), dtype=wide, device=hidden.device)
+        narrow, shares = weight.to(dtype), weights[:, None].to(wide)
+        weighted = hidden * shares
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
-            target, share = targets[rows, None], weights[rows, None].to(wide)
-            logits = linear(hidden[rows], weight).to(wide)
-            wanted, largest = logits.gather(-1, target), logits.amax(-1, keepdim=True)
-            unnormalised = logits.sub_(largest).exp_()  # in place, and once: it is both sum and gradient
-            normaliser = unnormalised.sum(-1, keepdim=True)
-            total += ((normaliser.log() + largest - wanted) * share).sum()
-            slope = unnormalised.mul_(share / normaliser).scatter_add_(-1, target, -share)
-            add_gradients(slope, hidden, weight, rows, by_hidden, by_weight)
+            target = targets[rows]
+            logits = linear(hidden[rows].to(dtype), narrow)
+            probabilities = logits.softmax(-1)
+            wanted = probabilities.gather(-1, target[:, None]).to(wide)
+            if bool((wanted > _SURE).all()):
+                losses = -wanted.log()
+            else:  # some probability is too small for its logarithm
+                losses = cross_entropy(at_least_float32(logits), target, reduction="none")[:, None]
+            total += (losses * shares[rows]).sum()
+            by_hidden[rows] = (probabilities @ narrow).to(wide).sub_(weight[target]).mul_(shares[rows])
+            add_product(by_weight, probabilities.T, weighted[rows].to(dtype))
+        by_weight.index_add_(0, targets, weighted.to(weight.dtype), alpha=-1)
         ctx.save_for_backward(by_hidden, by_weight)
         return total
 
 
-def add_gradients(
-    slope: Tensor, hidden: Tensor, weight: Tensor, rows: slice, by_hidden: Tensor, by_weight: Tensor
-) -> None:
-    """Carry the gradient ``(n, V)`` of some rows' logits on to hidden vectors ``(N, width)`` and weight ``(V, width)``.
+def products_in(hidden: Tensor) -> torch.dtype:
+    """The type in which products with hidden vectors are computed: autocast's where it is on."""
+    device = hidden.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
 
-    Args:
-        slope: Of the logits ``hidden[rows] W^T``.
-        hidden: All hidden vectors.
-        weight: W.
-        rows: Which of them.
-        by_hidden: Gets the rows' gradient.
-        by_weight: Has theirs added.
-    """
-    slope = slope.to(hidden.dtype)
-    by_hidden[rows] = slope @ weight
-    if by_weight.dtype == hidden.dtype:
-        by_weight.addmm_(slope.T, hidden[rows])
-    else:  # under autocast: products in half precision, their sum in that of the weight
-        by_weight += slope.T @ hidden[rows]
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left right`` to the total in place; products in half precision are added in the total's own."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 @dataclasses.dataclass(frozen=True)
