@@ -120,7 +120,6 @@ class InnovationNetwork(nn.Module):
             config.knots,
             config.rank_of_embedding,
             output_std=0.5,
-            chunk_size=4096,
             generator=generator,
         )
         transformer = TransformerConfig(width=width, layers=config.layers, heads=config.heads)

@@ -91,7 +91,6 @@ class TokenModel(nn.Module):
             knots=8,
             rank=16,
             output_std=1.0,
-            chunk_size=4096,
             generator=generator,
         )
         self.places = nn.Parameter(0.02 * torch.randn(self.prefix + self.length, config.width, generator=generator))

@@ -47,7 +47,7 @@ class LeviathanEmbedding(nn.Module):
         normalise: Whether each embedding is divided by its root mean square and multiplied by a learned gain that
             starts at one (ours; not published).
         chunk_size: Distinct indices whose factors are made at a time, head by head; each takes about ``16 d R`` bytes
-            in float32, and chunks that stay in the processor's cache are faster; take 1000 and more on a GPU.
+            in float32. By default as many as stay in a processor's cache, or suit a GPU.
         generator: Source of random numbers for the start values.
         device: Where the parameters live.
         dtype: Type of the parameters.
@@ -86,7 +86,7 @@ class LeviathanEmbedding(nn.Module):
         *,
         output_std: float | None = None,
         normalise: bool = False,
-        chunk_size: int = 128,
+        chunk_size: int | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -99,7 +99,7 @@ class LeviathanEmbedding(nn.Module):
             "seed_dim": seed_dim,
             "heads": heads,
             "rank": rank,
-            "chunk_size": chunk_size,
+            "chunk_size": 1 if chunk_size is None else chunk_size,
         }
         for name, size in sizes.items():
             if size < 1:

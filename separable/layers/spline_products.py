@@ -24,8 +24,10 @@ from torch.utils.checkpoint import checkpoint
 from separable.layers.khronos import quadratic_kernel
 from separable.layers.spline_sums import transformed
 
+_NUMBERS = 2**19  # factors at a time on a CPU: 2 MiB in float32 (half and twice as many differ by a tenth)
 
-def spline_products(position: Tensor, deltas: Tensor, rows: int) -> Tensor:
+
+def spline_products(position: Tensor, deltas: Tensor, rows: int | None = None) -> Tensor:
     """The products M.
 
     Second derivatives, torch.func and torch.compile (in checkpoints) take the formula as it stands, `plain_products`.
@@ -33,16 +35,19 @@ def spline_products(position: Tensor, deltas: Tensor, rows: int) -> Tensor:
     Args:
         position: t ``(H, d, n)``.
         deltas: Delta ``(H, d, E, R)``; half precision, and autocast, are computed in float32.
-        rows: Points at a time; each takes about 16 d R bytes in float32.
+        rows: Points at a time, by default as many as suit the device; each takes about 16 d R bytes in float32.
 
     Returns:
         ``(H, n, R)``, in the type of the position.
 
     Example:
         >>> position, deltas = torch.full((1, 2, 1), 0.5), torch.tensor([0.0, 1.0, 3.0]).expand(1, 2, 3)[..., None]
-        >>> spline_products(position, deltas, 8)  # (1/8 * 1 + 3/4 * 2 + 1/8 * 4)^2
+        >>> spline_products(position, deltas)  # (1/8 * 1 + 3/4 * 2 + 1/8 * 4)^2
         tensor([[[4.5156]]])
     """
+    if rows is None:
+        numbers = _NUMBERS if position.device.type == "cpu" else 64 * _NUMBERS
+        rows = max(1, numbers // max(1, deltas.shape[1] * deltas.shape[3]))
     if transformed(position, deltas):
         return plain_products(position, deltas)  # checkpoints and torch.func do not go together
     if torch.compiler.is_compiling():

@@ -156,7 +156,6 @@ class DigitRecogniser(Recogniser):
             rank=width,
             output_std=1.0,
             normalise=config.memory == "product keys",
-            chunk_size=1000,
             generator=generator,
         )
         self.memory: ProductKeyMemory | None = None

@@ -38,7 +38,7 @@ class PublishedLeviathan(TokenEmbedding):
     """
 
     def __init__(
-        self, vocabulary: int, width: int, sizes: dict[str, int], generator: torch.Generator | None = None
+        self, vocabulary: int, width: int, sizes: dict[str, int | None], generator: torch.Generator | None = None
     ) -> None:
         super().__init__(vocabulary, width)
         self.generator = LeviathanEmbedding(vocabulary, width, **sizes, generator=generator)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ class GeneratedEmbedding(TokenEmbedding):
         self,
         vocabulary: int,
         width: int,
-        sizes: dict[str, int],
+        sizes: dict[str, int | None],
         frequent: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class LeviathanEmbeddingConfig(EmbeddingConfig):
         heads: of the generator.
         knots: spline kernels a coordinate.
         rank: products a head.
-        chunk_size: distinct tokens whose factors are made at a time; 1000 and more on a GPU.
+        chunk_size: distinct tokens whose factors are made at a time; by default as many as suit the device.
     """
 
     kind: ClassVar[str] = "leviathan"
@@ -127,7 +127,7 @@ class LeviathanEmbeddingConfig(EmbeddingConfig):
     heads: int = 8
     knots: int = 16
     rank: int = 64
-    chunk_size: int = 128
+    chunk_size: int | None = None
 
     def build(self, vocabulary: int, width: int, generator: torch.Generator | None = None) -> PublishedLeviathan:
         """See `EmbeddingConfig`."""
@@ -145,7 +145,7 @@ class GeneratedEmbeddingConfig(EmbeddingConfig):
         knots: spline kernels a coordinate.
         rank: products a head.
         frequent: tokens, the most frequent ones, that have a vector of their own added.
-        chunk_size: distinct tokens whose factors are made at a time; 1000 and more on a GPU.
+        chunk_size: distinct tokens whose factors are made at a time; by default as many as suit the device.
     """
 
     kind: ClassVar[str] = "generated"
@@ -155,7 +155,7 @@ class GeneratedEmbeddingConfig(EmbeddingConfig):
     knots: int = 8
     rank: int = 32
     frequent: int = 0
-    chunk_size: int = 128
+    chunk_size: int | None = None
 
     def build(self, vocabulary: int, width: int, generator: torch.Generator | None = None) -> GeneratedEmbedding:
         """See `EmbeddingConfig`."""
