@@ -3,7 +3,7 @@
 At each vocabulary and width all kinds have as many parameters as the untied table, as near as the width of the
 perceptrons (or the number of layers) allows, and see the same batches in the same order. Every kind is tuned with equal
 care: at each vocabulary the rates `RATES` are tried with a share of the tokens, on a seed of its own, at each width or
-at one of them for all, and the one with the lowest validation loss is taken. Final scores are of the test part.
+for all kinds but the tables at one of them, and the one with the lowest validation loss is taken. Final scores are of the test part.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Study:
         spend: what saved parameters go to.
         precision: of products.
         device: where to train.
-        tuned_at: the width that kinds are tuned at; 0 for each.
+        tuned_at: the width that all kinds but the tables are tuned at; 0 for each.
     """
 
     folder: Path = Path("runs/benchmarks/language/embeddings")
@@ -178,8 +178,9 @@ def tuned(study: Study, vocabulary: int, width: int, kind: str, seed: int, budge
 
 
 def trials(study: Study, vocabulary: int, width: int, kind: str) -> list[Cell]:
-    """The trainings by which a kind is tuned for a size."""
-    width = study.tuned_at or width
+    """The trainings by which a kind is tuned for a size; tables, which the others are measured by, at each."""
+    if kind not in (BASELINE, TIED):
+        width = study.tuned_at or width
     return [Cell(study, vocabulary, width, kind, TUNING_SEED, "tuning", rate) for rate in RATES]
 
 

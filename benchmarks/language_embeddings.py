@@ -174,7 +174,7 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
         spread="the column deviation: standard deviation of bits a byte over seeds; every kind tuned at "
-        f"{f'width {chosen.tuned_at}' if chosen.tuned_at else 'every size'} over {len(RATES)} rates with {TUNING:.0%} "
+        f"{f'width {chosen.tuned_at} (tables at every width)' if chosen.tuned_at else 'every size'} over {len(RATES)} rates with {TUNING:.0%} "
         "of the tokens, on validation loss",
     )
 
@@ -215,7 +215,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seeded", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND", help="not once"
     )
-    parser.add_argument("--tuned-at", type=int, default=0, help="the width to tune at; 0 for each")
+    parser.add_argument("--tuned-at", type=int, default=0, help="the width to tune all but tables at; 0 for each")
     parser.add_argument("--timed-widths", type=int, nargs="+", help="of trainings by minutes; all by default")
     parser.add_argument("--budgets", nargs="+", default=["tokens", "minutes"], choices=["tokens", "minutes"])
     parser.add_argument("--tokens", type=float, help="millions, of a training by tokens")

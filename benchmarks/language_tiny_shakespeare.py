@@ -131,7 +131,7 @@ def main() -> None:
         return
     text(chosen.text)  # written once, not by each process
     processes = int(os.environ.get("PROCESSES", "1"))
-    threads = max(1, CORES // processes)
+    threads = int(os.environ.get("OMP_NUM_THREADS", max(1, CORES // processes)))
     with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         trials = [
             Cell(side, *setting, TUNING_SEED, MINUTES * TUNING, chosen.text)
@@ -164,7 +164,7 @@ def main() -> None:
         target=f"mean loss at most {TARGET} nats, no training longer than {MINUTES:g} minutes of {CORES} cores",
         holds=statistics.mean(losses) <= TARGET and max(row["minutes"] for row in rows) <= MINUTES,
         baselines=[summary[PLAIN]],
-        command=f"MINUTES={MINUTES:g} python -m benchmarks.language_tiny_shakespeare",
+        command=f"OMP_NUM_THREADS=1 MINUTES={MINUTES:g} python -m benchmarks.language_tiny_shakespeare",
         seeds=list(range(chosen.seeds)),
         spread=f"losses {', '.join(f'{loss:.4f}' for loss in losses)}; each side tuned over {len(SETTINGS)} settings "
         f"with {TUNING:.0%} of the minutes",
