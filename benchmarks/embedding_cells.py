@@ -3,7 +3,8 @@
 At each vocabulary and width all kinds have as many parameters as the untied table, as near as the width of the
 perceptrons (or the number of layers) allows, and see the same batches in the same order. Every kind is tuned with equal
 care: at each vocabulary the rates `RATES` are tried with a share of the tokens, on a seed of its own, at each width or
-for all kinds but the tables at one of them, and the one with the lowest validation loss is taken. Final scores are of the test part.
+(all kinds but the tables) at one of them, and the one with the lowest validation loss is taken. Final scores are of the
+test part.
 """
 
 from __future__ import annotations

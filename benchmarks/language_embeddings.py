@@ -162,6 +162,7 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         places += 1
         won += bool(separable) and min(separable) < min(bits[BASELINE], bits[TIED])
     tables = (BASELINE, TIED)
+    places_tuned = f"width {chosen.tuned_at} (tables at every width)" if chosen.tuned_at else "every width"
     record.write(
         "language",
         f"1{chosen.suffix}",
@@ -173,9 +174,8 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         baselines=[row for row in summary if row["kind"] in tables],
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
-        spread="the column deviation: standard deviation of bits a byte over seeds; every kind tuned at "
-        f"{f'width {chosen.tuned_at} (tables at every width)' if chosen.tuned_at else 'every size'} over {len(RATES)} rates with {TUNING:.0%} "
-        "of the tokens, on validation loss",
+        spread=f"the column deviation: standard deviation of bits a byte over seeds; tuned at {places_tuned} over "
+        f"{len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss",
     )
 
 
