@@ -3,8 +3,8 @@
 At each vocabulary and width all kinds have as many parameters as the untied table, as near as the width of the
 perceptrons (or the number of layers) allows, and see the same batches in the same order. Every kind is tuned with equal
 care: at each vocabulary the rates `RATES` are tried with a share of the tokens, on a seed of its own, at each width or
-(all kinds but the tables) at one of them, and the one with the lowest validation loss is taken. Final scores are of the
-test part.
+at one of them for all, and the one with the lowest validation loss is taken. Final scores are of the test part. Tables,
+by which the others are measured, get more: whole trainings at `TABLE_RATES`, of which the best on the test counts.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ KINDS = {
     "generated, adaptive head": (f"generated:{SIZES}", "adaptive"),
 }
 RATES = (1e-3, 4e-3) if TRIAL else (2e-3, 4e-3, 8e-3, 1.6e-2)
+TABLE_RATES = (4e-3, 8e-3)
 TUNING, TUNING_SEED = 0.15, 100  # share of the tokens, and a seed that no final training has
 EVALUATIONS = 1 if TRIAL else 5  # of a training, evenly; a tuning has one
 WINDOWS, TUNING_WINDOWS = (20, 20) if TRIAL else (1000, 200)  # of the part that a model is measured on
@@ -72,7 +73,7 @@ class Study:
         spend: what saved parameters go to.
         precision: of products.
         device: where to train.
-        tuned_at: the width that all kinds but the tables are tuned at; 0 for each.
+        tuned_at: the width that kinds are tuned at; 0 for each.
     """
 
     folder: Path = Path("runs/benchmarks/language/embeddings")
@@ -140,10 +141,8 @@ class Cell:
         except ValueError as refused:
             print(f"{self.kind}: V = {self.vocabulary}, width {self.width} left out: {refused}", flush=True)
             return None
-        part = "validation" if self.budget == "tuning" else "test"
-        settings = {"config": dataclasses.asdict(config), "tokens": tokens.index["made_from"], "part": part}
-        settings["device"] = self.study.device
-        path = kept_path(self.study.folder, json.dumps(settings, sort_keys=True))
+        settings, path = self._described(config, tokens)
+        part = settings["part"]
 
         def compute() -> dict[str, Any]:
             run = RunFolder(path.with_suffix(""), settings, self.seed)
@@ -167,21 +166,47 @@ class Cell:
         named = {field: getattr(self, field) for field in ("vocabulary", "width", "kind", "seed", "budget", "rate")}
         return {**named, **kept(path, compute)}
 
+    def is_kept(self) -> bool:
+        """Whether its result is there, or `config` refuses."""
+        tokens = self.study.text(self.vocabulary)
+        try:
+            return self._described(self.config(tokens.vocabulary), tokens)[1].exists()
+        except ValueError:
+            return True
 
-def tuned(study: Study, vocabulary: int, width: int, kind: str, seed: int, budget: Budget) -> Cell | None:
-    """The cell at the rate that was best in tuning; none where the kind does not fit this size."""
-    found = [trial.result() for trial in trials(study, vocabulary, width, kind)]
-    rows = [row for row in found if row is not None]
+    def _described(self, config: LanguageConfig, tokens: Tokens) -> tuple[dict[str, Any], Path]:
+        """All that the result depends on, and where it is kept."""
+        part = "validation" if self.budget == "tuning" else "test"
+        settings = {"config": dataclasses.asdict(config), "tokens": tokens.index["made_from"], "part": part}
+        settings["device"] = self.study.device
+        return settings, kept_path(self.study.folder, json.dumps(settings, sort_keys=True))
+
+
+def tuned(
+    study: Study, vocabulary: int, width: int, kind: str, seed: int, budget: Budget, only_kept: bool = False
+) -> Cell | None:
+    """The cell at the rate that was best, see the head of this file; none where the kind does not fit this size.
+
+    With only_kept nothing is trained to find it, and there is none if nothing is there.
+    """
+    tried = whole(study, vocabulary, width, kind, budget) or trials(study, vocabulary, width, kind)
+    rows = [row for row in (trial.result() for trial in tried if not only_kept or trial.is_kept()) if row is not None]
     if not rows:
         return None
     best = min(rows, key=lambda row: row["nats_per_token"])
     return Cell(study, vocabulary, width, kind, seed, budget, best["rate"])
 
 
-def trials(study: Study, vocabulary: int, width: int, kind: str) -> list[Cell]:
-    """The trainings by which a kind is tuned for a size; tables, which the others are measured by, at each."""
+def whole(study: Study, vocabulary: int, width: int, kind: str, budget: Budget) -> list[Cell]:
+    """The whole trainings of which a table's rate is the best; none of other kinds."""
     if kind not in (BASELINE, TIED):
-        width = study.tuned_at or width
+        return []
+    return [Cell(study, vocabulary, width, kind, 0, budget, rate) for rate in TABLE_RATES]
+
+
+def trials(study: Study, vocabulary: int, width: int, kind: str) -> list[Cell]:
+    """The short trainings by which a kind is tuned for a size."""
+    width = study.tuned_at or width
     return [Cell(study, vocabulary, width, kind, TUNING_SEED, "tuning", rate) for rate in RATES]
 
 

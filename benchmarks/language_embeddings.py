@@ -30,7 +30,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
-from benchmarks.embedding_cells import BASELINE, KINDS, RATES, TIED, TRIAL, TUNING, Study, results, trials, tuned
+from benchmarks.embedding_cells import (
+    BASELINE,
+    KINDS,
+    RATES,
+    TABLE_RATES,
+    TIED,
+    TRIAL,
+    TUNING,
+    Budget,
+    Study,
+    results,
+    trials,
+    tuned,
+    whole,
+)
 from domains.language.compare import Spend
 
 SEPARABLE = tuple(kind for kind in KINDS if kind.startswith("generated"))  # one of which has to win
@@ -86,22 +100,29 @@ def main() -> None:
     mine, shares = (int(part) for part in chosen.share.split("/"))
     for vocabulary in chosen.vocabularies:
         study.text(vocabulary)  # written once, not by each process
-    tried = dict.fromkeys(trial for size in sizes[mine::shares] for trial in trials(study, *size))
-    results(list(tried), chosen.processes)
+    trained = [(*size, budget) for size in sizes[mine::shares] for budget in _budgets(size[1], chosen)]
+    tried = [trial for size in sizes[mine::shares] for trial in trials(study, *size)]
+    tried += [cell for place in trained for cell in whole(study, *place)]
+    if not chosen.only_kept:
+        results(list(dict.fromkeys(tried)), chosen.processes)
     cells = [
-        tuned(study, *size, seed, budget)
+        tuned(study, vocabulary, width, kind, seed, budget, chosen.only_kept)
         for seed in range(chosen.seeds)  # what is cut short has all kinds with fewer seeds
-        for budget in chosen.budgets
-        for size in sizes[mine::shares]
-        if (seed == 0 or size[-1] in chosen.seeded) and (budget == "tokens" or size[1] in chosen.timed_widths)
+        for vocabulary, width, kind, budget in trained
+        if seed == 0 or (kind in chosen.seeded and width in chosen.seeded_widths)
     ]
-    rows = results([cell for cell in cells if cell is not None], chosen.processes)
+    wanted = [cell for cell in cells if cell is not None and (not chosen.only_kept or cell.is_kept())]
+    rows = results(wanted, chosen.processes)
     summary = summarised(rows)
     for row in (*summary, *factors(rows)):
         print(row)
     if shares == 1 and not TRIAL and set(chosen.kinds) == set(KINDS):
         _record_comparison(summary, chosen)
         _record_factors(factors(rows), chosen)
+
+
+def _budgets(width: int, chosen: argparse.Namespace) -> list[Budget]:
+    return [budget for budget in chosen.budgets if budget == "tokens" or width in chosen.timed_widths]
 
 
 def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -162,7 +183,7 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         places += 1
         won += bool(separable) and min(separable) < min(bits[BASELINE], bits[TIED])
     tables = (BASELINE, TIED)
-    places_tuned = f"width {chosen.tuned_at} (tables at every width)" if chosen.tuned_at else "every width"
+    places_tuned = f"width {chosen.tuned_at}" if chosen.tuned_at else "every width"
     record.write(
         "language",
         f"1{chosen.suffix}",
@@ -175,7 +196,8 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
         spread=f"the column deviation: standard deviation of bits a byte over seeds; tuned at {places_tuned} over "
-        f"{len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss",
+        f"{len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss; of tables the better of whole "
+        f"trainings at rates {' and '.join(f'{rate:g}' for rate in TABLE_RATES)} counts, by the test itself",
     )
 
 
@@ -215,7 +237,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seeded", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND", help="not once"
     )
-    parser.add_argument("--tuned-at", type=int, default=0, help="the width to tune all but tables at; 0 for each")
+    parser.add_argument("--seeded-widths", type=int, nargs="+", help="of what is not trained once; all by default")
+    parser.add_argument("--tuned-at", type=int, default=0, help="the width to tune at; 0 for each")
     parser.add_argument("--timed-widths", type=int, nargs="+", help="of trainings by minutes; all by default")
     parser.add_argument("--budgets", nargs="+", default=["tokens", "minutes"], choices=["tokens", "minutes"])
     parser.add_argument("--tokens", type=float, help="millions, of a training by tokens")
@@ -230,10 +253,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--suffix", default="", help="of the records' numbers, for a study beside the main one")
     parser.add_argument("--share", default="0/1", help="which of how many shares of the sizes and kinds to train")
+    parser.add_argument("--only-kept", action="store_true", help="train nothing: records of what is there")
     parser.add_argument("--processes", type=int, default=int(os.environ.get("PROCESSES", "1")), help="or PROCESSES")
     parser.set_defaults(**default)
     chosen = parser.parse_args()
     chosen.timed_widths = chosen.timed_widths or chosen.widths
+    chosen.seeded_widths = chosen.seeded_widths or chosen.widths
     return chosen
 
 
