@@ -49,7 +49,8 @@ from domains.language.compare import Spend
 
 SEPARABLE = tuple(kind for kind in KINDS if kind.startswith("generated"))  # one of which has to win
 MINUTES = os.environ.get("MINUTES", f"{Study().minutes:g}")
-COMMAND = " ".join([f"MINUTES={MINUTES} python -m benchmarks.language_embeddings", shlex.join(sys.argv[1:])])
+ASKED = [argument for argument in sys.argv[1:] if argument != "--only-kept"]
+COMMAND = " ".join([f"MINUTES={MINUTES} python -m benchmarks.language_embeddings", shlex.join(ASKED)])
 
 
 def effective_factor(
@@ -197,7 +198,8 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         seeds=list(range(chosen.seeds)),
         spread=f"the column deviation: standard deviation of bits a byte over seeds; tuned at {places_tuned} over "
         f"{len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss; of tables the better of whole "
-        f"trainings at rates {' and '.join(f'{rate:g}' for rate in TABLE_RATES)} counts, by the test itself",
+        f"trainings at rates {' and '.join(f'{rate:g}' for rate in TABLE_RATES)} counts, by the test itself"
+        + ("; kinds without a row at a size were not trained there" if chosen.only_kept else ""),
     )
 
 
