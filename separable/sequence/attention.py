@@ -16,9 +16,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from separable.sequence.cache import Cache
 from separable.sequence.rotary import rotate
 
-_SHORT = (
-    512  # positions; up to here torch's gradient on CPUs takes up to three times longer in bfloat16 than in float32
-)
+# Positions up to which torch's gradient on CPUs takes up to three times longer in bfloat16 than in float32.
+_SHORT = 512
 
 
 class GroupedQueryAttention(nn.Module):
@@ -75,12 +74,7 @@ class GroupedQueryAttention(nn.Module):
         else:
             if groups > 1:
                 key, value = (_repeated(t, groups) for t in (key, value))
-            if x.device.type == "cpu" and count <= _SHORT and torch.is_grad_enabled() and query.dtype == torch.bfloat16:
-                with torch.autocast("cpu", enabled=False):
-                    wide = (query.float(), key.float(), value.float())
-                    seen = scaled_dot_product_attention(*wide, mask, dropout, is_causal=mask is None).to(query.dtype)
-            else:
-                seen = scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=mask is None)
+            seen = _attended(query, key, value, mask, dropout)
         return self.readout(seen.reshape(batch, self.heads, count, -1).transpose(1, 2).reshape(batch, count, -1))  # type: ignore[no-any-return]
 
 
@@ -111,6 +105,14 @@ def seen_by(start: int, count: int, prefix: int | Tensor, device: torch.device) 
     if isinstance(prefix, int):
         return causal | (key < prefix)
     return causal | (key < prefix.to(device)[:, None, None, None])
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    short = query.device.type == "cpu" and query.shape[-2] <= _SHORT
+    if short and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        with torch.autocast("cpu", enabled=False):
+            return _attended(query.float(), key.float(), value.float(), mask, dropout).to(query.dtype)
+    return scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=mask is None)
 
 
 def _repeated(heads: Tensor, times: int) -> Tensor:

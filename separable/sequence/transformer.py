@@ -179,9 +179,8 @@ class Transformer(nn.Module):
         _check_prefix(prefix, len(x), start, count)
         mask = seen_by(start, count, prefix, x.device)
         angles = rotary_angles(start, count, config.head_width, config.rotary_base, device=x.device, dtype=x.dtype)
-        x = x.to(
-            self.norm.weight.dtype
-        )  # what autocast may have narrowed: sums along the blocks stay in full precision
+        # Autocast may have narrowed the vectors; sums along the blocks stay in full precision.
+        x = x.to(self.norm.weight.dtype)
         for layer, block in enumerate(self.blocks):
             x = block(x, angles, mask, cache, layer)
         if cache is not None:

@@ -214,3 +214,13 @@ def test_table_loss_under_autocast_is_near_and_its_gradient_in_the_parameters_ty
     for plain, mixed in zip(*gradients, strict=True):
         assert mixed.dtype == torch.float32
         assert float((mixed - plain).norm() / plain.norm()) < 0.02
+
+
+def test_table_loss_in_float16_of_a_target_that_is_improbable_there():
+    """Probabilities near 1e-6 have few digits in float16; their logarithms are taken of the logits."""
+    head = TableHeadConfig(tied=False).build(2, TableEmbeddingConfig().build(3, 2)).half()
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    hidden, targets = torch.tensor([[15.0, 0.0], [0.0, 15.5]]).half(), torch.tensor([0, 1])
+    found = head.weighted_loss(hidden, targets, torch.tensor([0.5, 0.5]))
+    assert float(found.detach()) == pytest.approx(15.25, abs=1e-3)

@@ -14,7 +14,6 @@ from separable.sequence.embeddings import TokenEmbedding
 from separable.sequence.heads.head import START_DEVIATION, Head, HeadConfig, at_least_float32
 
 _ROWS_IN_HALF = 4  # times as many hidden vectors at a time in half precision, where products are quicker if large
-_SURE = 1e-30  # probabilities above it have a logarithm in every type
 
 
 class TableHead(Head):
@@ -113,19 +112,20 @@ class WeightedCrossEntropy(LossOfLogits):
         total = torch.zeros((), dtype=wide, device=hidden.device)
         narrow, shares = weight.to(dtype), weights[:, None].to(wide)
         weighted = hidden * shares
-        for start in range(0, len(hidden), chunk):
-            rows = slice(start, start + chunk)
-            target = targets[rows]
-            logits = linear(hidden[rows].to(dtype), narrow)
-            probabilities = logits.softmax(-1)
-            wanted = probabilities.gather(-1, target[:, None]).to(wide)
-            if bool((wanted > _SURE).all()):
-                losses = -wanted.log()
-            else:  # some probability is too small for its logarithm
-                losses = cross_entropy(at_least_float32(logits), target, reduction="none")[:, None]
-            total += (losses * shares[rows]).sum()
-            by_hidden[rows] = (probabilities @ narrow).to(wide).sub_(weight[target]).mul_(shares[rows])
-            add_product(by_weight, probabilities.T, weighted[rows].to(dtype))
+        with torch.autocast(hidden.device.type, enabled=False):  # on GPUs it would widen the probabilities again
+            for start in range(0, len(hidden), chunk):
+                rows = slice(start, start + chunk)
+                target = targets[rows]
+                logits = linear(hidden[rows].to(dtype), narrow)
+                probabilities = logits.softmax(-1)
+                wanted = probabilities.gather(-1, target[:, None]).to(wide)
+                if bool((wanted > torch.finfo(dtype).tiny).all()):
+                    losses = -wanted.log()
+                else:  # some probability is too small for its logarithm
+                    losses = cross_entropy(at_least_float32(logits), target, reduction="none")[:, None]
+                total += (losses * shares[rows]).sum()
+                by_hidden[rows] = (probabilities @ narrow).to(wide).sub_(weight[target]).mul_(shares[rows])
+                add_product(by_weight, probabilities.T, weighted[rows].to(dtype))
         by_weight.index_add_(0, targets, weighted.to(weight.dtype), alpha=-1)
         ctx.save_for_backward(by_hidden, by_weight)
         return total
