@@ -10,6 +10,9 @@ The first and the last blocks act on all modes. Those between may act on lower o
 interactions within a step, small ones are carried along, and a block on half the modes takes a quarter of the time. On
 64^2 points, in the same time, 12 blocks of which 2 act on all modes reached an error a fifth lower than 8 that all do.
 
+The blocks may be applied in several rounds: a frame is then the work of a learned integrator that takes the same short
+step again and again, with a fraction of the numbers.
+
 Interaction order 2 is what advection needs: ``u . grad w`` is a sum of products of two filtered fields. The filters are
 `separable.layers.DepthwiseSeparableFilter`: as many free taps as there are modes.
 
@@ -54,6 +57,7 @@ class OperatorConfig:
         channels: C.
         products: M, pointwise products in a block.
         blocks: L.
+        rounds: times that the L blocks are applied, one round after another, as an integrator applies one step.
         fine: blocks that act on all modes, half of them first and half last (the first ones more by one if it is odd).
         inner: (m_y, m_x) or (m_x,) that those between act on; () for all.
         condition: length of the vector z that scales the channels of every block; 0 for none.
@@ -66,13 +70,14 @@ class OperatorConfig:
     channels: int = 16
     products: int = 12
     blocks: int = 12
+    rounds: int = 1
     fine: int = 2
     inner: tuple[int, ...] = ()
     condition: int = 0
     reach: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "channels", "products", "blocks", "fine"):
+        for name in ("inputs", "outputs", "channels", "products", "blocks", "rounds", "fine"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
         if len(self.modes) not in (1, 2) or min(self.modes) < 1:
@@ -142,8 +147,9 @@ class SeparableOperator(nn.Module):
         if given != expected:
             raise ValueError(f"condition: expected {expected}, got {given}")
         h = _mix(self.lift, coefficients)
-        for block in self.blocks:
-            h = block(h, condition)
+        for _ in range(config.rounds):
+            for block in self.blocks:
+                h = block(h, condition)
         return _mix(self.read, h)
 
     def on_points(self, fields: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -161,7 +167,7 @@ def products_watched(network: nn.Module) -> Iterator[None]:
         >>> before = operator.on_points(fields)
         >>> with products_watched(operator):
         ...     _ = operator.on_points(fields)
-        >>> torch.equal(operator.on_points(fields), before)
+        >>> torch.allclose(operator.on_points(fields), before)
         True
     """
     blocks = [part for part in network.modules() if isinstance(part, _Block)]

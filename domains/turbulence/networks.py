@@ -51,6 +51,7 @@ class SeparableNetwork(NetworkConfig):
         channels: C.
         products: M, pointwise products in a block.
         blocks: L.
+        rounds: times that they are applied.
         fine: of these on all modes.
         inner: (m_y, m_x) or (m_x,) of the others; by default those that hold 98.8 % of the variance.
         modes: (m_y, m_x) or (m_x,) that are changed; by default those that the data hold.
@@ -60,6 +61,7 @@ class SeparableNetwork(NetworkConfig):
     channels: int = 16
     products: int = 12
     blocks: int = 12
+    rounds: int = 1
     fine: int = 2
     inner: tuple[int, ...] | None = None
     modes: tuple[int, ...] = ()

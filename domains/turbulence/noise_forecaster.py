@@ -54,6 +54,7 @@ class NoiseForecasterConfig(LearnedConfig):
         channels: C of the operator.
         products: M, pointwise products in a block.
         blocks: L.
+        rounds: times that they are applied.
         fine: of these on all modes.
         inner: (m_y, m_x) or (m_x,) of the others; by default those that hold 98.8 % of the variance.
         modes: (m_y, m_x) or (m_x,) that are forecast; by default a third of the points (the 2/3 rule of solvers),
@@ -69,6 +70,7 @@ class NoiseForecasterConfig(LearnedConfig):
     channels: int = 16
     products: int = 12
     blocks: int = 12
+    rounds: int = 1
     fine: int = 2
     inner: tuple[int, ...] | None = None
     modes: tuple[int, ...] = ()
@@ -123,6 +125,7 @@ class NoiseForecasterConfig(LearnedConfig):
             channels=self.channels,
             products=self.products,
             blocks=self.blocks,
+            rounds=self.rounds,
             fine=self.fine,
             inner=self.inner or (),
             condition=self.noise_vector,

@@ -32,14 +32,17 @@ class FourierNetwork(NetworkConfig):
         channels: C.
         modes: m, the same along all axes.
         layers: L.
+        rounds: times that they are applied, one round after another with the same numbers (the implicit FNO of You et
+            al. 2022, arXiv:2203.08205, without its scaled increments).
     """
 
     channels: int = 32
     modes: int = 12
     layers: int = 4
+    rounds: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("channels", "modes", "layers"):
+        for name in ("channels", "modes", "layers", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
 
@@ -71,6 +74,7 @@ class FourierOperator(nn.Module):
         super().__init__()
         c = config.channels
         self.lift = Pointwise(inputs, c, generator)
+        self.rounds = config.rounds
         self.layers = nn.ModuleList(
             _FourierLayer(c, (config.modes,) * dimensions, condition, generator) for _ in range(config.layers)
         )
@@ -81,10 +85,10 @@ class FourierOperator(nn.Module):
     def forward(self, fields: Tensor, condition: Tensor | None = None) -> Tensor:
         """See `NetworkConfig`."""
         v = self.lift(fields)
-        for place, layer in enumerate(self.layers):
-            v = layer(v, condition)
-            if place + 1 < len(self.layers):
-                v = nn.functional.gelu(v)
+        layers = [layer for _ in range(self.rounds) for layer in self.layers]
+        for layer in layers[:-1]:
+            v = nn.functional.gelu(layer(v, condition))
+        v = layers[-1](v, condition)
         found: Tensor = self.read(nn.functional.gelu(self.widen(v)))
         return found
 

@@ -88,6 +88,20 @@ def test_the_fourier_operator_counts_a_matrix_for_every_mode():
     assert forecaster.n_parameters == (3 * 6 + 6) + 2 * layer + (6 * 12 + 12) + (12 + 1)
 
 
+def test_rounds_of_the_fourier_operator_are_layers_with_the_same_numbers():
+    generator = torch.Generator().manual_seed(0)
+    twice = FourierNetwork(channels=3, modes=2, layers=2, rounds=2).made(2, 1, 0, 2, generator)
+    stirred(twice, generator)
+    unrolled = FourierNetwork(channels=3, modes=2, layers=4).made(2, 1, 0, 2, generator)
+    state = dict(twice.state_dict())
+    for name, value in twice.layers.state_dict().items():
+        place, _, rest = name.partition(".")
+        state[f"layers.{int(place) + 2}.{rest}"] = value
+    unrolled.load_state_dict(state)
+    fields = torch.randn(2, 2, 8, 8, generator=generator)
+    torch.testing.assert_close(twice(fields), unrolled(fields))
+
+
 def test_a_vector_scales_the_channels_of_the_fourier_operator():
     generator = torch.Generator().manual_seed(0)
     network = FourierNetwork(channels=3, modes=2, layers=2).made(2, 1, 4, 2, generator)
