@@ -2,8 +2,8 @@
 
 Records 6 (some 30,000 numbers) and 6b (1,200) of the area turbulence: the time until the correlation with the truth
 falls below 0.8, over starts of the test. What is compared is the separable operator trained in L2 with Fourier neural
-operators trained in L2 of equal size, both tuned over the same number of settings; head A, a single member and the mean
-of 8, stands beside them. The small networks of both kinds may apply their layers in several rounds.
+operators trained in L2 of equal size, both tuned over the same number of settings. The small networks of both kinds may
+apply their layers in several rounds.
 
 Environment: MINUTES of the processor for each model (10); TRIAL=1 tries that it runs and writes no record.
 """
@@ -27,7 +27,6 @@ from domains.turbulence.diagnostics import correlation
 from domains.turbulence.flows import KuramotoSivashinsky
 from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.networks import SeparableNetwork
-from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 
 MINUTES, TRIAL = float(os.environ.get("MINUTES", "10")), bool(os.environ.get("TRIAL"))
@@ -46,7 +45,7 @@ LEARNED = FlowDataConfig(
     shard=64,
 )
 TESTED = dataclasses.replace(LEARNED, trajectories=4 if TRIAL else 64, seed=1)
-LEADS, MEMBERS, LEVEL = (8 if TRIAL else 80), 8, 0.8
+LEADS, LEVEL = (8 if TRIAL else 80), 0.8
 
 
 def fourier(channels: int, modes: int, rate: float, layers: int = 4, rounds: int = 1) -> Setting:
@@ -78,7 +77,6 @@ SETTINGS = {
         *(fourier(6, 14, rate, layers=1, rounds=4) for rate in (6e-3, 1.2e-2)),
         fourier(5, 22, 1.2e-2, layers=1, rounds=4),
     ],
-    "head A": [{"model": NoiseForecasterConfig(channels=24, products=20, blocks=4, fine=4)}],
 }
 COMMON = {"batch": 16, "rollout": 2, "rollout_from": 0.9} | ({"steps": 4} if TRIAL else {})
 
@@ -98,18 +96,13 @@ def time_of_correlation(by_lead: torch.Tensor, spacing: float) -> float:
     return spacing * (len(values) - 1)
 
 
-def measured(forecaster: Forecaster, past: torch.Tensor, future: torch.Tensor, members: int) -> dict[str, Any]:
-    """Times of a single member and of the mean of the ensemble, and the correlation by lead of both."""
-    leads = forecaster.rollout(past, members, together=512)
-    single, mean = [], []
-    for truth in future.unbind(1):
-        ensemble = next(leads)
-        single.append(correlation(ensemble[:, 0], truth, 1))
-        mean.append(correlation(ensemble.mean(1), truth, 1))
-    both = {"member": torch.stack(single, 1), "mean": torch.stack(mean, 1)}
+def measured(forecaster: Forecaster, past: torch.Tensor, future: torch.Tensor) -> dict[str, Any]:
+    """The time, and the correlation by lead."""
+    leads = forecaster.rollout(past, 1, together=512)
+    by_lead = torch.stack([correlation(next(leads)[:, 0], truth, 1) for truth in future.unbind(1)], 1)
     return {
-        "time": {name: time_of_correlation(values, LEARNED.spacing) for name, values in both.items()},
-        "by lead": {name: values.mean(0).tolist() for name, values in both.items()},
+        "time": time_of_correlation(by_lead, LEARNED.spacing),
+        "by lead": by_lead.mean(0).tolist(),
         "parameters": getattr(forecaster, "n_parameters", 0),
     }
 
@@ -121,54 +114,34 @@ def main() -> None:
     frames = read_flow(generate_data(FOLDER / "test", TESTED, progress=False), scan=False).load()
     past, future = frames[:, :1], frames[:, 1 : 1 + LEADS]
     study = Study(FOLDER, learn, SETTINGS, MINUTES, COMMON)
-    found: dict[str, list[dict[str, Any]]] = {}
+    rows = {}
     for name in SETTINGS:
-        members = MEMBERS if name == "head A" else 1
-        found[name] = [
+        found = [
             kept(
                 kept_path(FOLDER / "times", json.dumps([name, seed, MINUTES, LEADS])),
-                lambda n=name, s=seed, m=members: measured(study.forecaster(n, s), past, future, m),  # type: ignore[misc]
+                lambda n=name, s=seed: measured(study.forecaster(n, s), past, future),  # type: ignore[misc]
             )
             for seed in SEEDS
         ]
-        print(name, [cell["time"] for cell in found[name]], flush=True)
-    if TRIAL:
-        return
-    small = [row for name in ("small separable operator", "small FNO") for row in rows_of(name, found)]
-    _write("6", "separable operator", "FNO", found, study, beside=rows_of("head A", found) + small)
-    large = [row for name in ("separable operator", "FNO") for row in rows_of(name, found)]
-    _write("6b", "small separable operator", "small FNO", found, study, beside=large)
+        times = [cell["time"] for cell in found]
+        rows[name] = {
+            "model": name,
+            "parameters": found[0]["parameters"],
+            "time of correlation above 0.8": float(np.mean(times)),
+            "least": min(times),
+            "most": max(times),
+        }
+        print(rows[name], flush=True)
+    if not TRIAL:
+        for item, ours, theirs in (("6", "separable operator", "FNO"), ("6b", "small separable operator", "small FNO")):
+            _write(item, ours, theirs, rows, study)
 
 
-def rows_of(name: str, found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Rows for a record: times of a model over seeds, and of the mean of its ensemble if it has one."""
-    rows = []
-    for kind in ("member", "mean") if name == "head A" else ("member",):
-        times = [cell["time"][kind] for cell in found[name]]
-        told = {"member": "one member", "mean": "mean of 8"}[kind]
-        rows.append(
-            {
-                "model": f"{name}, {told}" if name == "head A" else name,
-                "parameters": found[name][0]["parameters"],
-                "time of correlation above 0.8": float(np.mean(times)),
-                "least": min(times),
-                "most": max(times),
-            }
-        )
-    return rows
-
-
-def _write(
-    item: str,
-    ours: str,
-    theirs: str,
-    found: dict[str, list[dict[str, Any]]],
-    study: Study,
-    beside: list[dict[str, Any]],
-) -> None:
-    """The record of one size; the other models stand beside."""
-    (our,), (their,) = rows_of(ours, found), rows_of(theirs, found)
+def _write(item: str, ours: str, theirs: str, rows: dict[str, dict[str, Any]], study: Study) -> None:
+    """The record of one size; the models of the other stand beside."""
+    our, their = rows[ours], rows[theirs]
     time, other = (row["time of correlation above 0.8"] for row in (our, their))
+    beside = [row for name, row in rows.items() if name not in (ours, theirs)]
     print(our, their, f"ratio {time / other:.2f}")
     record.write(
         "turbulence",
