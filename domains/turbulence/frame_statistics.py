@@ -49,6 +49,11 @@ class FrameStatistics:
     high: float = math.inf
 
     def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name}: expected a number, got {value!r}")
+        if not math.isfinite(self.centre):
+            raise ValueError(f"centre: expected a finite number, got {self.centre}")
         if not (self.scale > 0 and self.increment > 0):
             raise ValueError(f"scale, increment: expected numbers above 0, got {self.scale} and {self.increment}")
         if not self.low < self.high:

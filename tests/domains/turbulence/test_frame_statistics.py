@@ -72,3 +72,10 @@ def test_a_forecast_that_would_blow_up_stays_within_a_tenth_of_the_range(tmp_pat
         found = used.forecast(start, members=2, steps=30).w.values
         assert abs((found - 1.0) / 2.0).max() <= 4.8 + 1e-5
         assert abs((found - 1.0) / 2.0).max() > 4.0  # it would have left the range
+
+
+@pytest.mark.parametrize("wrong", [[1.0], "1", True, None])
+@pytest.mark.parametrize("name", ["centre", "scale", "high"])
+def test_what_is_no_number_is_refused_by_name(name, wrong):
+    with pytest.raises(ValueError, match=name):
+        FrameStatistics(**{"centre": 0.0, "scale": 1.0, "increment": 1.0, name: wrong})
