@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.forecast_study import Setting, fourier, u_net
 from domains.turbulence.baselines.climatology import Climatology
 from domains.turbulence.baselines.coarse_solver import CoarseSolver
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
 from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.baselines.residual_draws import ResidualDraws
-from domains.turbulence.baselines.u_net import UNetNetwork
 from domains.turbulence.data import FlowDataConfig, generate_data, shard_path
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.flows import KolmogorovFlow
@@ -45,23 +45,11 @@ TESTED = dataclasses.replace(LEARNED, trajectories=32, frames=62, seed=1)
 FOLDER = Path("runs/benchmarks/turbulence_forecast")
 STARTS, LEADS = (0, 10), 50  # frames of each test trajectory that are the last known ones (of one), frames after them
 
-Setting = dict[str, Any]  # of TrainConfig
-
-
-def fourier(channels: int, modes: int, rate: float = 3e-3, **more: Any) -> Setting:
-    """A Fourier neural operator in L2."""
-    return {"model": DeterministicConfig(FourierNetwork(channels, modes)), "rate": rate, **more}
-
 
 def noisy(channels: int, modes: int, rate: float = 3e-3, octave_weight: float = 1.0, **noise: Any) -> Setting:
     """One that is trained on the CRPS."""
     model = NoisyConfig(FourierNetwork(channels, modes), **noise)
     return {"model": model, "rate": rate, "octave_weight": octave_weight}
-
-
-def u_net(channels: int, levels: int, rate: float = 1e-3, **more: Any) -> Setting:
-    """A U-Net in L2."""
-    return {"model": DeterministicConfig(UNetNetwork(channels, levels)), "rate": rate, **more}
 
 
 # What is tried for each model; ours have one setting, the defaults.

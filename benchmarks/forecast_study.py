@@ -10,6 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from domains.turbulence.baselines.fourier_operator import FourierNetwork
+from domains.turbulence.baselines.u_net import UNetNetwork
+from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.readers import FlowData
 from domains.turbulence.saved import load_forecaster
@@ -18,6 +21,16 @@ from separable.training import RunFolder
 
 Setting = dict[str, Any]  # of TrainConfig
 TUNING = 0.2  # share of the minutes for each setting that is tried
+
+
+def fourier(channels: int, modes: int, rate: float = 3e-3, layers: int = 4, rounds: int = 1, **more: Any) -> Setting:
+    """A Fourier neural operator in L2."""
+    return {"model": DeterministicConfig(FourierNetwork(channels, modes, layers, rounds)), "rate": rate, **more}
+
+
+def u_net(channels: int, levels: int, rate: float = 1e-3, **more: Any) -> Setting:
+    """A U-Net in L2."""
+    return {"model": DeterministicConfig(UNetNetwork(channels, levels)), "rate": rate, **more}
 
 
 @dataclasses.dataclass(frozen=True)

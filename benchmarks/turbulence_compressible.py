@@ -18,14 +18,11 @@ import numpy as np
 import torch
 
 from benchmarks import record
-from benchmarks.forecast_study import Setting, Study
+from benchmarks.forecast_study import Study, fourier, u_net
 from benchmarks.kept import kept, kept_path
 from domains.turbulence.baselines.climatology import Climatology
-from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.baselines.persistence import Persistence
-from domains.turbulence.baselines.u_net import UNetNetwork
 from domains.turbulence.compressible_data import CompressibleDataConfig, generate_compressible
-from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData, LazyFields, read_flow
@@ -51,16 +48,6 @@ MADE = CompressibleDataConfig(
 # The first frames hold the waves of the start only.
 STARTS, LEADS, MEMBERS = (1,) if TRIAL else (2, 6, 10), (5 if TRIAL else 10), 8
 TOLD = (1, 5) if TRIAL else (1, 5, 10)  # leads in the record
-
-
-def fourier(channels: int, modes: int, rate: float) -> Setting:
-    """A Fourier neural operator in L2."""
-    return {"model": DeterministicConfig(FourierNetwork(channels, modes)), "rate": rate}
-
-
-def u_net(channels: int, levels: int, rate: float) -> Setting:
-    """A U-Net in L2."""
-    return {"model": DeterministicConfig(UNetNetwork(channels, levels)), "rate": rate}
 
 
 SETTINGS = {

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from benchmarks import record
-from benchmarks.forecast_study import Setting, Study
+from benchmarks.forecast_study import Setting, Study, fourier
 from benchmarks.kept import kept, kept_path
-from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.diagnostics import correlation
@@ -46,11 +45,6 @@ LEARNED = FlowDataConfig(
 )
 TESTED = dataclasses.replace(LEARNED, trajectories=4 if TRIAL else 64, seed=1)
 LEADS, LEVEL = (8 if TRIAL else 80), 0.8
-
-
-def fourier(channels: int, modes: int, rate: float, layers: int = 4, rounds: int = 1) -> Setting:
-    """A Fourier neural operator in L2."""
-    return {"model": DeterministicConfig(FourierNetwork(channels, modes, layers, rounds)), "rate": rate}
 
 
 def separable(channels: int, products: int, blocks: int, rate: float, rounds: int = 1) -> Setting:
