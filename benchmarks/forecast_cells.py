@@ -36,6 +36,7 @@ from separable.training import RunFolder
 
 MINUTES = float(os.environ.get("MINUTES", "20"))  # of the processor, a model
 HALVED = ("core", "B")  # head B is trained on a core: half the minutes are for each
+HELD = 1.0  # minutes of head B's that the runs take by which it holds the spectrum
 TUNING = 0.2  # of these minutes for each setting of a baseline that is tried
 SEEDS = (0, 1, 2)
 FLOW = KolmogorovFlow(viscosity=0.01, drag=0.1, forcing_mode=4)
@@ -171,9 +172,13 @@ def innovations(seed: int) -> None:
     folder = place("B", seed)
     if (folder / "finished.json").exists():
         return
-    length = {"steps": 4, "batch": 2} if trial() else {"minutes": minutes_of("B")}
-    descent = dataclasses.replace(InnovationTrainConfig().descent, **length, seed=seed)  # type: ignore[arg-type]
-    config = InnovationTrainConfig(descent=descent, examples=20 if trial() else 2000)
+    default = InnovationTrainConfig()
+    config = dataclasses.replace(
+        default, descent=dataclasses.replace(default.descent, minutes=minutes_of("B") - HELD, seed=seed)
+    )
+    if trial():
+        less = dataclasses.replace(config.descent, steps=4, batch=2)
+        config = InnovationTrainConfig(descent=less, examples=20, spectrum_steps=3, spectrum_runs=2)
     run = RunFolder(folder, {"name": "B", **dataclasses.asdict(config)}, seed)
     core = load_forecaster(place("core", seed))
     forecaster = train_innovations(core, flow_data()[0], config, run=run)  # type: ignore[arg-type]

@@ -177,6 +177,21 @@ class InnovationForecaster(Forecaster):
         for codec in self._codecs():
             codec.fit(with_modes(innovations, codec.modes), generator)
 
+    def resize(self, gains: Tensor) -> None:
+        """Multiply the innovations of every mode by a positive number.
+
+        Args:
+            gains: of the shape of the coefficients of one field.
+
+        Raises:
+            ValueError: the shape is another one, or a gain is not positive and finite.
+        """
+        wanted = self._waves.shape[1:]
+        if gains.shape != wanted or not bool((gains.isfinite() & (gains > 0)).all()):
+            raise ValueError(f"gains: expected positive numbers {tuple(wanted)}, got {tuple(gains.shape)}")
+        for codec in self._codecs():
+            codec.deviation *= with_modes(gains, codec.modes).to(codec.deviation)
+
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         """See `Forecaster`; the grid needs 2 m + 1 points or more."""
         shapes = [(codec.length, codec.tokens + codec.size) for codec in self._codecs()]

@@ -2,7 +2,9 @@
 
 The code (deviations of modes, distributions of coefficients) is set from innovations of the training samples, changed
 by random symmetries of the flow. The loss is ``- log(P(code) bins)``, the mean over the codes of a window: 0 for a
-model that knows nothing, less by as much as the state and the other codes tell, in nats a code.
+model that knows nothing, less by as much as the state and the other codes tell, in nats a code. At last the forecaster
+runs on its own for a while, and the size of its innovations is set so that its spectrum stays that of the flow
+(`held_spectrum`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from domains.turbulence.descent import DescentConfig, descend
+from domains.turbulence.held_spectrum import hold_spectrum
 from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.readers import FlowData, Windows
@@ -31,15 +34,21 @@ class InnovationTrainConfig:
         model: sizes of the code and of the model of tokens.
         descent: how long and how fast.
         examples: windows from which the code is set.
+        spectrum_steps: of the runs by which the spectrum is held, see `held_spectrum`; 0 to leave the innovations as
+            large as errors of one step are.
+        spectrum_runs: how many of them, side by side.
     """
 
     model: InnovationConfig = dataclasses.field(default_factory=InnovationConfig)
     descent: DescentConfig = dataclasses.field(default_factory=lambda: DescentConfig(batch=4, rate=4e-3))
     examples: int = 2000
+    spectrum_steps: int = 90
+    spectrum_runs: int = 32
 
     def __post_init__(self) -> None:
-        if self.examples < 2:
-            raise ValueError(f"examples: expected 2 or more, got {self.examples}")
+        for name, least in (("examples", 2), ("spectrum_steps", 0), ("spectrum_runs", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected {least} or more, got {getattr(self, name)}")
 
 
 def train_innovations(
@@ -89,6 +98,10 @@ def train_innovations(
         run=run,
         progress=progress,
     )
+    if config.spectrum_steps:
+        hold_spectrum(
+            forecaster, windows, config.spectrum_steps, config.spectrum_runs, config.descent.seed, progress=progress
+        )
     forecaster.to("cpu")
     if run is not None and is_main_process():
         forecaster.save(run.path)

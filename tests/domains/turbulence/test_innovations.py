@@ -13,6 +13,7 @@ from domains.turbulence.descent import DescentConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
+from domains.turbulence.held_spectrum import hold_spectrum
 from domains.turbulence.innovation_codec import InnovationCodec
 from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
 from domains.turbulence.innovation_network import InnovationNetwork, InnovationNetworkConfig
@@ -21,6 +22,7 @@ from domains.turbulence.networks import SeparableNetwork
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.saved import load_forecaster
+from domains.turbulence.scores import spectrum_of
 from domains.turbulence.train_innovations import InnovationTrainConfig, train_innovations
 from separable.training import RunFolder
 
@@ -208,8 +210,38 @@ def test_an_untrained_forecaster_draws_innovations_of_the_right_spectrum(core):
         InnovationForecaster(noisy, config)
 
 
+def test_long_runs_get_the_spectrum_of_the_flow(core, flow, monkeypatch):
+    # A core that keeps 0.7 of every mode has the energy d^2 / (1 - 0.49) in the end; d starts at half of what is right.
+    monkeypatch.setattr(core, "advance", lambda frames, generators: 0.7 * frames[:, -1])
+    modes = (10, 10)
+    forecaster = InnovationForecaster(core, InnovationConfig(TINY, patch=7, bins=8, modes=modes, waves=()))
+    windows = flow.windows(1, 1)
+    frames = torch.stack([windows[place][1][0] for place in range(len(windows))])
+    forecaster.fit(0.5 * 0.51**0.5 * forecaster.standardised(frames))
+    grid, starts = flow.grid, torch.stack([windows[place][0] for place in range(0, len(windows), 2)])
+
+    def ratios():
+        held = starts
+        generators = [np.random.default_rng(run) for run in range(len(held))]
+        for _ in range(20):
+            held = forecaster.advance(held, generators)[:, None]
+        return (spectrum_of(held[:, 0], grid)[1].mean(0) / spectrum_of(frames, grid)[1].mean(0))[: modes[0]].numpy()
+
+    np.testing.assert_allclose(ratios(), 0.25, rtol=0.4)
+    hold_spectrum(forecaster, windows, 36, 48, progress=False)
+    found = ratios()
+    np.testing.assert_allclose(found[3:], 1.0, atol=0.12)
+    np.testing.assert_allclose(found, 1.0, atol=0.4)  # few modes, of few runs
+    with pytest.raises(ValueError, match="gains"):
+        forecaster.resize(torch.ones(3, 3))
+
+
 SMALL = InnovationTrainConfig(
-    InnovationConfig(TINY, levels=2, patch=7, bins=8), DescentConfig(steps=12, batch=3, rate=1e-2), examples=60
+    InnovationConfig(TINY, levels=2, patch=7, bins=8),
+    DescentConfig(steps=12, batch=3, rate=1e-2),
+    examples=60,
+    spectrum_steps=6,
+    spectrum_runs=3,
 )
 
 
@@ -261,6 +293,7 @@ def test_it_learns_that_the_size_of_innovations_depends_on_the_state(tmp_path):
     settings = InnovationTrainConfig(
         InnovationConfig(TINY, levels=2, patch=4, bins=8),
         DescentConfig(steps=150, batch=16, rate=1e-2, symmetries="shifts"),
+        spectrum_steps=0,
     )
     run = RunFolder(tmp_path, {}, 0)
     train_innovations(core, data, settings, run=run, progress=False)
@@ -297,5 +330,6 @@ def test_refusals(core):
     for changes, word in (({"steps": -1}, "steps"), ({"batch": 0}, "batch"), ({"held_out": 1.0}, "held_out")):
         with pytest.raises(ValueError, match=word):
             DescentConfig(**changes)
-    with pytest.raises(ValueError, match="examples"):
-        InnovationTrainConfig(examples=1)
+    for name, least in (("examples", 2), ("spectrum_steps", 0), ("spectrum_runs", 2)):
+        with pytest.raises(ValueError, match=name):
+            InnovationTrainConfig(**{name: least - 1})

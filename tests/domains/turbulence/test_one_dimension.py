@@ -66,7 +66,13 @@ def test_innovations_of_waves(waves):
     core = DeterministicConfig(SeparableNetwork(channels=2, products=2, blocks=1))
     found = train(waves, TrainConfig(core, steps=4, batch=2), progress=False)
     sizes = InnovationNetworkConfig(width=16, layers=1, heads=2, features=2, channels=2, products=2, blocks=1)
-    config = InnovationTrainConfig(InnovationConfig(sizes, levels=2), DescentConfig(steps=3, batch=2), examples=20)
+    config = InnovationTrainConfig(
+        InnovationConfig(sizes, levels=2),
+        DescentConfig(steps=3, batch=2),
+        examples=20,
+        spectrum_steps=3,
+        spectrum_runs=2,
+    )
     forecaster = train_innovations(found, waves, config, progress=False)
     assert [codec.grid for codec in forecaster.codecs] == [(16,), (32,)]
     members = next(forecaster.rollout(torch.randn(1, 1, 48), 3))

@@ -1,0 +1,105 @@
+"""Innovations of the size that keeps the spectrum of long runs.
+
+A code of innovations has the spectrum of the errors of single steps from true frames. Frames of a long run are not
+quite true ones: where the core damps them a little more, or innovations meet them a little less well, energy is missing
+in the end, some percent at the scales that innovations feed. So the forecaster runs on its own from training frames,
+and what is found is put right::
+
+    g(k)^2 = E_flow(k) / E_run(k)          d(p, q) <- g(|k|) d(p, q)
+
+with E the energy in a ring of wave numbers and d the deviations of `innovation_codec`. Where a core damps a mode by a
+fixed share a step, its energy is proportional to d^2, and one round is enough; the runs go on for a few more. A ratio
+is trusted as far as it exceeds its own sampling error s over the runs, ``log g = 1/2 l l^2 / (l^2 + s^2)`` with l the
+logarithm of the ratio: large scales, of which a run shows few, are left alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from domains.turbulence.innovation_forecaster import InnovationForecaster
+from domains.turbulence.readers import Windows
+
+ROUNDS = 3
+_FRAMES, _TOGETHER = 1024, 64  # of the flow that are compared with; of them at once
+_GREATEST = 2.0  # a gain of one round
+_STREAM = 2**33  # keeps the draws of these runs apart from those of forecasts
+
+
+def hold_spectrum(
+    forecaster: InnovationForecaster, windows: Windows, steps: int, runs: int, seed: int = 0, *, progress: bool = True
+) -> None:
+    """Change the size of a forecaster's innovations so that its long runs have the spectrum of training frames.
+
+    Args:
+        forecaster: trained; the deviations of its codes are changed.
+        windows: of training samples.
+        steps: of the runs, over all rounds; the second half of each round is measured.
+        runs: side by side.
+        seed: of the starts and the draws.
+        progress: whether to show a bar.
+    """
+    ring = rings(forecaster.config.modes, forecaster.description.lengths)
+    rng = np.random.default_rng((_STREAM, seed))
+    chosen = rng.choice(len(windows), min(_FRAMES, len(windows)), replace=False).tolist()
+    parts = [chosen[begin : begin + _TOGETHER] for begin in range(0, len(chosen), _TOGETHER)]
+    frames = (torch.stack([windows[place][1][0] for place in part]) for part in parts)
+    flow = torch.cat([ring_energy(forecaster.standardised(part), ring) for part in frames]).mean(0)
+
+    held = torch.stack([windows[place][0] for place in rng.choice(len(windows), runs).tolist()])
+    generators = [np.random.default_rng((_STREAM, seed, run)) for run in range(runs)]
+    each = math.ceil(steps / ROUNDS)
+    with tqdm(total=ROUNDS * each, desc="holding the spectrum", unit="step", disable=not progress) as bar:
+        for _ in range(ROUNDS):
+            found = torch.zeros(runs, len(flow), dtype=torch.float64)
+            for step in range(each):
+                fields = forecaster.advance(held, generators)
+                held = torch.cat([held[:, 1:], fields[:, None]], 1)
+                if step >= each // 2:
+                    found += ring_energy(forecaster.standardised(fields), ring)
+                bar.update()
+            forecaster.resize(gains(flow, found / (each - each // 2))[ring])
+
+
+def gains(flow: Tensor, runs: Tensor) -> Tensor:
+    """Gains ``(K,)``, g of the head of this file, from energies of the flow ``(K,)`` and of each run ``(R, K)``.
+
+    Example:
+        >>> gains(torch.tensor([4.0, 1.0, 0.0]), torch.tensor([[1.0, 0.1, 0.0], [1.0, 1.9, 0.0]])).tolist()
+        [2.0, 1.0, 1.0]
+    """
+    mean = runs.mean(0)
+    error = runs.std(0) / (len(runs) ** 0.5 * mean)
+    ratio = torch.log(flow / mean)
+    known = ratio * ratio.square() / (ratio.square() + error.square())
+    bound = math.log(_GREATEST)
+    return torch.where(known.isfinite(), known / 2, 0.0).clamp(-bound, bound).exp()
+
+
+def ring_energy(coefficients: Tensor, ring: Tensor) -> Tensor:
+    """Energy in each ring ``(N, K)``, float64, of coefficients ``(N, ...)`` of modes."""
+    power = torch.view_as_real(coefficients.cpu()).double().square().sum(-1)
+    power = torch.cat([power[:, :1], 2 * power[:, 1:]], 1).flatten(1)  # p > 0 stands for two modes
+    return torch.zeros(len(power), int(ring.max()) + 1, dtype=torch.float64).index_add_(1, ring.flatten(), power)
+
+
+def rings(modes: Sequence[int], lengths: Sequence[float]) -> Tensor:
+    """The ring of each mode, its wave number in units of the least one, rounded; of the shape of coefficients.
+
+    Example:
+        >>> rings((1, 2), (1.0, 1.0)).tolist()
+        [[0, 1, 1], [1, 1, 1], [2, 2, 2]]
+    """
+    longest = max(lengths)
+    square = (longest / lengths[-1] * torch.arange(modes[-1] + 1)).square()
+    if len(modes) == 2:
+        q = torch.arange(2 * modes[0] + 1)
+        q = torch.minimum(q, len(q) - q)
+        square = square[:, None] + (longest / lengths[0] * q).square()
+    return square.sqrt().round().long()
