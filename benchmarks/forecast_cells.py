@@ -26,11 +26,13 @@ from domains.turbulence.data import FlowDataConfig, generate_data, shard_path
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.flows import KolmogorovFlow
 from domains.turbulence.forecaster import FlowDescription, Forecaster
+from domains.turbulence.held_spectrum import hold_spectrum
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData, read_flow
 from domains.turbulence.saved import load_forecaster
 from domains.turbulence.symmetries import symmetries_of
 from domains.turbulence.train import TrainConfig, train
+from domains.turbulence.train_innovations import InnovationTrainConfig, train_innovations
 from domains.turbulence.training_data import split
 from separable.training import RunFolder
 
@@ -70,7 +72,8 @@ SETTINGS: dict[str, list[Setting]] = {
     "U-Net": [u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)],
 }
 FREE = ("persistence", "climatology", "half resolution")  # nothing is learned
-NEEDS = {"FNO + residuals": "FNO", "core + residuals": "core", "B": "core"}  # built on another one
+HELD_DRAWS = "core + residuals, held"  # draws whose size holds the spectrum as that of head B does
+NEEDS = {"FNO + residuals": "FNO", "core + residuals": "core", HELD_DRAWS: "core", "B": "core"}  # built on another one
 NAMES = (*SETTINGS, *NEEDS, *FREE)
 
 
@@ -167,8 +170,6 @@ def prepare(name: str, seed: int) -> None:
 
 def innovations(seed: int) -> None:
     """Head B on the core of the same seed."""
-    from domains.turbulence.train_innovations import InnovationTrainConfig, train_innovations
-
     folder = place("B", seed)
     if (folder / "finished.json").exists():
         return
@@ -200,7 +201,11 @@ def forecaster_of(name: str, seed: int) -> tuple[Forecaster, bool]:
         return CoarseSolver(description, FLOW, [n // 2 for n in description.shape], step=LEARNED.step), False
     if name in NEEDS and name != "B":
         base = load_forecaster(place(NEEDS[name], seed))
-        return ResidualDraws.of(base, learn, rows, symmetries, seed=seed), True
+        draws = ResidualDraws.of(base, learn, rows, symmetries, seed=seed)
+        if name == HELD_DRAWS:
+            windows, default = learn.windows(base.history, 1, samples=rows), InnovationTrainConfig()
+            hold_spectrum(draws, windows, default.spectrum_steps, default.spectrum_runs, seed)
+        return draws, True
     return load_forecaster(place(name, seed)), name in ("A", "B", "noisy FNO")
 
 

@@ -7,23 +7,25 @@ and what is found is put right::
 
     g(k)^2 = E_flow(k) / E_run(k)          d(p, q) <- g(|k|) d(p, q)
 
-with E the energy in a ring of wave numbers and d the deviations of `innovation_codec`. Where a core damps a mode by a
-fixed share a step, its energy is proportional to d^2, and one round is enough; the runs go on for a few more. A ratio
-is trusted as far as it exceeds its own sampling error s over the runs, ``log g = 1/2 l l^2 / (l^2 + s^2)`` with l the
-logarithm of the ratio: large scales, of which a run shows few, are left alone.
+with E the energy in a ring of wave numbers and d the deviations of the modes of innovations. Where a core damps a mode
+by a fixed share a step, its energy is proportional to d^2, and one round is enough; the runs go on for a few more. A
+ratio is trusted as far as it exceeds its own sampling error s over the runs, ``log g = 1/2 l l^2 / (l^2 + s^2)`` with l
+the logarithm of the ratio: large scales, of which a run shows few, are left alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from domains.turbulence.innovation_forecaster import InnovationForecaster
+from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.modes import to_modes
 from domains.turbulence.readers import Windows
 
 ROUNDS = 3
@@ -32,25 +34,52 @@ _GREATEST = 2.0  # a gain of one round
 _STREAM = 2**33  # keeps the draws of these runs apart from those of forecasts
 
 
+class Innovating(Protocol):
+    """A forecaster whose innovations can be made larger and smaller.
+
+    Attributes:
+        description: of the flow.
+        history: frames that a step starts from.
+        modes: (m_y, m_x) or (m_x,).
+    """
+
+    description: FlowDescription
+    history: int
+
+    @property
+    def modes(self) -> tuple[int, ...]:
+        """Of the innovations."""
+        ...
+
+    def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """See `Forecaster`."""
+        ...
+
+    def resize(self, gains: Tensor) -> None:
+        """Multiply the innovations of every mode by a positive number, see `modes` for their order."""
+        ...
+
+
 def hold_spectrum(
-    forecaster: InnovationForecaster, windows: Windows, steps: int, runs: int, seed: int = 0, *, progress: bool = True
+    forecaster: Innovating, windows: Windows, steps: int, runs: int, seed: int = 0, *, progress: bool = True
 ) -> None:
     """Change the size of a forecaster's innovations so that its long runs have the spectrum of training frames.
 
     Args:
-        forecaster: trained; the deviations of its codes are changed.
+        forecaster: trained; its innovations are resized.
         windows: of training samples.
         steps: of the runs, over all rounds; the second half of each round is measured.
         runs: side by side.
         seed: of the starts and the draws.
         progress: whether to show a bar.
     """
-    ring = rings(forecaster.config.modes, forecaster.description.lengths)
+    modes = forecaster.modes
+    ring = rings(modes, forecaster.description.lengths)
     rng = np.random.default_rng((_STREAM, seed))
     chosen = rng.choice(len(windows), min(_FRAMES, len(windows)), replace=False).tolist()
     parts = [chosen[begin : begin + _TOGETHER] for begin in range(0, len(chosen), _TOGETHER)]
     frames = (torch.stack([windows[place][1][0] for place in part]) for part in parts)
-    flow = torch.cat([ring_energy(forecaster.standardised(part), ring) for part in frames]).mean(0)
+    flow = torch.cat([ring_energy(to_modes(part, modes), ring) for part in frames]).mean(0)
 
     held = torch.stack([windows[place][0] for place in rng.choice(len(windows), runs).tolist()])
     generators = [np.random.default_rng((_STREAM, seed, run)) for run in range(runs)]
@@ -62,7 +91,7 @@ def hold_spectrum(
                 fields = forecaster.advance(held, generators)
                 held = torch.cat([held[:, 1:], fields[:, None]], 1)
                 if step >= each // 2:
-                    found += ring_energy(forecaster.standardised(fields), ring)
+                    found += ring_energy(to_modes(fields, modes), ring)
                 bar.update()
             forecaster.resize(gains(flow, found / (each - each // 2))[ring])
 

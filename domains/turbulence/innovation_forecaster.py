@@ -39,7 +39,7 @@ from domains.turbulence.learned_forecaster import (
     wave_fields,
     waves_of,
 )
-from domains.turbulence.modes import mean_square, to_modes, to_points, with_modes
+from domains.turbulence.modes import check_gains, mean_square, to_modes, to_points, with_modes
 from domains.turbulence.readers import FlowData
 from separable.files import read_tensors
 
@@ -141,6 +141,11 @@ class InnovationForecaster(Forecaster):
         self._waves = to_modes(wave_fields(config.waves or (), points), config.modes)
 
     @property
+    def modes(self) -> tuple[int, ...]:
+        """(m_y, m_x) or (m_x,) of the innovations."""
+        return self.config.modes
+
+    @property
     def n_parameters(self) -> int:
         """Number of trainable numbers, with those of the core."""
         return self.core.n_parameters + sum(p.numel() for p in self.network.parameters())
@@ -186,9 +191,7 @@ class InnovationForecaster(Forecaster):
         Raises:
             ValueError: the shape is another one, or a gain is not positive and finite.
         """
-        wanted = self._waves.shape[1:]
-        if gains.shape != wanted or not bool((gains.isfinite() & (gains > 0)).all()):
-            raise ValueError(f"gains: expected positive numbers {tuple(wanted)}, got {tuple(gains.shape)}")
+        check_gains(gains, self.modes)
         for codec in self._codecs():
             codec.deviation *= with_modes(gains, codec.modes).to(codec.deviation)
 

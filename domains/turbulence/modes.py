@@ -85,6 +85,21 @@ def mean_square(coefficients: Tensor, dimensions: int) -> Tensor:
     return 2 * by_p.sum(-1) - by_p[..., 0]
 
 
+def check_gains(gains: Tensor, modes: Sequence[int]) -> None:
+    """Refuse what are not positive numbers, one for each mode.
+
+    Raises:
+        ValueError: the shape is another one, or a number is not positive and finite.
+    """
+    wanted = (modes[-1] + 1, *(2 * m + 1 for m in modes[:-1]))
+    if tuple(gains.shape) != wanted:
+        raise ValueError(f"gains: expected {wanted} for modes {tuple(modes)}, got {tuple(gains.shape)}")
+    if not bool((gains.isfinite() & (gains > 0)).all()):
+        raise ValueError(
+            f"gains: expected positive numbers, got some from {float(gains.min())} to {float(gains.max())}"
+        )
+
+
 def _analysed(fields: Tensor, modes: tuple[int, ...]) -> Tensor:
     if fields.numel() == 0:  # MKL refuses no fields
         shape = [*fields.shape[: -len(modes)], modes[-1] + 1, *(2 * m + 1 for m in modes[:-1])]

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from domains.turbulence.baselines.climatology import draws
 from domains.turbulence.forecaster import Forecaster
+from domains.turbulence.grid import Grid
+from domains.turbulence.modes import check_gains, to_modes, to_points
 from domains.turbulence.readers import FlowData
 from domains.turbulence.symmetries import Symmetries
 
@@ -36,6 +38,7 @@ class ResidualDraws(Forecaster):
             raise ValueError(f"residuals: expected (K, {symmetries.shape}), got {tuple(residuals.shape)}")
         self.forecaster, self.residuals, self.symmetries = forecaster, residuals, symmetries
         self.description, self.history = forecaster.description, forecaster.history
+        self.modes = Grid(self.description.shape, self.description.lengths).modes
 
     @classmethod
     def of(
@@ -66,6 +69,16 @@ class ResidualDraws(Forecaster):
             nothing = [np.random.default_rng(0) for _ in past]  # nothing of it is used
             found.append(torch.stack(future)[:, 0] - forecaster.advance(torch.stack(past), nothing))
         return cls(forecaster, torch.cat(found), symmetries)
+
+    def resize(self, gains: Tensor) -> None:
+        """Multiply the residuals of every mode by a positive number, see `held_spectrum`.
+
+        Raises:
+            ValueError: there is not one for each mode that a solver resolves, or one is not positive.
+        """
+        check_gains(gains, self.modes)
+        shape = self.residuals.shape[1:]
+        self.residuals = self.residuals + to_points(to_modes(self.residuals, self.modes) * (gains - 1), shape)
 
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         """See `Forecaster`; on the grid of the residuals."""

@@ -260,6 +260,18 @@ def test_residuals_are_errors_of_training_windows(sample):
         ResidualDraws(base, torch.zeros(3, 8, 8), no_symmetries((32, 32)))
 
 
+def test_residuals_are_resized_mode_by_mode():
+    base, x = Persistence(LINE), torch.arange(16) * 2 * math.pi / 16
+    made = torch.stack([torch.cos(2 * x) + torch.sin(4 * x) + torch.cos(7 * x), 3 * torch.sin(2 * x)])
+    forecaster = ResidualDraws(base, made.float(), no_symmetries((16,)))
+    forecaster.resize(torch.tensor([1.0, 1.0, 0.5, 1.0, 2.0, 1.0]))  # modes 0 to 5; 7 is none that a solver resolves
+    wanted = torch.stack([0.5 * torch.cos(2 * x) + 2 * torch.sin(4 * x) + torch.cos(7 * x), 1.5 * torch.sin(2 * x)])
+    torch.testing.assert_close(forecaster.residuals, wanted.float(), atol=1e-6, rtol=1e-5)
+    for gains in (torch.ones(5), -torch.ones(6), torch.full((6,), torch.nan)):
+        with pytest.raises(ValueError, match="gains"):
+            forecaster.resize(gains)
+
+
 def test_a_kind_that_is_not_known_is_refused(tmp_path):
     (tmp_path / "forecaster.json").write_text('{"kind": "Oracle"}')
     with pytest.raises(ValueError, match="Oracle"):
