@@ -124,8 +124,10 @@ def against(found: Found, ours: str = "A") -> tuple[list[dict[str, Any]], bool]:
 def write_records(command: str) -> None:
     """Every record whose cells are there; a trial prints them only."""
     found = gathered()
+    half = cells.MINUTES / 2
     minutes = (
-        f"{cells.MINUTES:g} minutes of one core for each model ({cells.MINUTES / 2:g} for the core, then as many for B)"
+        f"{cells.MINUTES:g} minutes of one core for each model ({half:g} for the core, then as many for B, of which "
+        f"{cells.HELD:g} for the runs by which it holds the spectrum)"
     )
     setup = (
         "Kolmogorov flow (viscosity 0.01, drag 0.1, force at k = 4) on 64 x 64 points, frames one unit of time apart; "

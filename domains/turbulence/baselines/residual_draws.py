@@ -77,8 +77,8 @@ class ResidualDraws(Forecaster):
             ValueError: there is not one for each mode that a solver resolves, or one is not positive.
         """
         check_gains(gains, self.modes)
-        shape = self.residuals.shape[1:]
-        self.residuals = self.residuals + to_points(to_modes(self.residuals, self.modes) * (gains - 1), shape)
+        shape, change = self.residuals.shape[1:], gains.to(self.residuals) - 1
+        self.residuals = self.residuals + to_points(to_modes(self.residuals, self.modes) * change, shape)
 
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         """See `Forecaster`; on the grid of the residuals."""

@@ -264,12 +264,13 @@ def test_residuals_are_resized_mode_by_mode():
     base, x = Persistence(LINE), torch.arange(16) * 2 * math.pi / 16
     made = torch.stack([torch.cos(2 * x) + torch.sin(4 * x) + torch.cos(7 * x), 3 * torch.sin(2 * x)])
     forecaster = ResidualDraws(base, made.float(), no_symmetries((16,)))
-    forecaster.resize(torch.tensor([1.0, 1.0, 0.5, 1.0, 2.0, 1.0]))  # modes 0 to 5; 7 is none that a solver resolves
+    gains = torch.tensor([1.0, 1.0, 0.5, 1.0, 2.0, 1.0], dtype=torch.float64)
+    forecaster.resize(gains)  # modes 0 to 5; 7 is none that a solver resolves
     wanted = torch.stack([0.5 * torch.cos(2 * x) + 2 * torch.sin(4 * x) + torch.cos(7 * x), 1.5 * torch.sin(2 * x)])
     torch.testing.assert_close(forecaster.residuals, wanted.float(), atol=1e-6, rtol=1e-5)
-    for gains in (torch.ones(5), -torch.ones(6), torch.full((6,), torch.nan)):
+    for wrong in (torch.ones(5), -torch.ones(6), torch.full((6,), torch.nan)):
         with pytest.raises(ValueError, match="gains"):
-            forecaster.resize(gains)
+            forecaster.resize(wrong)
 
 
 def test_a_kind_that_is_not_known_is_refused(tmp_path):
