@@ -5,7 +5,8 @@ Usage: python 52_innovations_as_tokens.py [steps of the core] [steps of the toke
 The core is trained in the L2 norm and gives the mean of what can come; left alone it loses the small scales. What it
 misses is made white, cut into patches and coded in equally likely bins, and a prefix-LM gives the probabilities of the
 codes from the state. Codes drawn evenly have the right size and spectrum by themselves; training, of which there are
-seconds here and minutes with `separable turbulence train-innovations`, makes them depend on the state.
+seconds here and minutes with `separable turbulence train-innovations`, makes them depend on the state. At last runs of
+the forecaster on its own say how large innovations must be for the spectrum to last.
 """
 
 import sys
@@ -35,7 +36,10 @@ def main(core_steps: str = "80", token_steps: str = "10") -> None:
     core = train(data, TrainConfig(DeterministicConfig(), steps=int(core_steps), batch=4, rate=1e-2, held_out=0.25))
     sizes = InnovationConfig(InnovationNetworkConfig(width=32, layers=1, blocks=2), patch=7)
     config = InnovationTrainConfig(
-        sizes, DescentConfig(steps=int(token_steps), batch=4, rate=1e-2, held_out=0.25), examples=150
+        sizes,
+        DescentConfig(steps=int(token_steps), batch=4, rate=1e-2, held_out=0.25),
+        examples=150,
+        spectrum_steps=45,
     )
     tokens = train_innovations(core, data, config)
     more = sum(p.numel() for p in tokens.network.parameters())
