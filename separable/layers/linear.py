@@ -36,13 +36,16 @@ class SeparableLinear(nn.Module):
     Time of a forward and backward step over that of torch.nn.Linear, one CPU core, square layers of 256, 1024 and 4096
     features, batches of 64 and 1024 (``benchmarks/library_layers.py``):
 
-    - CP, rank up to a quarter of the features: 0.1 to 0.7. The factors win up to rank ``I O / (I + O)``, half the
-      features; the ratio grows with the rank, to 1.5 at three quarters.
-    - Tucker, ranks up to half of each digit's size: 0.05 to 0.3, at 256 features 0.6 to 1.35.
-    - Tensor train, two cores: at 256 features and rank 4 0.7 to 1.4; at 1024 and rank 8 0.7 to 0.9; at 4096 and rank
-      16 0.8 to 1.1. The factors win below about rank 8 at 1024 and 12 at 4096 features; above, the dense weight is
+    - CP, rank up to a quarter of the features: 0.1 to 0.7, at 256 features up to 1.1. The factors win up to rank
+      ``I O / (I + O)``, half the features; the ratio grows with the rank, to 1.5 at three quarters.
+    - Tucker, ranks up to half of each digit's size: 0.05 to 0.4, at 256 features 0.5 to 2.5.
+    - Tensor train, two cores: at 256 features and rank 4 0.7 to 2.2; at 1024 and rank 8 0.7 to 1.1; at 4096 and rank
+      16 0.8 to 1.2. The factors win below about rank 8 at 1024 and 12 at 4096 features; above, the dense weight is
       formed first, which costs at most 1.5 with a batch of 1024 and any rank up to 64, but 1.6 (rank 8 at 256 features)
       to 2.7 (rank 64 at 1024) with a batch of 64: take CP there.
+
+    At 256 features and a batch of 64 calls take longer than sums, a third of a millisecond for the dense layer, and the
+    ratio moves twofold with the machine and the day.
 
     Example:
         >>> import torch
