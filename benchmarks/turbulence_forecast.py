@@ -34,16 +34,8 @@ RUN, LONG, RUNS = 500, 2000, 100  # steps of a long run; of the runs of which no
 TOGETHER = 256  # members advanced at once; to draw tokens from many costs little more than from few
 KEPT_SCORES = ("crps", "energy", "variogram", "variance", "error", "coverage")
 ENDURING = ("A", "B")  # in runs of 2,000 steps
-WEIGHED = (
-    "A",
-    "B",
-    "core + residuals",
-    cells.HELD_DRAWS,
-    "FNO",
-    "FNO + residuals",
-    "noisy FNO",
-    "U-Net",
-)  # in long runs
+# In long runs:
+WEIGHED = ("A", "B", "core + residuals", cells.HELD_DRAWS, "FNO", "FNO + residuals", "noisy FNO", "U-Net")
 
 
 def scored(name: str, seed: int) -> dict[str, Any]:

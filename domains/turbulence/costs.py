@@ -108,7 +108,11 @@ def train_innovations(core: Path, data: Path, run: Path, config: InnovationTrain
     if not isinstance(trained, LearnedForecaster):
         raise ValueError(f"core: expected the run of a forecaster without noise, got a {type(trained).__name__}")
     told = cost_of_training(lambda: train_on_core(trained, flow, config, progress=False, device=device), device=device)
-    return told if config.descent.steps else dataclasses.replace(told, notes=(*told.notes, _WORK))
+    notes = told.notes if config.descent.steps else (*told.notes, _WORK)
+    if config.spectrum_steps:
+        runs = f"{config.spectrum_steps} steps of {config.spectrum_runs} forecasts"
+        notes = (*notes, f"Then {runs} hold the spectrum, which are not in the time.")
+    return dataclasses.replace(told, notes=notes)
 
 
 def train_tokens(data: Path, run: Path, config: TokenTrainConfig, device: str) -> Cost:

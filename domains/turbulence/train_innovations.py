@@ -34,8 +34,8 @@ class InnovationTrainConfig:
         model: sizes of the code and of the model of tokens.
         descent: how long and how fast.
         examples: windows from which the code is set.
-        spectrum_steps: of the runs by which the spectrum is held, see `held_spectrum`; 0 to leave the innovations as
-            large as errors of one step are.
+        spectrum_steps: of the runs by which the spectrum is held, see `held_spectrum`, after the minutes of the
+            descent; 0 to leave the innovations as large as errors of one step are.
         spectrum_runs: how many of them, side by side.
     """
 
