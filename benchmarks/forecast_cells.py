@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.forecast_study import Setting, fourier, u_net
+from benchmarks.forecast_study import USUAL, Setting, fourier, u_net
 from domains.turbulence.baselines.climatology import Climatology
 from domains.turbulence.baselines.coarse_solver import CoarseSolver
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
@@ -49,27 +49,37 @@ FOLDER = Path("runs/benchmarks/turbulence_forecast")
 STARTS, LEADS = (0, 10), 50  # frames of each test trajectory that are the last known ones (of one), frames after them
 
 
-def noisy(channels: int, modes: int, rate: float = 3e-3, octave_weight: float = 1.0, **noise: Any) -> Setting:
+def noisy(channels: int, modes: int, rate: float = 3e-3, more: Setting | None = None, **noise: Any) -> Setting:
     """One that is trained on the CRPS."""
     model = NoisyConfig(FourierNetwork(channels, modes), **noise)
-    return {"model": model, "rate": rate, "octave_weight": octave_weight}
+    return {"model": model, **USUAL, "rate": rate, "octave_weight": 1.0} | (more or {})
 
 
-# What is tried for each model; ours have one setting, the defaults.
+# What is tried for each model; ours have one setting, the defaults. Baselines are offered our optimiser as well.
+SOAP: Setting = {"optimiser": "soap"}
 LARGE: Setting = {"batch": 16, "rollout": 2, "rollout_from": 0.6}  # batches, and a shorter look ahead
 SETTINGS: dict[str, list[Setting]] = {
     "A": [{"model": NoiseForecasterConfig()}],
     "core": [{"model": DeterministicConfig()}],
     "FNO": [
         *(fourier(20, 8), fourier(20, 8, 6e-3), fourier(20, 12), fourier(32, 12, 1e-3), fourier(20, 8, **LARGE)),
-        fourier(20, 8, 1.2e-2),
+        *(fourier(20, 8, 1.2e-2), fourier(20, 8, 6e-3, **SOAP), fourier(20, 8, 1.2e-2, **SOAP)),
+        fourier(20, 8, 6e-3, rollout=2),
     ],
-    "FNO of our size": [fourier(8, 5), fourier(8, 5, 1e-2), fourier(10, 4, 1e-2), fourier(6, 7, 1e-2)],
+    "FNO of our size": [
+        *(fourier(8, 5), fourier(8, 5, 1e-2), fourier(10, 4, 1e-2), fourier(6, 7, 1e-2)),
+        fourier(6, 7, 1e-2, **SOAP),
+    ],
     "noisy FNO": [
         *(noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, noise_vector=16)),
-        *(noisy(20, 8, 1.2e-2), noisy(20, 8, 1.2e-2, 3.0, noise_size=0.5)),
+        *(noisy(20, 8, 1.2e-2), noisy(20, 8, 1.2e-2, {"octave_weight": 3.0}, noise_size=0.5)),
+        *(noisy(20, 8, 6e-3, SOAP), noisy(20, 8, 1.2e-2, SOAP), noisy(20, 8, 6e-3, {"rollout": 2})),
     ],
-    "U-Net": [u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)],
+    "U-Net": [
+        *(u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)),
+        *(u_net(16, 4, **SOAP), u_net(16, 4, 3e-3, **SOAP)),
+        u_net(16, 4, rollout=2),
+    ],
 }
 FREE = ("persistence", "climatology", "half resolution")  # nothing is learned
 HELD_DRAWS = "core + residuals, held"  # draws whose size holds the spectrum as that of head B does

@@ -1,8 +1,8 @@
 """Descent on a loss of windows: the library's training loop on windows of a flow, changed by its symmetries.
 
-AdamW, gradients cut to norm 1, a rate that rises over 100 steps and falls as a cosine of the share that is done.
-Windows are drawn at random and changed by a random symmetry of the flow each. Minutes are those of the processor on a
-CPU, all its threads together, and of the wall elsewhere; looks at the held-out samples are not counted.
+SOAP or AdamW, gradients cut to norm 1, a rate that rises over 100 steps and falls as a cosine of the share that is
+done. Windows are drawn at random and changed by a random symmetry of the flow each. Minutes are those of the processor
+on a CPU, all its threads together, and of the wall elsewhere; looks at the held-out samples are not counted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from domains.turbulence.readers import Windows
 from domains.turbulence.symmetries import Symmetries
 from separable.training import RunFolder, TrainingConfig, TrainingResult, run_training
+from separable.training.config import Optimiser
 
 _LOOKS = 10  # of a training
+_BETAS = {"adamw": (0.9, 0.999), "soap": (0.9, 0.99)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class DescentConfig:
         steps: optimiser steps; 0 for as many as the minutes allow.
         batch: windows in a step, over all processes.
         accumulation: parts in which each process computes its windows, one after another; more need less memory.
+        optimiser: "soap" or "adamw", see `separable.training`.
         rate: greatest learning rate.
         symmetries: those of the flow where the file says which it is, otherwise none; every shift; or none.
         held_out: share of the samples never trained on, the last ones.
@@ -42,6 +45,7 @@ class DescentConfig:
     steps: int = 0
     batch: int = 16
     accumulation: int = 1
+    optimiser: Optimiser = "adamw"
     rate: float = 2e-3
     symmetries: Literal["flow", "shifts", "none"] = "flow"
     held_out: float = 0.1
@@ -50,6 +54,8 @@ class DescentConfig:
     def __post_init__(self) -> None:
         if self.steps < 0 or not (self.steps or 0 < self.minutes < math.inf):
             raise ValueError(f"steps, minutes: expected one above 0, got {self.steps} and {self.minutes}")
+        if self.optimiser not in _BETAS:
+            raise ValueError(f"optimiser: expected soap or adamw, got {self.optimiser!r}")
         if self.batch < 1 or not self.rate > 0:
             raise ValueError(f"batch, rate: expected numbers above 0, got {self.batch} and {self.rate}")
         if not 0 < self.held_out < 1:
@@ -134,10 +140,11 @@ def descend(
             clock="processor",
             batch=config.batch,
             accumulation=config.accumulation,
+            optimiser=config.optimiser,
             rate=config.rate,
             floor=0.0,
             weight_decay=1e-4,
-            betas=(0.9, 0.999),
+            betas=_BETAS[config.optimiser],
             evaluations=_LOOKS,
             seed=config.seed,
         ),

@@ -48,6 +48,7 @@ from domains.turbulence.symmetries import Symmetries
 from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
 from separable.distributions import crps
 from separable.training import RunFolder, is_main_process
+from separable.training.config import Optimiser
 
 # Share of the fair score in the almost fair one. With two members the 0.95 of larger ensembles is best where the spread
 # is 0.95 of the errors (normal members), 0.99 where it is 0.99; with 1 two members on either side of the truth cost
@@ -67,7 +68,8 @@ class TrainConfig:
         steps: optimiser steps; 0 for as many as the minutes allow.
         batch: windows in a step, over all processes, with two members each where there is noise.
         accumulation: parts in which each process computes its windows, one after another; more need less memory.
-        rate: greatest learning rate of AdamW; it rises over 100 steps and falls as a cosine.
+        optimiser: "soap", or "adamw"; see `separable.training`.
+        rate: greatest learning rate; it rises over 100 steps and falls as a cosine.
         rollout: steps that the loss looks ahead in the last part of the training; before it is one.
         rollout_from: share of the training after which the last part begins; 1 for never.
         alone_until: share of the training of an ensemble in which one member learns without noise.
@@ -82,8 +84,9 @@ class TrainConfig:
     steps: int = 0
     batch: int = 4
     accumulation: int = 1
-    rate: float = 6e-3
-    rollout: int = 4
+    optimiser: Optimiser = "soap"
+    rate: float = 1.2e-2
+    rollout: int = 2
     rollout_from: float = 0.8
     alone_until: float = 0.6
     octave_weight: float = 3.0

@@ -40,7 +40,9 @@ class InnovationTrainConfig:
     """
 
     model: InnovationConfig = dataclasses.field(default_factory=InnovationConfig)
-    descent: DescentConfig = dataclasses.field(default_factory=lambda: DescentConfig(batch=4, rate=4e-3))
+    descent: DescentConfig = dataclasses.field(
+        default_factory=lambda: DescentConfig(batch=4, optimiser="soap", rate=4e-3)
+    )
     examples: int = 2000
     spectrum_steps: int = 90
     spectrum_runs: int = 32

@@ -5,6 +5,7 @@ import math
 from typing import Literal
 
 Decay = Literal["cosine", "linear", "constant"]
+Optimiser = Literal["adamw", "soap"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -19,13 +20,14 @@ class TrainingConfig:
             other work on the machine does not shorten.
         batch: rows in a step, over all processes.
         accumulation: parts in which each process computes its rows, one after another; more need less memory.
-        rate: greatest learning rate of AdamW.
+        optimiser: "adamw", or "soap", which does Adam's steps in the basis of each matrix's curvature (`SOAP`).
+        rate: its greatest learning rate.
         warm_up: steps over which the rate rises from zero.
         decay: how the rate falls from there.
         decay_from: share of the training after which it falls.
         floor: share of the rate that is left at the end.
-        weight_decay: of AdamW, on parameters with two or more axes.
-        betas: of AdamW.
+        weight_decay: on parameters with two or more axes.
+        betas: of the means of the gradient and of its square; with "soap" the second is that of the bases as well.
         clip: greatest norm of the gradient; larger ones are scaled to it; 0 for no limit.
         precision: in which products are computed; "auto" times both before the first step.
         evaluate_every: steps between evaluations, each followed by a checkpoint.
@@ -41,6 +43,7 @@ class TrainingConfig:
     clock: Literal["wall", "processor"] = "wall"
     batch: int = 32
     accumulation: int = 1
+    optimiser: Optimiser = "adamw"
     rate: float = 1e-3
     warm_up: int = 100
     decay: Decay = "cosine"
@@ -75,9 +78,15 @@ class TrainingConfig:
             raise ValueError(f"betas: expected numbers from 0 to below 1, got {self.betas}")
         if self.clock not in ("wall", "processor"):
             raise ValueError(f"clock: expected wall or processor, got {self.clock!r}")
+        if self.optimiser not in ("adamw", "soap"):
+            raise ValueError(f"optimiser: expected adamw or soap, got {self.optimiser!r}")
         if self.decay not in ("cosine", "linear", "constant"):
             raise ValueError(f"decay: expected cosine, linear or constant, got {self.decay!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision: expected auto, float32 or bfloat16, got {self.precision!r}")
         if self.distribution not in ("ddp", "fsdp"):
             raise ValueError(f"distribution: expected ddp or fsdp, got {self.distribution!r}")
+        if self.optimiser == "soap" and self.distribution == "fsdp":
+            raise ValueError(
+                "distribution: expected ddp with the optimiser soap, got fsdp, which has no whole parameters"
+            )

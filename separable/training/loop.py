@@ -34,7 +34,7 @@ from separable.training.distributed import (
 from separable.training.failures import check_finite, memory_explained
 from separable.training.interruption import StopRequest, stop_requests
 from separable.training.learning_curve import write_training_report
-from separable.training.optimiser import Options, adamw, matrices_decay
+from separable.training.optimiser import Options, matrices_decay, optimiser_of
 from separable.training.precision import autocast, faster_precision
 from separable.training.progress import Progress
 from separable.training.run_folder import RunFolder
@@ -183,7 +183,7 @@ class _Loop:
         processor = config.clock == "processor" and processes.device.type == "cpu"
         self.clock = time.process_time if processor else time.perf_counter
         self.model, self.objective = distribute(model, loss, processes, config.distribution)
-        self.optimiser = adamw(self.model, config, options)
+        self.optimiser = optimiser_of(self.model, config, options)
         self.parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         self.step, self.seconds, self.mean_loss = 0, 0.0, math.nan
         self.since_log: dict[str, float] = {}  # sums over the steps since the last line of the record

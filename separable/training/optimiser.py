@@ -1,4 +1,4 @@
-"""AdamW over the parameters of a module: weight decay on matrices, and rates of their own where a parameter asks."""
+"""Optimisers over the parameters of a module: weight decay on matrices, and rates of their own where one asks."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from separable.training.config import TrainingConfig
+from separable.training.soap import SOAP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +31,10 @@ def matrices_decay(name: str, parameter: nn.Parameter) -> ParameterOptions:
     return ParameterOptions(decayed=parameter.ndim >= 2)
 
 
-def adamw(model: nn.Module, config: TrainingConfig, options: Options = matrices_decay) -> torch.optim.AdamW:
-    """The optimiser; parameters that need no gradient are left out, shared ones are there once.
+def optimiser_of(
+    model: nn.Module, config: TrainingConfig, options: Options = matrices_decay
+) -> torch.optim.AdamW | SOAP:
+    """The optimiser that is asked for; parameters that need no gradient are left out, shared ones are there once.
 
     Each group of the result has a ``rate_factor``, which the loop multiplies with the rate of the step.
 
@@ -40,8 +43,8 @@ def adamw(model: nn.Module, config: TrainingConfig, options: Options = matrices_
 
     Example:
         >>> from torch import nn
-        >>> from separable.training import TrainingConfig, adamw
-        >>> optimiser = adamw(nn.Linear(2, 3), TrainingConfig(steps=1, weight_decay=0.1))
+        >>> from separable.training import TrainingConfig, optimiser_of
+        >>> optimiser = optimiser_of(nn.Linear(2, 3), TrainingConfig(steps=1, weight_decay=0.1))
         >>> [(group["weight_decay"], len(group["params"])) for group in optimiser.param_groups]
         [(0.1, 1), (0.0, 1)]
     """
@@ -51,19 +54,18 @@ def adamw(model: nn.Module, config: TrainingConfig, options: Options = matrices_
             groups.setdefault(options(name, parameter), []).append(parameter)
     if not groups:
         raise ValueError("model: expected parameters that need gradients, got none")
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "weight_decay": config.weight_decay if chosen.decayed else 0.0,
-                "rate_factor": chosen.rate_factor,
-            }
-            for chosen, parameters in groups.items()
-        ],
-        lr=config.rate,
-        betas=config.betas,
-        fused=_can_fuse([parameter for group in groups.values() for parameter in group]),
-    )
+    made = [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if chosen.decayed else 0.0,
+            "rate_factor": chosen.rate_factor,
+        }
+        for chosen, parameters in groups.items()
+    ]
+    if config.optimiser == "soap":
+        return SOAP(made, lr=config.rate, betas=config.betas, basis_beta=config.betas[1])
+    fused = _can_fuse([parameter for group in groups.values() for parameter in group])
+    return torch.optim.AdamW(made, lr=config.rate, betas=config.betas, fused=fused)
 
 
 def _can_fuse(parameters: list[nn.Parameter]) -> bool:
