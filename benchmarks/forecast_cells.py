@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.forecast_study import USUAL, Setting, fourier, u_net
+from benchmarks.forecast_study import Setting, fourier, u_net
 from domains.turbulence.baselines.climatology import Climatology
 from domains.turbulence.baselines.coarse_solver import CoarseSolver
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
@@ -52,15 +52,13 @@ STARTS, LEADS = (0, 10), 50  # frames of each test trajectory that are the last 
 def noisy(channels: int, modes: int, rate: float = 3e-3, more: Setting | None = None, **noise: Any) -> Setting:
     """One that is trained on the CRPS."""
     model = NoisyConfig(FourierNetwork(channels, modes), **noise)
-    return {"model": model, **USUAL, "rate": rate, "octave_weight": 1.0} | (more or {})
+    return {"model": model, "optimiser": "adamw", "rate": rate, "octave_weight": 1.0} | (more or {})
 
 
-# What is tried for each model; ours have one setting, the defaults. Baselines are offered our optimiser as well.
+# What is tried for each baseline, with our optimiser and our shorter look ahead among it.
 SOAP: Setting = {"optimiser": "soap"}
-LARGE: Setting = {"batch": 16, "rollout": 2, "rollout_from": 0.6}  # batches, and a shorter look ahead
-SETTINGS: dict[str, list[Setting]] = {
-    "A": [{"model": NoiseForecasterConfig()}],
-    "core": [{"model": DeterministicConfig()}],
+LARGE: Setting = {"batch": 16, "rollout": 2, "rollout_from": 0.6}
+BASELINES: dict[str, list[Setting]] = {
     "FNO": [
         *(fourier(20, 8), fourier(20, 8, 6e-3), fourier(20, 12), fourier(32, 12, 1e-3), fourier(20, 8, **LARGE)),
         *(fourier(20, 8, 1.2e-2), fourier(20, 8, 6e-3, **SOAP), fourier(20, 8, 1.2e-2, **SOAP)),
@@ -78,8 +76,14 @@ SETTINGS: dict[str, list[Setting]] = {
     "U-Net": [
         *(u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)),
         *(u_net(16, 4, **SOAP), u_net(16, 4, 3e-3, **SOAP)),
-        u_net(16, 4, rollout=2),
+        *(u_net(16, 4, rollout=2), u_net(16, 4, 6e-3, **SOAP)),
     ],
+}
+USUAL: Setting = {"rollout": 4}  # of a baseline, where its setting does not say otherwise
+SETTINGS: dict[str, list[Setting]] = {
+    "A": [{"model": NoiseForecasterConfig()}],  # ours have one setting, the defaults
+    "core": [{"model": DeterministicConfig()}],
+    **{name: [USUAL | setting for setting in settings] for name, settings in BASELINES.items()},
 }
 FREE = ("persistence", "climatology", "half resolution")  # nothing is learned
 HELD_DRAWS = "core + residuals, held"  # draws whose size holds the spectrum as that of head B does

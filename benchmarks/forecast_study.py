@@ -20,19 +20,18 @@ from domains.turbulence.train import TrainConfig, train
 from separable.training import RunFolder
 
 Setting = dict[str, Any]  # of TrainConfig
-USUAL: Setting = {"optimiser": "adamw", "rollout": 4}  # of a baseline, where its setting does not say otherwise
 TUNING = 0.2  # share of the minutes for each setting that is tried
 
 
 def fourier(channels: int, modes: int, rate: float = 3e-3, layers: int = 4, rounds: int = 1, **more: Any) -> Setting:
     """A Fourier neural operator in L2."""
     model = DeterministicConfig(FourierNetwork(channels, modes, layers, rounds))
-    return {"model": model, **USUAL, "rate": rate} | more
+    return {"model": model, "optimiser": "adamw", "rate": rate} | more
 
 
 def u_net(channels: int, levels: int, rate: float = 1e-3, **more: Any) -> Setting:
     """A U-Net in L2."""
-    return {"model": DeterministicConfig(UNetNetwork(channels, levels)), **USUAL, "rate": rate} | more
+    return {"model": DeterministicConfig(UNetNetwork(channels, levels)), "optimiser": "adamw", "rate": rate} | more
 
 
 @dataclasses.dataclass(frozen=True)
