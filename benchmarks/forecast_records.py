@@ -230,6 +230,8 @@ def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> No
                 }
             )
     own = found["A"][0]["climate of the test"]
+    missing = [name for name in ("A", "B") if name in found and "lost" not in found[name][0]]
+    unknown = f" Not run: 2,000 steps of {' and '.join(missing)}." if missing else ""
     ours = {row["model"]: row for row in rows}
     holds = all(
         row["spectrum error (decades)"] <= (0.04 if name == "A" else 0.02)
@@ -252,7 +254,7 @@ def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> No
         baselines=[row for row in rows if row["model"] not in ("A", "B")],
         spread="means over seeds. The frames of the test trajectories alone, against all frames: spectrum "
         f"{own['spectrum error']:.3f} decades, energy {own['energy']:.3f}, enstrophy {own['enstrophy']:.3f}, "
-        f"distribution {100 * own['distribution']:.1f} %",
+        f"distribution {100 * own['distribution']:.1f} %.{unknown}",
         **common,
     )
     _picture("3", draw_climate(found))
