@@ -5,7 +5,7 @@ from separable.training.checkpoint import load_weights
 from separable.training.config import TrainingConfig
 from separable.training.distributed import is_main_process
 from separable.training.loop import TrainingInterrupted, TrainingResult, run_training
-from separable.training.optimiser import ParameterOptions, matrices_decay, optimiser_of
+from separable.training.optimiser import ParameterOptions, adamw, matrices_decay, optimiser_of
 from separable.training.report import Report
 from separable.training.run_folder import RunFolder, environment
 from separable.training.soap import SOAP
@@ -22,6 +22,7 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingResult",
     "Trial",
+    "adamw",
     "environment",
     "is_main_process",
     "load_weights",

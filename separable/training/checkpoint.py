@@ -82,9 +82,9 @@ def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     Example:
         >>> import tempfile
         >>> from torch import nn
-        >>> from separable.training import optimiser_of, TrainingConfig, load_weights
+        >>> from separable.training import adamw, TrainingConfig, load_weights
         >>> model, other, file = nn.Linear(2, 2), nn.Linear(2, 2), Path(tempfile.mkdtemp()) / "last.safetensors"
-        >>> save_checkpoint(file, model, optimiser_of(model, TrainingConfig(steps=1)), {"step": 0})
+        >>> save_checkpoint(file, model, adamw(model, TrainingConfig(steps=1)), {"step": 0})
         >>> load_weights(file, other)
         >>> bool((model.weight == other.weight).all())
         True

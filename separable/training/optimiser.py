@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,7 +35,24 @@ def matrices_decay(name: str, parameter: nn.Parameter) -> ParameterOptions:
 def optimiser_of(
     model: nn.Module, config: TrainingConfig, options: Options = matrices_decay
 ) -> torch.optim.AdamW | SOAP:
-    """The optimiser that is asked for; parameters that need no gradient are left out, shared ones are there once.
+    """The optimiser that the settings ask for; see `adamw` for its groups.
+
+    Raises:
+        ValueError: no parameter needs a gradient.
+
+    Example:
+        >>> from torch import nn
+        >>> from separable.training import TrainingConfig, optimiser_of
+        >>> type(optimiser_of(nn.Linear(2, 3), TrainingConfig(steps=1, optimiser="soap"))).__name__
+        'SOAP'
+    """
+    if config.optimiser == "adamw":
+        return adamw(model, config, options)
+    return SOAP(_groups(model, config, options), lr=config.rate, betas=config.betas, basis_beta=config.betas[1])
+
+
+def adamw(model: nn.Module, config: TrainingConfig, options: Options = matrices_decay) -> torch.optim.AdamW:
+    """AdamW; parameters that need no gradient are left out, shared ones are there once.
 
     Each group of the result has a ``rate_factor``, which the loop multiplies with the rate of the step.
 
@@ -43,18 +61,25 @@ def optimiser_of(
 
     Example:
         >>> from torch import nn
-        >>> from separable.training import TrainingConfig, optimiser_of
-        >>> optimiser = optimiser_of(nn.Linear(2, 3), TrainingConfig(steps=1, weight_decay=0.1))
+        >>> from separable.training import TrainingConfig, adamw
+        >>> optimiser = adamw(nn.Linear(2, 3), TrainingConfig(steps=1, weight_decay=0.1))
         >>> [(group["weight_decay"], len(group["params"])) for group in optimiser.param_groups]
         [(0.1, 1), (0.0, 1)]
     """
+    groups = _groups(model, config, options)
+    fused = _can_fuse([parameter for group in groups for parameter in group["params"]])
+    return torch.optim.AdamW(groups, lr=config.rate, betas=config.betas, fused=fused)
+
+
+def _groups(model: nn.Module, config: TrainingConfig, options: Options) -> list[dict[str, Any]]:
+    """Parameters that are trained alike."""
     groups: dict[ParameterOptions, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups.setdefault(options(name, parameter), []).append(parameter)
     if not groups:
         raise ValueError("model: expected parameters that need gradients, got none")
-    made = [
+    return [
         {
             "params": parameters,
             "weight_decay": config.weight_decay if chosen.decayed else 0.0,
@@ -62,10 +87,6 @@ def optimiser_of(
         }
         for chosen, parameters in groups.items()
     ]
-    if config.optimiser == "soap":
-        return SOAP(made, lr=config.rate, betas=config.betas, basis_beta=config.betas[1])
-    fused = _can_fuse([parameter for group in groups.values() for parameter in group])
-    return torch.optim.AdamW(made, lr=config.rate, betas=config.betas, fused=fused)
 
 
 def _can_fuse(parameters: list[nn.Parameter]) -> bool:

@@ -13,7 +13,7 @@ from separable.layers import SeparableLayer
 from separable.records import FolderKind, find_runs, read_run
 from separable.records.tensors import count_numbers, tensor_shapes
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
-from separable.training import RunFolder, TrainingConfig, optimiser_of
+from separable.training import RunFolder, TrainingConfig, adamw
 from separable.training.checkpoint import save_checkpoint
 
 
@@ -61,7 +61,7 @@ def test_a_kind_of_a_domain_comes_first_and_its_commands_name_the_folder(tmp_pat
 
 def test_of_a_checkpoint_only_the_model_is_counted(tmp_path):
     module = torch.nn.Linear(3, 2)
-    optimiser = optimiser_of(module, TrainingConfig(steps=1))
+    optimiser = adamw(module, TrainingConfig(steps=1))
     module(torch.ones(1, 3)).sum().backward()
     optimiser.step()
     save_checkpoint(tmp_path / "last.safetensors", module, optimiser, {"step": 1})

@@ -15,7 +15,7 @@ from separable.galerkin.solution import layer_of
 from separable.interactions import CanonicalPolyadic
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.serving import Surrogate
-from separable.training import RunFolder, TrainingConfig, optimiser_of
+from separable.training import RunFolder, TrainingConfig, adamw
 from separable.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.reliability.harness import Reader
 
@@ -64,7 +64,7 @@ def read_language_model(folder: Path) -> Any:
 def network() -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
-    return model, optimiser_of(model, CONFIG)
+    return model, adamw(model, CONFIG)
 
 
 def make_checkpoint(folder: Path) -> None:
