@@ -99,4 +99,5 @@ def told_of(setting: Setting) -> str:
     """A setting in words."""
     network = getattr(setting["model"], "network", setting["model"])
     sizes = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(network).items() if value != ())
-    return f"{sizes}, rate {setting.get('rate', TrainConfig().rate):g}"
+    usual = TrainConfig()
+    return f"{sizes}, {setting.get('optimiser', usual.optimiser)}, rate {setting.get('rate', usual.rate):g}"

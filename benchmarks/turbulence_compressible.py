@@ -53,13 +53,16 @@ TOLD = (1, 5) if TRIAL else (1, 5, 10)  # leads in the record
 SETTINGS = {
     "head A": [{"model": NoiseForecasterConfig()}],
     "FNO": [
-        fourier(20, 8, 3e-3),
-        fourier(20, 8, 6e-3),
-        fourier(20, 12, 3e-3),
-        fourier(20, 12, 6e-3),
+        *(fourier(20, 8, rate) for rate in (3e-3, 6e-3)),
+        *(fourier(20, 12, rate) for rate in (3e-3, 6e-3)),
         fourier(32, 12, 3e-3),
+        *(fourier(20, 8, rate, optimiser="soap") for rate in (6e-3, 1.2e-2)),
     ],
-    "U-Net": [u_net(16, 4, 1e-3), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4, 1e-3)],
+    "U-Net": [
+        *(u_net(16, 4, rate) for rate in (1e-3, 3e-3)),
+        *(u_net(16, 3, 3e-3), u_net(24, 4, 1e-3)),
+        *(u_net(16, 4, rate, optimiser="soap") for rate in (1e-3, 3e-3)),
+    ],
 }
 FREE = ("persistence", "climatology")
 

@@ -47,29 +47,37 @@ TESTED = dataclasses.replace(LEARNED, trajectories=4 if TRIAL else 64, seed=1)
 LEADS, LEVEL = (8 if TRIAL else 80), 0.8
 
 
-def separable(channels: int, products: int, blocks: int, rate: float, rounds: int = 1) -> Setting:
+ADAMW: Setting = {"optimiser": "adamw"}
+SOAP: Setting = {"optimiser": "soap"}
+
+
+def separable(channels: int, products: int, blocks: int, rate: float, rounds: int = 1, **more: Any) -> Setting:
     """A separable operator in L2, whose blocks all act on all modes."""
     network = SeparableNetwork(channels, products, blocks, rounds, fine=blocks)
-    return {"model": DeterministicConfig(network), "rate": rate}
+    return {"model": DeterministicConfig(network), "rate": rate} | SOAP | more
 
 
 SETTINGS = {
     "separable operator": [
         *(separable(24, 20, 4, rate) for rate in (6e-3, 1.2e-2)),
         *(separable(20, 16, 5, 1.2e-2), separable(16, 12, 7, 1.2e-2), separable(34, 34, 2, 1.2e-2, rounds=2)),
+        *(separable(24, 20, 4, rate, **ADAMW) for rate in (6e-3, 1.2e-2)),
     ],
     "FNO": [
         *(fourier(12, 26, rate) for rate in (6e-3, 1.2e-2, 2.4e-2)),
         *(fourier(11, 31, 1.2e-2), fourier(16, 14, 1.2e-2)),
+        *(fourier(12, 26, rate, **SOAP) for rate in (6e-3, 1.2e-2)),
     ],
     "small separable operator": [
         *(separable(8, 4, 1, rate, rounds=6) for rate in (6e-3, 1.2e-2, 2.4e-2)),
         *(separable(8, 4, 1, 1.2e-2, rounds=rounds) for rounds in (4, 8)),
+        *(separable(8, 4, 1, rate, rounds=6, **ADAMW) for rate in (6e-3, 1.2e-2)),
     ],
     "small FNO": [
         *(fourier(3, 16, rate) for rate in (6e-3, 1.2e-2)),
         *(fourier(6, 14, rate, layers=1, rounds=4) for rate in (6e-3, 1.2e-2)),
         fourier(5, 22, 1.2e-2, layers=1, rounds=4),
+        *(fourier(6, 14, rate, layers=1, rounds=4, **SOAP) for rate in (6e-3, 1.2e-2)),
     ],
 }
 COMMON = {"batch": 16, "rollout": 2, "rollout_from": 0.9} | ({"steps": 4} if TRIAL else {})
