@@ -135,7 +135,8 @@ class SOAP(torch.optim.Optimizer):
         """The state of all, of which that of each is a part."""
         key = tuple(id(parameter) for parameter in parameters)
         if key not in self._together:
-            self._together.clear()  # parameters may stand together with others than before
+            for other in [other for other in self._together if not set(other).isdisjoint(key)]:
+                del self._together[other]  # parameters may stand together with others than before
             for parameter, like in zip(parameters, gradient, strict=True):
                 if not self.state[parameter]:
                     self.state[parameter] = _begun(like, group["largest"])

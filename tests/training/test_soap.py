@@ -99,6 +99,18 @@ def test_parameters_that_are_done_together_are_as_alone() -> None:
         torch.testing.assert_close(parameter.detach(), alone, rtol=0, atol=1e-10)
 
 
+def test_the_state_stays_in_its_place() -> None:
+    """Whatever shapes there are: state that is copied every step costs more than the step."""
+    parameters = [nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (3,), (4, 3), (5, 2))]
+    optimiser, places = SOAP(parameters), []
+    for _ in range(3):
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+        places.append([optimiser.state[parameter]["exp_avg"].data_ptr() for parameter in parameters])
+    assert places[0] == places[1] == places[2]
+
+
 def test_complex_parameters_are_pairs_of_real_ones() -> None:
     pairs = gradients(15, 4, 3, 2)
     start = torch.ones(4, 3, 2, dtype=torch.float64)
