@@ -112,8 +112,7 @@ class SOAP(torch.optim.Optimizer):
         state["step"] += 1
         step = int(state["step"][0])
         for axis in axes:
-            unfolded = gradient.transpose(1, axis).flatten(2)
-            state[f"covariance_{axis}"].lerp_(unfolded @ unfolded.mT, 1 - group["basis_beta"])
+            state[f"covariance_{axis}"].lerp_(_products(gradient, axis), 1 - group["basis_beta"])
         if step == 1:
             for axis in axes:
                 state[f"basis_{axis}"].copy_(torch.linalg.eigh(state[f"covariance_{axis}"])[1].flip(-1))
@@ -165,15 +164,24 @@ def _real(value: Tensor) -> Tensor:
 
 
 def _turned(value: Tensor, bases: Mapping[int, Tensor]) -> Tensor:
-    """The coefficients of a tensor in bases along some axes."""
-    turned = value.clone() if not bases else value
-    for axis, basis in bases.items():
-        if value.ndim == 3 and axis == 1:
-            turned = basis.mT @ turned
-            continue
-        last = turned.transpose(axis, -1)
-        turned = (last.flatten(1, -2) @ basis).view(last.shape).transpose(axis, -1)
+    """The coefficients of a tensor in bases along some axes; its axes go round once, so that few products copy it."""
+    turned = value if bases else value.clone()
+    for axis in range(1, value.ndim):
+        first, rest = turned.shape[1], turned.shape[2:]
+        if axis in bases:
+            turned = (turned.flatten(2).mT @ bases[axis]).view(-1, *rest, first)
+        else:
+            turned = turned.movedim(1, -1)
     return turned
+
+
+def _products(value: Tensor, axis: int) -> Tensor:
+    """G_k G_k^T of the head of this file."""
+    if axis == value.ndim - 1:
+        rows = value.flatten(1, -2)
+        return rows.mT @ rows
+    unfolded = value.movedim(axis, 1).flatten(2)
+    return unfolded @ unfolded.mT
 
 
 def _follow(basis: Tensor, covariance: Tensor, square: Tensor, axis: int) -> None:
