@@ -2,8 +2,8 @@
 
 For a parameter with gradient G and an axis k of at most `largest` entries let G_k be G unfolded along k. The mean of
 G_k G_k^T over the steps has eigenvectors Q_k; Adam is done on G with Q_k^T applied along every such axis, and its step
-is turned back. Every `every` steps the bases follow the means by one power iteration and a QR decomposition. What has
-one axis only is left to plain Adam.
+is turned back. Every `every` steps the bases follow the means by one power iteration and a QR decomposition, and what
+Adam remembers is turned into the new ones. What has one axis only is left to plain Adam.
 
 Source: Vyas et al. (2025), "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR, arXiv:2409.11321, Algorithm 3.
 Deviations: parameters of the same shape are done together, so that a network of many small matrices costs a few
@@ -116,19 +116,22 @@ class SOAP(torch.optim.Optimizer):
         if step == 1:
             for axis in axes:
                 state[f"basis_{axis}"].copy_(torch.linalg.eigh(state[f"covariance_{axis}"])[1].flip(-1))
-        elif step % group["every"] == 0:
+        elif axes and step % group["every"] == 0:
+            mean = _turned(state["exp_avg"], {axis: state[f"basis_{axis}"].mT for axis in axes})
             for axis in axes:
                 _follow(state[f"basis_{axis}"], state[f"covariance_{axis}"], state["exp_avg_sq"], axis)
+            state["exp_avg"].copy_(_turned(mean, {axis: state[f"basis_{axis}"] for axis in axes}))
         bases = {axis: state[f"basis_{axis}"] for axis in axes}
+        gradient = _turned(gradient, bases)
         state["exp_avg"].lerp_(gradient, 1 - beta)
-        state["exp_avg_sq"].lerp_(_turned(gradient, bases).square_(), 1 - beta_square)
-        root = (state["exp_avg_sq"] / (1 - beta_square**step)).sqrt_().add_(group["eps"])
-        change = _turned(state["exp_avg"], bases) / root
-        change = _turned(change, {axis: basis.mT for axis, basis in bases.items()})
+        state["exp_avg_sq"].lerp_(gradient.square(), 1 - beta_square)
+        scale = (1 - beta_square**step) ** 0.5  # of the root; Adam's division by it is left to the rate
+        root = state["exp_avg_sq"].sqrt().add_(group["eps"] * scale)
+        change = _turned(state["exp_avg"] / root, {axis: basis.mT for axis, basis in bases.items()})
         values = [_real(parameter) for parameter in parameters]
         if group["weight_decay"]:
             torch._foreach_mul_(values, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(values, list(change.unbind()), alpha=-group["lr"] / (1 - beta**step))
+        torch._foreach_add_(values, list(change.unbind()), alpha=-group["lr"] * scale / (1 - beta**step))
 
     def _state_of(self, group: dict[str, Any], parameters: list[Tensor], gradient: Tensor) -> dict[str, Tensor]:
         """The state of all, of which that of each is a part."""
@@ -165,7 +168,7 @@ def _real(value: Tensor) -> Tensor:
 
 def _turned(value: Tensor, bases: Mapping[int, Tensor]) -> Tensor:
     """The coefficients of a tensor in bases along some axes; its axes go round once, so that few products copy it."""
-    turned = value if bases else value.clone()
+    turned = value
     for axis in range(1, value.ndim):
         first, rest = turned.shape[1], turned.shape[2:]
         if axis in bases:
