@@ -5,11 +5,14 @@ the flow of `turbulence_forecast` for as many minutes as the others there, three
 autoencoder's own error, which bounds all that can be said with its tokens, is measured beside it. The others' numbers
 are those of their kept cells, if they are there.
 
+Usage: ``python -m benchmarks.turbulence_tokens`` for all seeds, ``python -m benchmarks.turbulence_tokens 0`` for some.
+
 Environment: MINUTES of the processor (20); TRIAL=1 tries that it runs and writes no record.
 """
 
 import dataclasses
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -78,10 +81,10 @@ def measured(seed: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Train, measure, record."""
     torch.set_num_threads(1)
-    seeds = cells.seeds_of("A")
+    seeds = [int(argument) for argument in arguments] or cells.seeds_of("A")
     found = [kept(cells.place("tokens", seed) / "scores.json", lambda s=seed: measured(s)) for seed in seeds]  # type: ignore[misc]
     rows = [row_of("tokens as published", found)]
     rows[0]["autoencoder: error"] = float(np.mean([cell["autoencoder"]["error"] for cell in found]))
@@ -106,7 +109,7 @@ def main() -> None:
         target="no drift to the mean (enstrophy within 2 %) and the spectrum kept (0.04 decades), as the paper says",
         holds=drift <= 0.02 and error <= 0.04 and lost == 0,
         baselines=others or "the cells of turbulence_forecast are not there",
-        command=COMMAND,
+        command=" ".join([COMMAND, *arguments]),
         seeds=seeds,
         spread="the claim tells the worst of the seeds, the table their means",
     )
@@ -125,4 +128,4 @@ def row_of(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
