@@ -73,7 +73,7 @@ class Contestant:
         self._most = min(most, rows // 2)
         self._judge = Errors(sample.held_out_target, sample.held_out_weight, link)
         goal = link.forward(torch.from_numpy(sample.target))
-        weight = sample.weight * link.weight(goal).numpy()
+        weight = sample.weight * link.weight(link.guarded(goal, slope=True)).numpy()
         self._errors = Errors(goal.numpy(), weight, LINKS["identity"])
         atoms, rank = self._start(*start, min(most, rows // _ROWS_PER_PARAMETER))
         level = float(np.sum(weight**2 * self._errors.target) / np.sum(weight**2))

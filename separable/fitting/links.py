@@ -4,6 +4,9 @@
 
 A quotient is one product after a reciprocal, a Gaussian after a logarithm, a Euclidean distance after a square. A
 residual on the scale of f counts for ``|h'(f)|`` times as much on the scale of y, the first-order weight of every row.
+
+h holds in any unit of y. Where a model's f comes near a pole or beyond it, `Link.guarded` first keeps it off by a
+distance that goes with the unit.
 """
 
 import abc
@@ -12,12 +15,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+_LEAST = torch.finfo(torch.float64).tiny
+
 
 class Link(abc.ABC):
     """The interface that every link fills in; elementwise on tensors, nothing is stored."""
 
     name: ClassVar[str]
     requires: ClassVar[str]  # of the targets, in words
+    least: ClassVar[tuple[float, float]] = (-float("inf"), -float("inf"))  # f that a search looks at: value, slope
 
     @abc.abstractmethod
     def valid(self, y: Tensor) -> bool:
@@ -29,7 +35,7 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def inverse(self, f: Tensor) -> Tensor:
-        """``y = h(f)``, finite for every finite f that a search may try."""
+        """``y = h(f)``, finite for every finite f: where there is no such y, that of the nearest f which has one."""
 
     @abc.abstractmethod
     def slope(self, f: Tensor) -> Tensor:
@@ -42,6 +48,17 @@ class Link(abc.ABC):
     @abc.abstractmethod
     def reach(self, lowest: float, highest: float) -> tuple[float, float]:
         """Limits of f for prediction, a little wider than the data's: no pole where there were no data."""
+
+    def guarded(self, f: Tensor, unit: float = 1.0, *, slope: bool = False) -> Tensor:
+        """Values kept off the pole, for those of a model that may lie near it or beyond.
+
+        Args:
+            f: Values on the scale of the link.
+            unit: Size of the targets, in their unit.
+            slope: Whether for `slope`, which may grow faster than the value.
+        """
+        least = self.least[slope]
+        return f if least == -float("inf") else f.clamp_min(least * self.scaled(unit)[0])
 
     def weight(self, f: Tensor) -> Tensor:
         """Weight of a residual on the scale of f."""
@@ -116,6 +133,7 @@ class Reciprocal(Link):
 
     name = "reciprocal"
     requires = "positive, of finite reciprocal"
+    least = (1e-12, 1e-12)
 
     def valid(self, y: Tensor) -> bool:
         """For positive targets whose reciprocals are finite."""
@@ -127,11 +145,11 @@ class Reciprocal(Link):
 
     def inverse(self, f: Tensor) -> Tensor:
         """The reciprocal, of positive values."""
-        return 1 / f.clamp_min(1e-12)
+        return 1 / f.clamp_min(_LEAST)
 
     def slope(self, f: Tensor) -> Tensor:
         """``-1 / f^2``."""
-        return -(f.clamp_min(1e-12) ** -2)
+        return -(f.clamp_min(_LEAST**0.5) ** -2)
 
     def scaled(self, scale: float) -> tuple[float, float]:
         """The inverse unit of y."""
@@ -148,6 +166,7 @@ class Square(Link):
 
     name = "square"
     requires = "at least 0, of representable square"
+    least = (1e-12, 1e-6)
 
     def valid(self, y: Tensor) -> bool:
         """For targets of at least 0 whose squares neither overflow nor vanish."""
@@ -160,11 +179,11 @@ class Square(Link):
 
     def inverse(self, f: Tensor) -> Tensor:
         """The root, of positive values."""
-        return f.clamp_min(1e-12).sqrt()
+        return f.clamp_min(_LEAST).sqrt()
 
     def slope(self, f: Tensor) -> Tensor:
         """``1 / (2 sqrt f)``."""
-        return 0.5 * f.clamp_min(1e-6) ** -0.5
+        return 0.5 * f.clamp_min(_LEAST) ** -0.5
 
     def scaled(self, scale: float) -> tuple[float, float]:
         """The square of the unit of y."""

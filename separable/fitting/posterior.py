@@ -118,7 +118,7 @@ class Posterior:
             ValueError: If the last axis is not D.
         """
         mean, _ = self._moments(x, variance=False)
-        return self.link.inverse(mean)
+        return _target(mean, self.link, self.y)
 
     def deviation(self, x: Any, noisy: bool = True) -> Tensor:
         """Standard deviation ``(...)``, in the unit of y, at inputs ``(..., D)``.
@@ -134,7 +134,7 @@ class Posterior:
             ValueError: If the last axis is not D.
         """
         mean, variance = self._moments(x, noisy=noisy)
-        return variance.sqrt() * self.link.slope(mean).abs()
+        return variance.sqrt() * self.link.slope(self.link.guarded(mean, _size(self.y), slope=True)).abs()
 
     def interval(self, x: Any, coverage: float = 0.9, noisy: bool = True) -> tuple[Tensor, Tensor]:
         """Lower and upper ends ``(...)`` between which y lies with the given probability, at inputs ``(..., D)``.
@@ -153,12 +153,12 @@ class Posterior:
             raise ValueError(f"interval: coverage is between 0 and 1, got {coverage}")
         mean, variance = self._moments(x, noisy=noisy)
         reach = float(stdtrit(max(1, len(self.x) - 1), 0.5 + 0.5 * coverage)) * variance.sqrt()
-        ends = self.link.inverse(mean - reach), self.link.inverse(mean + reach)
+        ends = [_target(end, self.link, self.y) for end in (mean - reach, mean + reach)]
         return torch.minimum(*ends), torch.maximum(*ends)
 
     def left_out(self) -> Tensor:
         """Leave-one-out errors ``(N,)`` in the unit of y: every target less its prediction from the other rows."""
-        return self.y - self.link.inverse(_without_own(self.link.forward(self.y), self._evidence, self._level))
+        return self.y - _left_out(self.y, self.link, self._evidence, self._level)
 
     def suggest(self, count: int, *, candidates: int = 8192, seed: int = 0) -> Tensor:
         """Inputs ``(count, D)`` at which y should be computed next: one after the other, that of largest variance.
@@ -284,7 +284,7 @@ def learned(
             prior = most_likely(prior, u[order[:rows]], z[order[:rows]], steps)
     found = robust_evidence(prior, u, z)
     scale = (level, spread)
-    error = float((y - link.inverse(_without_own(link.forward(y), found, scale))).square().mean().sqrt())
+    error = float((y - _left_out(y, link, found, scale)).square().mean().sqrt())
     noise = scale[1] * float(np.sqrt(found.variance * found.nugget))
     report = ConditionReport(left_out, error, noise, -found.loss, len(y), time.perf_counter() - started)
     return Posterior(link, prior, domain, x, y, report, found, scale)
@@ -330,9 +330,18 @@ def _unit(x: Tensor, domain: tuple[tuple[float, float], ...]) -> Array:
     return unit
 
 
-def _without_own(f: Tensor, found: Evidence, scale: tuple[float, float]) -> Tensor:
-    """Predictions ``(N,)`` on the scale of the link, every one from the other rows."""
-    return f - scale[1] * torch.from_numpy(found.dual / found.inverse.diagonal())
+def _left_out(y: Tensor, link: Link, found: Evidence, scale: tuple[float, float]) -> Tensor:
+    """Predictions ``(N,)`` of targets, every one from the other rows."""
+    return _target(link.forward(y) - scale[1] * torch.from_numpy(found.dual / found.inverse.diagonal()), link, y)
+
+
+def _target(f: Tensor, link: Link, y: Tensor) -> Tensor:
+    """Values of y for those on the scale of the link, which may lie beyond its pole."""
+    return link.inverse(link.guarded(f, _size(y)))
+
+
+def _size(y: Tensor) -> float:
+    return float(y.abs().max()) or 1.0
 
 
 def _pivots(prior: ProductPrior, rows: list[Array], pool: Array, found: Evidence, count: int) -> list[int]:

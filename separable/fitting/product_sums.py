@@ -125,12 +125,12 @@ class Errors:
 
     def residual(self, f: Array) -> Array:
         """Residuals e ``(N,)``."""
-        reached: Array = self.link.inverse(torch.from_numpy(f)).numpy()
+        reached: Array = self.link.inverse(self.link.guarded(torch.from_numpy(f))).numpy()
         return self.weight * (self.target - reached)
 
     def slope(self, f: Array) -> Array:
         """``-de/df (N,)``."""
-        slope: Array = self.link.slope(torch.from_numpy(f)).numpy()
+        slope: Array = self.link.slope(self.link.guarded(torch.from_numpy(f), slope=True)).numpy()
         return self.weight * slope
 
     def root_mean_square(self, f: Array) -> float:

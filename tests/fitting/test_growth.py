@@ -160,6 +160,18 @@ def test_units_do_not_matter(scale):
         assert np.abs(grown.predict(scale * x).numpy() / scale - y).max() < 0.01
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e14])
+@pytest.mark.parametrize("name", ["quotient", "distance"])
+def test_predictions_through_a_link_hold_in_any_unit(name, scale):
+    link, formula = STRUCTURES[name]
+    x, unseen = rows(n=400), rows(1)
+    grown, truth = separable.grow(x, scale * formula(*x.T)), scale * formula(*unseen.T)
+    assert grown.link.name == link
+    through_link = grown.link.inverse(grown.layer(torch.from_numpy(unseen))[:, 0]).detach().numpy()
+    for found in (grown.predict(unseen).numpy(), through_link):
+        assert np.abs(found / truth - 1).max() < 1e-4
+
+
 def test_a_constant_target_is_a_constant():
     for level in (0.0, -3.0):
         grown = separable.grow(rows(n=50), np.full(50, level))
@@ -175,6 +187,11 @@ def test_links_are_left_out_where_the_data_do_not_allow_them():
 @pytest.mark.parametrize("link", LINKS.values(), ids=LINKS.keys())
 def test_a_link_and_its_inverse_slope_and_unit_agree(link):
     y = torch.linspace(0.2, 5, 50, dtype=torch.float64)
+    for scale in (1e-30, 1e30):
+        assert torch.allclose(link.inverse(link.forward(scale * y)) / scale, y)
+        assert torch.allclose(
+            link.slope(link.forward(scale * y)) * link.scaled(scale)[0] / scale, link.slope(link.forward(y))
+        )
     f = link.forward(y)
     assert torch.allclose(link.inverse(f), y)
     step = 1e-6

@@ -174,6 +174,20 @@ def test_the_link_is_chosen_by_what_it_predicts():
     assert bool((lower <= upper).all())
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e14])
+@pytest.mark.parametrize("link", ["square", "reciprocal"])
+def test_a_link_with_a_pole_says_the_same_in_every_unit(link, scale):
+    x, y = data(60)
+    y = 1.0 + y - y.min()
+    one, other = (separable.condition(x, unit * y, domain=UNIT, links=(link,)) for unit in (1.0, scale))
+    new, _ = data(50, 1)
+    assert torch.allclose(other.predict(new) / scale, one.predict(new), rtol=1e-4)
+    assert torch.allclose(other.deviation(new) / scale, one.deviation(new), rtol=0.05)
+    for found, expected in zip(other.interval(new), one.interval(new), strict=True):
+        assert torch.allclose(found / scale, expected, rtol=1e-3)
+    assert other.report.error / scale == pytest.approx(one.report.error, rel=0.05)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_few_rows_give_finite_predictions(rows):
     posterior = separable.condition(*data(rows), domain=UNIT)
