@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from separable.fitting.links import Link
+from separable.fitting.rows import as_tensor
 from separable.layers import SeparableLayer
 
 
@@ -89,5 +90,5 @@ class Grown:
         core = self.layer.core
         wanted = isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled()
         with torch.set_grad_enabled(wanted):
-            f = self.layer(torch.as_tensor(x, dtype=core.dtype, device=core.device))[..., 0]
+            f = self.layer(as_tensor(x).to(core))[..., 0]
             return self.link.inverse(f.clamp(*self.reach))

@@ -28,7 +28,7 @@ from separable.fitting.checked_files import read_checked, write_checked
 from separable.fitting.links import LINKS, Link
 from separable.fitting.mean_layers import compressed, exact
 from separable.fitting.product_prior import Array, Evidence, ProductPrior, most_likely, robust_evidence
-from separable.fitting.rows import Rows
+from separable.fitting.rows import Rows, as_tensor
 from separable.layers import SeparableLayer
 
 MOST_ROWS = 3000
@@ -243,7 +243,7 @@ class Posterior:
 
     def _moments(self, x: Any, *, variance: bool = True, noisy: bool = False) -> tuple[Tensor, Tensor]:
         """Mean and variance on the scale of the link, of inputs in chunks."""
-        inputs = torch.as_tensor(x).detach().to("cpu", torch.float64)
+        inputs = as_tensor(x).detach().to("cpu", torch.float64)
         if inputs.shape[-1:] != (len(self.domain),):
             raise ValueError(f"Posterior: expected inputs (..., {len(self.domain)}), got {tuple(inputs.shape)}")
         flat = inputs.reshape(-1, len(self.domain))

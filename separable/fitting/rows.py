@@ -103,8 +103,7 @@ class Rows:
             yield x, (y[:, None] if y.ndim == 1 else y), w
 
     def _tensor(self, part: Any) -> Tensor:
-        tensor = part.detach() if isinstance(part, Tensor) else torch.from_numpy(np.asarray(part, dtype=np.float64))
-        return tensor.to(device=self.device, dtype=torch.float64)
+        return as_tensor(part).detach().to(device=self.device, dtype=torch.float64)
 
     def _checked(self) -> Iterator[Batch]:
         start = 0
@@ -126,6 +125,17 @@ class Rows:
                 raise ValueError(f"fit: weight {float(w.min()):g} is negative (row {start + int(w.argmin())})")
             start += len(x)
             yield x, y, w
+
+
+def as_tensor(values: Any) -> Tensor:
+    """A tensor as it is, anything else in float64.
+
+    An array's own memory is used where torch takes it; those that may only be read, such as a memory map, and those
+    that run backwards are copied.
+    """
+    if isinstance(values, Tensor):
+        return values
+    return torch.from_numpy(np.require(values, np.float64, ["C_CONTIGUOUS", "WRITEABLE"]))
 
 
 def _array(values: Any) -> Any:

@@ -121,6 +121,22 @@ def test_streaming_gives_the_same_fit_as_arrays() -> None:
     assert torch.allclose(whole(x), streamed(x), atol=1e-8)
 
 
+def test_arrays_that_torch_does_not_take_give_the_same_fit(tmp_path) -> None:
+    x, y = data(100, 2).numpy(), data(100, 1, seed=1).numpy()[:, 0]
+    for name, values in (("x", x), ("y", y)):
+        np.save(tmp_path / f"{name}.npy", values)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy"]
+    models = [layer(2) for _ in range(3)]
+    for model, rows in zip(models, [(x, y), (x[::-1].copy()[::-1], y[::-1].copy()[::-1]), mapped], strict=True):
+        separable.fit(model, *rows)
+    expected, backwards, from_file = (model(torch.from_numpy(x)) for model in models)
+    assert torch.equal(backwards, expected)
+    assert torch.equal(from_file, expected)
+    for surrogate in (separable.grow(*mapped), separable.condition(*mapped)):
+        assert torch.equal(surrogate.predict(x[::-1]), surrogate.predict(x).flip(0))
+        assert torch.equal(surrogate.predict(mapped[0]), surrogate.predict(x))
+
+
 def test_single_precision_layers_are_fitted_in_double() -> None:
     x = data(300, 2)
     model = SeparableLayer(2, 1, atoms=BSpline(4, 3), interaction=CanonicalPolyadic(rank=2))
