@@ -155,6 +155,12 @@ def _split(
     return bx[kept], by[kept], bw[kept], Rows(bx[held], by[held], bw[held], **sizes, device=layer.core.device)
 
 
+def _rank(state: State) -> int:
+    """The interaction's rank, the largest of several; of one that names none, the core's."""
+    rank = getattr(state.interaction, "rank", tuple(state.core.shape[:-1]))
+    return max(rank, default=1) if isinstance(rank, tuple) else int(rank)
+
+
 class _Run:
     """One call of `fit`: the state, its best copy, and the path."""
 
@@ -229,7 +235,7 @@ class _Run:
             training = error()
             held = self._held_out_error()
             elapsed = time.perf_counter() - self.started
-            rank = max(self.state.core.shape[:-1], default=1)
+            rank = _rank(self.state)
             self.path.append(Step(method, rank, training, held, elapsed))
             self.bar.set_postfix_str(str(f"{method}, rank {rank}, rmse {training:.3g}"))
             self.bar.update()

@@ -104,6 +104,20 @@ def test_validation_stops_rank_growth_on_noise() -> None:
     assert report.validation < 1.3
 
 
+@pytest.mark.parametrize(
+    ("interaction", "ranks"),
+    [
+        (CanonicalPolyadic(rank=3), {1, 2, 3}),
+        (TensorTrain(rank=3), {1, 2, 3}),
+        (Tucker(rank=(1, 3)), {1, 2, 3}),
+    ],
+)
+def test_the_path_tells_the_rank_of_every_step(interaction, ranks) -> None:
+    x = data(100, 2)
+    report = separable.fit(layer(2, interaction=interaction), x, torch.exp(x[:, 0] * x[:, 1]), max_steps=3)
+    assert {step.rank for step in report.path} == ranks
+
+
 def test_streaming_gives_the_same_fit_as_arrays() -> None:
     x = data(500, 2)
     y = x[:, 0] * torch.cos(3 * x[:, 1])
