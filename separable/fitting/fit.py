@@ -49,15 +49,19 @@ def fit(
         layer: What is fitted. Coefficients, core and bias always are; learned coordinates and learned atoms only by
             Gauss-Newton.
         x: Inputs ``(N, D_in)`` as a tensor, array, memory map or HDF5 data set, or an iterable of batches ``(x, y)``
-            or ``(x, y, w)`` that can be iterated many times (then ``y`` is None). Memory stays bounded by one batch.
+            or ``(x, y, w)`` that can be iterated many times (then ``y`` is None). Memory stays bounded by one batch,
+            but for a ``validation`` that is a share.
         y: Targets ``(N,)`` or ``(N, O)``.
         weights: Weights ``(N,)`` of the squared errors.
         ridge: Penalty on the size of coefficients, relative to each block's own scale. The default only makes
             degenerate data well posed; 1e-4 to 1e-2 damps noise.
-        roughness: Penalty on second derivatives of the one-coordinate functions, relative likewise.
-        validation: Share of the rows to hold out, or ``(x, y)``; the state that is best on them is returned.
+        roughness: Penalty on second derivatives of the one-coordinate functions, relative likewise. Sweeps know it,
+            joint steps do not.
+        validation: Share of the rows to hold out, for which all are read into memory, or ``(x, y)``; the state that is
+            best on them is returned.
         method: ``alternating_least_squares``, ``gauss_newton`` (all parameters jointly), or ``auto``: alternating
-            sweeps, then joint steps where the layer is small enough (3000 parameters) or learns coordinates.
+            sweeps, then joint steps where the layer is small enough (3000 parameters) or learns coordinates. With a
+            roughness ``auto`` takes sweeps alone, so that what is learned by Gauss-Newton stays as it is.
         rank_growth: Grow the rank from one to the layer's.
         max_steps: Sweeps at each rank, and joint steps, at most.
         tolerance: A stage ends when an iteration lowers the error by less than this share.
@@ -133,6 +137,8 @@ def _check(
         )
     if method not in ("auto", "alternating_least_squares", "gauss_newton"):
         raise ValueError(f"fit: method is auto, alternating_least_squares or gauss_newton; got {method!r}")
+    if method == "gauss_newton" and roughness > 0:
+        raise ValueError(f"fit: gauss_newton knows no roughness, got {roughness}; alternating_least_squares does")
 
 
 def _split(

@@ -230,6 +230,7 @@ def test_bad_settings_are_refused() -> None:
         {"validation": 1.5},
         {"validation": 0.001},
         {"method": "adam"},
+        {"method": "gauss_newton", "roughness": 0.1},
         {"weights": torch.zeros(10)},
         {"weights": -torch.ones(10)},
         {"weights": torch.ones(9)},
