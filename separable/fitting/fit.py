@@ -90,6 +90,7 @@ def fit(
         >>> separable.fit(layer, x, y).training < 1e-3
         True
     """
+    began = time.perf_counter()
     _check(ridge, roughness, max_steps, tolerance, patience, starts, method)
     learns = bool(layer.coordinates is not None or list(layer.expansion.atom_parameters.parameters()))
     sizes = {"inputs": layer.in_features, "outputs": layer.out_features}
@@ -112,6 +113,7 @@ def fit(
             patience=patience,
             seed=seed + start,
             progress=progress,
+            began=began,
         )
         if start:
             run.redraw_coordinates()
@@ -183,12 +185,13 @@ class _Run:
         patience: int,
         seed: int,
         progress: bool,
+        began: float,
     ) -> None:
         self.layer, self.rows, self.held_out = layer, rows, held_out
         self.ridge, self.roughness = ridge, roughness
         self.max_steps, self.tolerance, self.patience = max_steps, tolerance, patience
         self.state, self.generator = State.of(layer), torch.Generator().manual_seed(seed)
-        self.started, self.path, self.stopped = time.perf_counter(), list[Step](), "budget"
+        self.began, self.path, self.stopped = began, list[Step](), "budget"
         self.bar = tqdm(desc="fit", unit="step", disable=not progress)
         self.best_error, self.best = float("inf"), self._snapshot()
         self.seen_held_out: Seen | None = None
@@ -240,7 +243,7 @@ class _Run:
             moved = step()
             training = error()
             held = self._held_out_error()
-            elapsed = time.perf_counter() - self.started
+            elapsed = time.perf_counter() - self.began
             rank = _rank(self.state)
             self.path.append(Step(method, rank, training, held, elapsed))
             self.bar.set_postfix_str(str(f"{method}, rank {rank}, rmse {training:.3g}"))

@@ -27,7 +27,7 @@ class FitReport:
     """Outcome of `separable.fit`.
 
     Args:
-        path: Every step in order.
+        path: Every step in order; of several starts those of the best.
         stopped: Why the last stage ended: ``converged``, ``validation`` (it no longer improved) or ``budget``.
         training: Root mean square error on the training rows of the layer as it was left.
         validation: The same on the validation rows, or None.
@@ -44,7 +44,7 @@ class FitReport:
 
     @property
     def seconds(self) -> float:
-        """Time that the fit took."""
+        """Time from the call to the last step of the path."""
         return self.path[-1].seconds if self.path else 0.0
 
     def __str__(self) -> str:

@@ -1,6 +1,9 @@
 """`separable.fit` against independent least squares, on degenerate data, and streaming."""
 
 import copy
+import importlib
+import itertools
+import types
 
 import hypothesis
 import hypothesis.strategies as st
@@ -81,6 +84,19 @@ def test_learned_coordinates_are_found_by_gauss_newton() -> None:
     learned = separable.fit(model, x, y, starts=4)
     assert learned.training < 0.005 < 0.1 < plain.training
     assert learned.path[-1].method == "gauss_newton"
+
+
+def test_times_count_from_the_call_whichever_start_is_best(monkeypatch) -> None:
+    ticks = itertools.count()
+    module = importlib.import_module("separable.fitting.fit")  # the function has the module's name
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    x = data(60, 2, seed=3)
+    coordinates = LearnedCoordinates(2, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    model = layer(2, interaction=CanonicalPolyadic(rank=1), coordinates=coordinates)
+    first = separable.fit(copy.deepcopy(model), x, torch.sin(8 * (x[:, 0] - x[:, 1])), max_steps=4)
+    best = separable.fit(model, x, torch.sin(8 * (x[:, 0] - x[:, 1])), max_steps=4, starts=6)
+    assert best.training < first.training
+    assert best.path[0].seconds > first.seconds  # the clock ticks once a step
 
 
 def test_gauss_newton_moves_learned_atoms() -> None:
