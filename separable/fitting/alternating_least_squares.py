@@ -20,7 +20,7 @@ from separable.interactions import Sweep
 
 def roughness_matrix(atom: Atom) -> Tensor:
     """Gram matrix of second derivatives (first, where all second ones vanish) with mean diagonal one, ``(K, K)``."""
-    if not atom.discrete and not atom.initial_parameters():
+    if not atom.discrete and not atom.learned:
         for order in (2, 1):
             gram = atom.gram(order)
             if float(gram.diagonal().max()) > 0:

@@ -309,17 +309,18 @@ class SeparableLayer(nn.Module):
         return finer
 
     def _empty_like(self, atoms: Sequence[Atom]) -> "SeparableLayer":
-        coordinates = None if self.coordinates is None else LearnedCoordinates(**self.coordinates.config())  # type: ignore[arg-type]
-        return SeparableLayer(
-            self.in_features,
-            self.out_features,
-            atoms=atoms,
-            interaction=self.interaction,
-            coordinates=coordinates,
-            bias=self.bias is not None,
-            device=self.core.device,
-            dtype=self.core.dtype,
-        )
+        with torch.random.fork_rng(devices=[]):  # start values are drawn and overwritten
+            coordinates = None if self.coordinates is None else LearnedCoordinates(**self.coordinates.config())  # type: ignore[arg-type]
+            return SeparableLayer(
+                self.in_features,
+                self.out_features,
+                atoms=atoms,
+                interaction=self.interaction,
+                coordinates=coordinates,
+                bias=self.bias is not None,
+                device=self.core.device,
+                dtype=self.core.dtype,
+            )
 
     # Keeping
 
@@ -383,7 +384,8 @@ class SeparableLayer(nn.Module):
                 raise ValueError(f"it has format version {description['version']}, this library reads {_VERSION}")
             if description["sha256"] != _digest(description["layer"], model):
                 raise ValueError("its checksum does not agree with its content")
-            layer = cls.from_config(description["layer"])
+            with torch.random.fork_rng(devices=[]):  # start values are drawn and overwritten
+                layer = cls.from_config(description["layer"])
             layer.load_state_dict(safetensors.torch.load(model))
         return layer
 

@@ -184,6 +184,15 @@ def test_roughness_leads_to_straight_lines() -> None:
     assert np.allclose(model(x).detach().numpy()[:, 0], line, atol=1e-3)
 
 
+@pytest.mark.parametrize("roughness", [0.0, 1e-3])
+@pytest.mark.parametrize("atom", [BSpline(4), Perceptron(functions=3, width=4)])
+def test_the_callers_random_numbers_are_left_alone(atom, roughness) -> None:
+    x, model = data(50, 2), layer(2, atoms=atom)
+    before = torch.random.get_rng_state()
+    separable.fit(model, x, x[:, 0] * x[:, 1], roughness=roughness, max_steps=2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_category_means_are_found() -> None:
     x = torch.randint(0, 3, (300, 1)).double()
     y = torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64)[x[:, 0].long()]

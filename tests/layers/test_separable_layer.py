@@ -216,7 +216,9 @@ def test_refined_is_the_same_function(atoms, changes, interaction):
     if (getattr(interaction, "order", 1) or 1) > len(ATOMS[atoms]):
         return
     layer = build(ATOMS[atoms], interaction)
+    before = torch.random.get_rng_state()
     finer = layer.refined(**changes)
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert finer.n_parameters > layer.n_parameters
     x = draw(layer.atoms, 20)
     close(finer(x), layer(x), 1e-9)

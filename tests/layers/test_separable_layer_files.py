@@ -41,7 +41,9 @@ def test_save_and_load(kept, tmp_path):
     folder = tmp_path / "deep" / "layer"
     kept.save(folder)
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+    before = torch.random.get_rng_state()
     loaded = SeparableLayer.load(str(folder))
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert same(loaded.state_dict(), kept.state_dict())
     assert loaded.config() == kept.config()
     x = torch.rand(5, kept.in_features).to(kept.core.dtype)
