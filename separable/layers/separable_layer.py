@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from separable import atoms as atom_families
 from separable import interactions as interaction_families
 from separable.atoms import Atom
-from separable.files import read_json, refusing
+from separable.files import read_json, refusing, replacing
 from separable.interactions import CanonicalPolyadic, Interaction
 from separable.layers.coordinates import LearnedCoordinates
 from separable.layers.expansion import Expansion
@@ -354,19 +354,19 @@ class SeparableLayer(nn.Module):
         """Write ``config.json`` and ``model.safetensors``; an existing copy is replaced only by a complete one.
 
         ``config.json`` holds the format's version, the layer's `config` and a SHA-256 over both files' content.
+
+        Raises:
+            OSError: If a file could not be written: no space, no permission.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         model, config = safetensors.torch.save(tensors), self.config()
         description = {"version": _VERSION, "sha256": _digest(config, model), "layer": config}
-        for name, content in (
-            ("model.safetensors", model),
-            ("config.json", json.dumps(description, indent=2).encode()),
-        ):
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_bytes(content)
-            temporary.replace(folder / name)
+        # Both are written before either is renamed: a full disk leaves the copy that was there.
+        with replacing(folder / "config.json") as first, replacing(folder / "model.safetensors") as second:
+            first.write_bytes(json.dumps(description, indent=2).encode())
+            second.write_bytes(model)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "SeparableLayer":

@@ -1,8 +1,10 @@
 """The separable layer kept in files and copies: the same layer again, or a refusal; never half of one."""
 
 import copy
+import errno
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +55,24 @@ def test_save_and_load(kept, tmp_path):
         other.core.add_(1)
     other.save(folder)  # over the first
     assert same(SeparableLayer.load(folder).state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_full_disk_leaves_the_copy_that_was_there(written, tmp_path, monkeypatch):
+    layer = small(CanonicalPolyadic(rank=1), [Chebyshev(degree=4)])
+    layer.save(tmp_path)
+    write, left = Path.write_bytes, iter([True] * written)
+
+    def failing(path, content):
+        if next(left, False):
+            return write(path, content)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(OSError, match="No space left"):
+        small(CanonicalPolyadic(rank=2), [Chebyshev(degree=5)]).save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert same(SeparableLayer.load(tmp_path).state_dict(), layer.state_dict())
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
