@@ -1,7 +1,7 @@
 """Facts and tensors in two files of one name, ``.json`` and ``.safetensors``, that belong together by a checksum.
 
-Nothing in them can be executed. An existing pair is replaced file by file by complete ones; a pair of which only one
-was replaced is refused when it is read.
+Nothing in them can be executed. An existing pair is replaced when both new files are complete; a pair of which only one
+was replaced, by a machine that stopped between the two, is refused when it is read.
 """
 
 import hashlib
@@ -36,9 +36,10 @@ def write_checked(
     plain = json.loads(json.dumps(facts))
     described = {"version": _VERSION, "sha256": _digest(plain, stored), "facts": plain}
     text = json.dumps(described, indent=2).encode()
-    for file, content in ((f"{name}.safetensors", stored), (f"{name}.json", text)):
-        with replacing(folder / file) as temporary:
-            temporary.write_bytes(content)
+    # Both are written before either is renamed: a full disk leaves the pair that was there.
+    with replacing(folder / f"{name}.json") as first, replacing(folder / f"{name}.safetensors") as second:
+        first.write_bytes(text)
+        second.write_bytes(stored)
 
 
 def read_checked(folder: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
