@@ -181,7 +181,7 @@ class Posterior:
         pool[::2] = 0.5 - 0.5 * np.cos(np.pi * pool[::2])
         lower, upper = torch.tensor(self.domain, dtype=torch.float64).unbind(1)
         chosen = torch.from_numpy(pool)[_pivots(self.prior, self._factors(self.x), pool, self._evidence, count)]
-        return lower + chosen * (upper - lower)
+        return (lower + chosen * (upper - lower)).clamp(lower, upper)  # rounding could step over an end
 
     def extended(self, x: Any, y: Any) -> "Posterior":
         """The posterior of these rows and more, under the same link and domain; the sizes are learned on from here.
@@ -195,6 +195,14 @@ class Posterior:
         """
         started = time.perf_counter()
         inputs, targets = checked_rows(x, y, len(self.domain))
+        lower, upper = torch.tensor(self.domain, dtype=torch.float64).unbind(1)
+        if bool((beyond := (inputs < lower) | (inputs > upper)).any()):
+            row, j = (int(i) for i in beyond.nonzero()[0])
+            low, high = self.domain[j]
+            raise ValueError(
+                f"condition: x is {float(inputs[row, j]):g} at row {row}, column {j}, outside the domain "
+                f"[{low:g}, {high:g}]; condition on all rows again, on a domain that holds them"
+            )
         inputs, targets = torch.cat([self.x, inputs]), torch.cat([self.y, targets])
         if not self.link.valid(targets):
             raise ValueError(f"condition: the link {self.link.name} needs targets that are {self.link.requires}")

@@ -260,3 +260,10 @@ def test_wrong_questions_are_refused(noisy):
     ):
         with pytest.raises(ValueError):
             ask()
+
+
+def test_rows_beyond_the_domain_do_not_extend_a_posterior(noisy):
+    x = np.full((2, 3), 0.5)
+    x[1, 2] = 1.25
+    with pytest.raises(ValueError, match=r"x is 1.25 at row 1, column 2, outside the domain \[0, 1\]"):
+        noisy.extended(x, np.zeros(2))
