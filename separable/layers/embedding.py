@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from separable.layers.factorised import Factorisation, Rank, balanced_shape, covering_shape, factorised_matrix
+from separable.layers.factorised.matrix import relative_distance
 
 
 class SeparableEmbedding(nn.Module):
@@ -99,7 +100,8 @@ class SeparableEmbedding(nn.Module):
     ) -> "SeparableEmbedding":
         """The factorised table nearest to a dense one; `relative_error` says how near.
 
-        Fits as in `SeparableLinear.from_linear`; places of ``token_shape`` beyond the last token are fitted to zero.
+        Fits as in `SeparableLinear.from_linear`. Places of ``token_shape`` beyond the last token are fitted to zero;
+        so is a padding token, whose vector is zero here whatever it was: the error counts it.
 
         Raises:
             ValueError: If the table has values that are not finite, the embedding renormalises (``max_norm``), or the
@@ -123,9 +125,12 @@ class SeparableEmbedding(nn.Module):
             token_shape=token_shape,
             feature_shape=feature_shape,
         )
-        padded = nn.functional.pad(weight, (0, 0, 0, layer.matrix.n_rows - len(weight)))
+        padded = nn.functional.pad(weight, (0, 0, 0, layer.matrix.n_rows - len(weight))).clone()
+        if layer.padding_idx is not None:
+            padded[layer.padding_idx] = 0.0
         layer.matrix.fit(padded)
-        layer.relative_error = layer.matrix.relative_error(weight)
+        with torch.no_grad():
+            layer.relative_error = relative_distance(layer.dense(), weight)
         return layer
 
     def to_embedding(self) -> nn.Embedding:

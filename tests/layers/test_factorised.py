@@ -217,6 +217,19 @@ def test_from_embedding_with_a_shape_that_covers_more_tokens():
         SeparableEmbedding.from_embedding(renormalising, rank=2)
 
 
+def test_from_embedding_counts_the_vector_that_padding_loses():
+    dense = torch.nn.Embedding(11, 6, padding_idx=3, dtype=torch.float64)
+    with torch.no_grad():
+        dense.weight[3] = 10.0  # as in a table read from a file
+    found = SeparableEmbedding.from_embedding(dense, rank=2)
+    weight = dense.weight.detach().numpy()
+    error = np.linalg.norm(found(torch.arange(11)).detach().numpy() - weight) / np.linalg.norm(weight)
+    assert found.relative_error == pytest.approx(error)
+    others = np.delete(weight, 3, 0)
+    lost = np.linalg.norm(np.delete(found.dense().detach().numpy(), 3, 0) - others)
+    assert lost == pytest.approx(np.linalg.norm(np.linalg.svd(others)[1][2:]))  # as near as rank 2 comes to them
+
+
 def test_to_linear_is_the_same_map(layer):
     x = torch.randn(3, 10, dtype=torch.float64)
     torch.testing.assert_close(layer.to_linear()(x), layer(x), rtol=1e-10, atol=1e-12)

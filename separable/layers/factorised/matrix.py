@@ -84,8 +84,7 @@ class FactorisedMatrix(nn.Module, abc.ABC):
     def relative_error(self, matrix: Tensor) -> float:
         """Frobenius norm of ``W - matrix``, relative to that of ``matrix (<= O, I)``."""
         with torch.no_grad():
-            difference = self.dense().double()[: len(matrix)] - matrix.double()
-            return float(difference.norm() / matrix.double().norm().clamp(min=torch.finfo(torch.float64).tiny))
+            return relative_distance(self.dense()[: len(matrix)], matrix)
 
     def extra_repr(self) -> str:
         """Shapes and rank, for printing."""
@@ -93,6 +92,12 @@ class FactorisedMatrix(nn.Module, abc.ABC):
 
     def _parameter(self, *shape: int, like: dict[str, object]) -> nn.Parameter:
         return nn.Parameter(torch.zeros(*shape, **like))  # type: ignore[call-overload]
+
+
+def relative_distance(found: Tensor, wanted: Tensor) -> float:
+    """Frobenius norm of the difference, relative to that of ``wanted``, in float64."""
+    size = wanted.double().norm().clamp(min=torch.finfo(torch.float64).tiny)
+    return float((found.double() - wanted.double()).norm() / size)
 
 
 def left_product(matrix: Tensor, stack: Tensor) -> Tensor:
