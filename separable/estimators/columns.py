@@ -68,7 +68,7 @@ class Columns:
             ValueError: If a column is named that is not there, or a number is infinite.
             TypeError: If a column holds what is neither a number nor a category.
         """
-        declared = _declared(categorical, names)
+        declared = _declared(categorical, names, table)
         seen, found, position = weights > 0, [], 0
         for place, name in enumerate(names):
             values = _column(table, place)[seen]
@@ -142,9 +142,12 @@ def weighted_median(values: Array, weights: Array) -> float:
 _SIDES: tuple[Any, Any] = ("left", "right")
 
 
-def _declared(categorical: Any, names: Sequence[str]) -> set[int]:
-    if categorical is None or (isinstance(categorical, str) and categorical == "auto"):
+def _declared(categorical: Any, names: Sequence[str], table: Any) -> set[int]:
+    if categorical is None:
         return set()
+    if isinstance(categorical, str) and categorical == "auto":
+        kinds = table.dtypes if hasattr(table, "iloc") else ()
+        return {place for place, kind in enumerate(kinds) if hasattr(kind, "categories")}
     if isinstance(categorical, str) or not isinstance(categorical, Iterable):
         raise ValueError(
             f"categorical_features is 'auto', None, or a list of names, positions or booleans; got {categorical!r}"

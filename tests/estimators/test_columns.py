@@ -49,6 +49,21 @@ def test_kinds_are_recognised(table: pd.DataFrame) -> None:
     assert declared.features[1].categories == (5.0, 6.0)
 
 
+def test_numbers_that_pandas_calls_categories_are_categories() -> None:
+    random = np.random.default_rng(0)
+    levels = {30: 1.0, 10: -1.0, 20: 3.0}  # no order that a curve would follow
+    codes = random.choice(list(levels), 400)
+    table = pd.DataFrame({"code": pd.Categorical(codes), "x": random.random(400)})
+    y = np.array([levels[code] for code in codes]) + 0.1 * random.normal(size=400)
+    model = SeparableRegressor(order=1).fit(table, y)
+    shape = model.shape_functions_["code"]
+    assert shape.grid.tolist() == [10, 20, 30]
+    assert np.abs(np.diff(shape.values) - [4.0, -2.0]).max() < 0.05
+    assert np.abs(model.predict(table.assign(code=pd.Categorical([10] * 400))) + 1).max() < 0.1
+    numbers = Columns.of(table, np.ones(400), list(table.columns), None)
+    assert numbers.features[0].categories is None
+
+
 def test_categories_are_effects(table: pd.DataFrame) -> None:
     y = target(table)
     model = SeparableRegressor().fit(table, y)
