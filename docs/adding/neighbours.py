@@ -29,7 +29,7 @@ class Neighbours(Interaction):
     rank: int = 8
 
     def __post_init__(self) -> None:
-        check_rank("Neighbours", "rank", self.rank)
+        object.__setattr__(self, "rank", check_rank("Neighbours", "rank", self.rank))
 
     def widths(self, coordinates: int, outputs: int) -> tuple[int, ...]:
         """R for every coordinate."""

@@ -47,9 +47,9 @@ class CanonicalPolyadic(Interaction):
     order: int | None = None
 
     def __post_init__(self) -> None:
-        check_rank("CanonicalPolyadic", "rank", self.rank)
+        object.__setattr__(self, "rank", check_rank("CanonicalPolyadic", "rank", self.rank))
         if self.order is not None:
-            check_rank("CanonicalPolyadic", "order", self.order)
+            object.__setattr__(self, "order", check_rank("CanonicalPolyadic", "order", self.order))
 
     def widths(self, coordinates: int, outputs: int) -> tuple[int, ...]:
         """R for every coordinate."""

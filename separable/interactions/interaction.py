@@ -22,6 +22,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -148,7 +149,8 @@ class Sweep:
         self.factors[j] = factor
 
 
-def check_rank(family: str, field: str, value: int) -> None:
-    """Refuse a rank that is not a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def check_rank(family: str, field: str, value: int) -> int:
+    """The rank as a plain integer, refused unless it is a positive one."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{family}: {field} is a positive integer, got {value!r}")
+    return int(value)

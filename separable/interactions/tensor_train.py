@@ -37,7 +37,7 @@ class TensorTrain(Interaction):
     rank: int = 4
 
     def __post_init__(self) -> None:
-        check_rank("TensorTrain", "rank", self.rank)
+        object.__setattr__(self, "rank", check_rank("TensorTrain", "rank", self.rank))
 
     def shapes(self, coordinates: int, outputs: int) -> list[tuple[int, int]]:
         """Rows and columns of each coordinate's matrix."""

@@ -9,6 +9,7 @@ to fit. Source: Tucker, Psychometrika 31 (1966); Kolda and Bader, SIAM Review 51
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,15 +34,14 @@ class Tucker(Interaction):
     rank: int | tuple[int, ...] = 3
 
     def __post_init__(self) -> None:
-        if isinstance(self.rank, int):
-            check_rank("Tucker", "rank", self.rank)
+        if isinstance(self.rank, int | np.integer):
+            object.__setattr__(self, "rank", check_rank("Tucker", "rank", self.rank))
         else:
             try:
-                object.__setattr__(self, "rank", tuple(self.rank))
+                ranks = tuple(self.rank)
             except TypeError:
                 raise ValueError(f"Tucker: rank is an integer or one for each coordinate, got {self.rank!r}") from None
-            for rank in self.rank:
-                check_rank("Tucker", "every rank", rank)
+            object.__setattr__(self, "rank", tuple(check_rank("Tucker", "every rank", rank) for rank in ranks))
 
     def widths(self, coordinates: int, outputs: int) -> tuple[int, ...]:
         """The ranks."""

@@ -1,5 +1,7 @@
 """Learned coordinates: a linear map and a squash before the atoms."""
 
+import operator
+
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +41,7 @@ class LearnedCoordinates(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        in_features, out_features = operator.index(in_features), operator.index(out_features)  # numpy's are not saved
         if in_features < 1 or out_features < 1:
             raise ValueError(f"LearnedCoordinates: sizes are positive, got {in_features} -> {out_features}")
         if squash not in _SQUASHES:

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import math
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +77,7 @@ class SeparableLayer(nn.Module):
         super().__init__()
         if not isinstance(interaction, Interaction):
             raise ValueError(f"SeparableLayer: interaction is one of separable.interactions, got {interaction!r}")
+        in_features, out_features = operator.index(in_features), operator.index(out_features)  # numpy's are not saved
         if in_features < 1 or out_features < 1:
             raise ValueError(f"SeparableLayer: sizes are positive, got {in_features} -> {out_features}")
         if coordinates is not None and coordinates.in_features != in_features:

@@ -248,10 +248,23 @@ def test_ranks_are_lowered_to_what_the_shapes_can_use():
     assert SeparableLinear(10, 12, rank=99, factorisation="tensor_train").matrix.rank == (6,)
 
 
+@pytest.mark.parametrize("factorisation", ["canonical_polyadic", "tucker", "tensor_train"])
+def test_numpy_integers_are_ranks(factorisation):
+    for rank, plain in ((np.int64(2), 2), (np.array([2]), (2,)), (np.array([2, 1, 2, 1]), (2, 1, 2, 1))):
+        try:
+            expected = SeparableLinear(10, 12, rank=plain, factorisation=factorisation).matrix.rank
+        except ValueError:
+            with pytest.raises(ValueError):
+                SeparableLinear(10, 12, rank=rank, factorisation=factorisation)
+        else:
+            assert SeparableLinear(10, 12, rank=rank, factorisation=factorisation).matrix.rank == expected
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"rank": 0},
+        {"rank": None},
         {"rank": (2, 2)},
         {"rank": 2, "factorisation": "svd"},
         {"rank": 2, "in_shape": (3, 3)},

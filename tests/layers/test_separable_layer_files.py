@@ -57,6 +57,15 @@ def test_save_and_load(kept, tmp_path):
     assert same(SeparableLayer.load(folder).state_dict(), other.state_dict())
 
 
+def test_a_layer_of_numpy_sizes_is_saved(tmp_path):
+    coordinates = LearnedCoordinates(np.int64(4), np.int64(3))
+    layer = SeparableLayer(
+        np.int64(4), np.int64(2), atoms=BSpline(), interaction=CanonicalPolyadic(rank=2), coordinates=coordinates
+    )
+    layer.save(tmp_path)
+    assert same(SeparableLayer.load(tmp_path).state_dict(), layer.state_dict())
+
+
 @pytest.mark.parametrize("written", [0, 1])
 def test_a_full_disk_leaves_the_copy_that_was_there(written, tmp_path, monkeypatch):
     layer = small(CanonicalPolyadic(rank=1), [Chebyshev(degree=4)])

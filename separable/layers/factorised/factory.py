@@ -1,8 +1,9 @@
 """A factorised matrix by the name of its kind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 
 from separable.layers.factorised.canonical_polyadic import CanonicalPolyadicMatrix
@@ -38,7 +39,8 @@ def factorised_matrix(
     for name, shape in (("row", row_shape), ("column", column_shape)):
         if not shape or min(shape) < 1:
             raise ValueError(f"{factorisation}: the {name} shape is a sequence of positive sizes, got {tuple(shape)}")
-    ranks = (rank,) if isinstance(rank, int) else tuple(rank)
-    if not ranks or any(isinstance(r, bool) or not isinstance(r, int) or r < 1 for r in ranks):
+    ranks = tuple(rank) if isinstance(rank, Iterable) else (rank,)
+    if not ranks or any(isinstance(r, bool) or not isinstance(r, int | np.integer) or r < 1 for r in ranks):
         raise ValueError(f"{factorisation}: rank is a positive integer or a tuple of them, got {rank!r}")
-    return _KINDS[factorisation](row_shape, column_shape, rank, {"device": device, "dtype": dtype})
+    plain = tuple(int(r) for r in ranks) if isinstance(rank, Iterable) else int(rank)
+    return _KINDS[factorisation](row_shape, column_shape, plain, {"device": device, "dtype": dtype})
