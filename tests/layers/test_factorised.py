@@ -115,6 +115,14 @@ def test_fit_recovers_a_weight_of_its_own_form(layer, case):
     assert difference < 20 * found.relative_error + 1e-12
 
 
+def test_a_weight_of_zeros_is_fitted(case):
+    dense = torch.nn.Linear(10, 12, dtype=torch.float64)
+    torch.nn.init.zeros_(dense.weight)
+    found = SeparableLinear.from_linear(dense, **case)
+    assert found.relative_error == 0
+    assert torch.equal(found.dense(), dense.weight)
+
+
 def test_reported_error_is_the_error(case):
     dense = torch.nn.Linear(10, 12, dtype=torch.float64)
     found = SeparableLinear.from_linear(dense, **case)

@@ -135,7 +135,7 @@ class CanonicalPolyadicMatrix(FactorisedMatrix):
                 if j != k:
                     gram = gram * (f.T @ f)
             # Two nearly equal columns make the Gram matrix singular: a ridge at rounding level keeps the step finite.
-            ridge = 1e-12 * gram.diagonal().mean()
+            ridge = 1e-12 * gram.diagonal().mean() + 1e-300  # a matrix of zeros has no level
             gram = gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
             own[k] = torch.linalg.solve(gram, part.T, left=True).T
 
