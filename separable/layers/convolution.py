@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from separable.atoms import Atom
-from separable.layers.periodic_kernel import PeriodicKernel
+from separable.layers.periodic_kernel import PeriodicKernel, at_least_one
 
 
 class SeparableConvolution(nn.Module):
@@ -202,10 +202,10 @@ class SeparableConvolution(nn.Module):
             convolve = (nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d)[self.dimensions - 1]
             convolved: Tensor = convolve(nn.functional.pad(u, margins, mode="circular"), weight)
             return convolved
-        spectrum = torch.fft.rfftn(u, dim=axes)
+        spectrum = torch.fft.rfftn(at_least_one(u), dim=axes)
         filtered = torch.cat([kernel.filtered(spectrum, grid) for kernel in kernels], dim=1)
         fields: Tensor = torch.fft.irfftn(filtered, s=grid, dim=axes)
-        return fields
+        return fields[: len(u)]
 
 
 def _prefers_stencil(pairs: int, sizes: Sequence[int]) -> bool:

@@ -180,6 +180,11 @@ class PeriodicKernel(nn.Module):
         return float(error)
 
 
+def at_least_one(fields: Tensor) -> Tensor:
+    """The fields ``(m, ..)``, with one of zeros where there are none: Fourier transforms refuse an empty batch."""
+    return fields if len(fields) else torch.cat([fields, fields.new_zeros(1, *fields.shape[1:])])
+
+
 def _prefers_pairs(fields: int, pairs: int, rank: int) -> bool:
     """Whether to form the spectrum of every pair's filter first, rather than to filter R fields and mix them.
 

@@ -314,6 +314,19 @@ def test_inputs_are_checked():
         layer.linear.fit(torch.zeros(2, 2, 8, 8))
 
 
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("options", [{"kernel_size": 3}, {"atoms": Fourier(modes=2)}])
+def test_an_empty_batch_gives_empty_fields_and_no_gradient(options, order):
+    layer = SeparableConvolution(2, 3, 4, order=order, **options)
+    u = torch.zeros(0, 2, 8, 9, requires_grad=True)
+    y = layer(u)
+    assert y.shape == (0, 3, 8, 9)
+    assert layer(torch.zeros(4, 0, 2, 8, 9)).shape == (4, 0, 3, 8, 9)
+    y.sum().backward()
+    assert u.grad.shape == u.shape
+    assert all(bool((p.grad == 0).all()) for p in layer.parameters())
+
+
 def test_training_after_inference_mode():
     layer = SeparableConvolution(1, 1, 2, atoms=Fourier(modes=3, domain=(0.0, 1.25)), period=1.25, dtype=torch.float64)
     u = torch.randn(1, 11, 11, dtype=torch.float64)

@@ -65,6 +65,18 @@ def test_gradients_in_one_and_three_dimensions():
         assert torch.autograd.gradcheck(lambda u, *_, layer=layer: layer(u), (u, *layer.taps))
 
 
+def test_leading_axes_of_any_number_and_an_empty_batch():
+    layer = made(2, (2, 3))
+    u = torch.randn(3, 2, 2, 8, 9, dtype=torch.float64)
+    assert torch.allclose(layer(u), torch.stack([layer(part) for part in u]))
+    assert torch.allclose(layer(u[0, 0]), layer(u)[0, 0])
+    empty = u[:, :0].clone().requires_grad_()
+    assert layer(empty).shape == (3, 0, 2, 8, 9)
+    layer(empty).sum().backward()
+    assert empty.grad.shape == empty.shape
+    assert all(bool((taps.grad == 0).all()) for taps in layer.taps)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="channels"):
         made(0, (3, 3))

@@ -96,7 +96,11 @@ def test_rows_of_every_token(case):
     several = torch.tensor([[10, 0, 3, 3], [7, 1, 9, 2], [4, 5, 6, 8]])
     for dense_first in (True, False):
         embedding.matrix.prefers_dense_rows = lambda n, answer=dense_first: answer
-        for index in (several, several[0, :1].int()):  # more and fewer rows than values of a digit
+        for index in (
+            several,
+            several[0, :1].int(),
+            several[:0],
+        ):  # more and fewer rows than values of a digit, and none
             vectors = embedding(index).detach().numpy()
             np.testing.assert_allclose(vectors, dense[index.numpy()], rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(embedding.to_embedding().weight.detach().numpy(), dense[:11], rtol=1e-11, atol=1e-13)

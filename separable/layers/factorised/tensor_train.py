@@ -73,7 +73,11 @@ class TensorTrainMatrix(FactorisedMatrix):
         for a, core in zip(digits, self.cores, strict=True):
             r, o, i, s = core.shape
             slices = nn.functional.embedding(a, core.transpose(0, 1).reshape(o, -1))
-            chain = slices if chain is None else torch.bmm(chain.reshape(n, -1, r), slices.reshape(n, r, i * s))
+            if chain is None:
+                chain = slices
+            else:  # sizes in full: of no rows torch can infer none
+                done = chain.shape[1] // r
+                chain = torch.bmm(chain.reshape(n, done, r), slices.reshape(n, r, i * s)).reshape(n, done * i * s)
         assert chain is not None
         return chain.reshape(n, self.n_columns)
 

@@ -78,8 +78,9 @@ class TuckerMatrix(FactorisedMatrix):
             part = nn.functional.embedding(digits[0], first) @ core
         for a, factor in zip(digits[1:], others, strict=True):
             picked = nn.functional.embedding(a, factor)
-            part = torch.bmm(picked[:, None], part.reshape(n, factor.shape[1], -1))
-        return _expand(part.reshape(n, -1), self._column_ranks, self.column_factors)
+            rank = factor.shape[1]
+            part = torch.bmm(picked[:, None], part.reshape(n, rank, part.shape[1] // rank))[:, 0]
+        return _expand(part, self._column_ranks, self.column_factors)
 
     def rows_cost(self, n: int) -> float:
         """Digit by digit."""
