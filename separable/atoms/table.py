@@ -53,7 +53,7 @@ class Table(Atom):
     def __call__(self, x: Tensor, derivative: int = 0, parameters: tuple[Tensor, ...] = ()) -> Tensor:
         """Indicators ``(..., K)`` of the category whose index is nearest to ``x (...)``.
 
-        An index that is not a number gives values that are not numbers.
+        An index that is not a number, or infinite where it is wrapped, gives values that are not numbers.
 
         Raises:
             ValueError: If a derivative is asked for, or an index lies outside 0 .. K - 1 and the policy is ``error``.
@@ -67,8 +67,8 @@ class Table(Atom):
         index = torch.round(x.detach())
         if self.outside == "periodic":
             index = torch.remainder(index, self.categories)
+        one = torch.where(index.isnan(), index, torch.ones_like(index))  # wrapping leaves no number of infinity
         index = index.clamp(0, self.categories - 1).long().clamp(0, self.categories - 1)  # NaN would index anywhere
-        one = torch.where(x.isnan(), x.detach(), torch.ones_like(x))
         return x.new_zeros(*x.shape, self.size).scatter(-1, index[..., None], one[..., None])
 
     def _inside(self, x: Tensor, derivative: int, parameters: tuple[Tensor, ...]) -> Tensor:

@@ -53,6 +53,13 @@ def test_indices_are_rounded():
     close(Table(4, outside="constant")(torch.tensor([0.4, 1.6, 2.9])), np.eye(4)[[0, 2, 3]])
 
 
+def test_an_infinite_index_is_no_category_where_it_is_wrapped():
+    for index in (float("inf"), -float("inf"), float("nan")):
+        assert Table(4, outside="periodic")(torch.tensor([index, 5.0])).isnan().any(1).tolist() == [True, False]
+    ends = Table(4, outside="constant")(torch.tensor([-float("inf"), float("inf")]))
+    close(ends, np.eye(4)[[0, 3]])
+
+
 def test_integral_is_a_sum_over_categories():
     atom = Table(5)
     close(atom.integral(), np.ones(5))
