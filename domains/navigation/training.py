@@ -324,7 +324,8 @@ def _trained(
     watch = _Watch(config, run, best, progress, each)
     if done < config.steps:
         try:
-            model.learn(config.steps - done, watch, log_interval=None, reset_num_timesteps=done == 0)  # type: ignore[arg-type]
+            # A checkpoint holds begun worlds also where no step was made: starting anew would reset them again.
+            model.learn(config.steps - done, watch, log_interval=None, reset_num_timesteps=not best)  # type: ignore[arg-type]
         except ValueError as error:  # torch refuses a distribution of NaN before we look
             if _finite(model):
                 raise
@@ -358,7 +359,7 @@ class _Watch(BaseCallback):
     def _on_training_start(self) -> None:
         done = self.num_timesteps
         self.bar.update(done - self.bar.n)
-        self.next = 0 if done == 0 else self._after(done)
+        self.next = self._after(done) if self.best else 0  # what a checkpoint was taken after is evaluated
 
     def _after(self, step: int) -> int:
         return (step // self.config.every + 1) * self.config.every
