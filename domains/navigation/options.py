@@ -105,7 +105,10 @@ class WaypointOptions:
         if self.time_step > following:
             self._wrong("time_step", f"at most the vehicle's rate_time, {following:g} s", self.time_step)
         if self.course is not None:
-            self.checked_course(self.course)
+            object.__setattr__(self, "course", self.checked_course(self.course).tolist())
+        # Plain and its own: it can be written as JSON, and does not change with what it was made of.
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
 
     def _one_of(self, name: str, known: Mapping[str, Any] | Sequence[str]) -> None:
         if getattr(self, name) not in tuple(known):
@@ -163,6 +166,14 @@ class WaypointOptions:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return tuple(_plain(each) for each in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _known(what: str, names: Mapping[str, Any], known: tuple[str, ...]) -> None:

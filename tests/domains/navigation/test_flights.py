@@ -97,6 +97,16 @@ def test_numbers_of_a_table_are_kept_as_such(tmp_path):
     }
 
 
+def test_options_made_of_numpy_are_kept_like_any_others(tmp_path):
+    drag, course = {"drag": np.float32(0.5)}, np.array([[1.0, 2.0], [3, -1]])
+    plain = SHORT.changed(wind=0.25, vehicle={"drag": 0.5}, course=[[1, 2], [3, -1]])
+    numbers = {"waypoints": np.int64(2), "wind": np.float32(0.25), "discrete": np.bool_(False)}
+    options = SHORT.changed(vehicle=drag, course=course, **numbers)
+    course[:], drag["drag"] = 9.0, -1.0  # the options' are their own
+    assert options == plain
+    assert read_flights(record_flights(tmp_path / "flights.h5", steer, options, 1)).options == plain
+
+
 def test_the_layout_is_that_of_minari(whole, tmp_path):
     data = write_minari(whole, tmp_path / "separable" / "waypoints" / "flights-v0")
     assert sorted(path.name for path in data.iterdir()) == ["main_data.hdf5", "metadata.json"]
