@@ -97,8 +97,10 @@ class WaypointVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, Any]):
         if seed is None:
             start = None if self._seeded else int(self.np_random.integers(2**63))
             seeds = [None if start is None else start + i for i in range(self.num_envs)]
+        elif isinstance(seed, int | np.integer):
+            seeds = [seed + i for i in range(self.num_envs)]
         else:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else [*seed]
+            seeds = [*seed] if np.iterable(seed) else [seed]
         if len(seeds) != self.num_envs:
             raise ValueError(f"reset: expected {self.num_envs} seeds; got {len(seeds)}")
         chosen = np.flatnonzero(mask)

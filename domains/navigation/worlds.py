@@ -169,7 +169,8 @@ class Worlds:
             Observations ``(R, F)`` float32.
 
         Raises:
-            ValueError: If an option is unknown or out of the arena; the worlds are as before then.
+            ValueError: If a seed is no whole number, or an option is unknown, no number or out of the arena; the
+                worlds are as before then.
         """
         chosen = np.arange(self.n_worlds) if worlds is None else np.asarray(worlds, np.int64)
         course, position, heading = self._start(options or {})
@@ -178,6 +179,8 @@ class Worlds:
         else:
             if len(seeds) != len(chosen):
                 raise ValueError(f"reset: expected a seed for each of {len(chosen)} worlds; got {len(seeds)}")
+            if wrong := [seed for seed in seeds if not isinstance(seed, int | np.integer | None)]:
+                raise ValueError(f"reset: seeds are whole numbers or None; got {wrong[0]!r}")
             self.random.next_episode(chosen[[seed is None for seed in seeds]])
             known = [(world, seed) for world, seed in zip(chosen.tolist(), seeds, strict=True) if seed is not None]
             self.random.seed(np.array([world for world, _ in known], np.int64), [seed for _, seed in known])
@@ -232,8 +235,8 @@ class Worlds:
         if "position" in options:
             position = self.options.checked_points("position", [options["position"]], 1)[0]
         if "heading" in options:
-            heading = float(options["heading"])
-            if not np.isfinite(heading):
+            heading = options["heading"]
+            if not isinstance(heading, int | float | np.integer | np.floating) or not np.isfinite(heading):
                 raise ValueError(f"reset: heading is a finite number of rad; got {heading!r}")
         return course, position, heading
 

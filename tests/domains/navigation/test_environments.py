@@ -100,6 +100,17 @@ def test_wrong_vector_forms_are_refused(wrong):
         WaypointVectorEnv(2, **wrong)
 
 
+@pytest.mark.parametrize("seed", [0.0, "12", [1.5, 2], ["1", 2], [1, 2, 3], [np.nan, None]])
+def test_seeds_that_are_no_whole_numbers_are_refused_and_leave_the_worlds_as_they_were(seed):
+    envs, twin = WaypointVectorEnv(2, gusts=1.0), WaypointVectorEnv(2, gusts=1.0)
+    envs.reset(seed=1)
+    twin.reset(seed=1)
+    with pytest.raises(ValueError):
+        envs.reset(seed=seed)
+    np.testing.assert_array_equal(envs.step(np.zeros((2, 2)))[0], twin.step(np.zeros((2, 2)))[0])
+    np.testing.assert_array_equal(envs.reset()[0], twin.reset()[0])
+
+
 def test_bad_input_is_told_and_the_environment_goes_on():
     env, twin = WaypointEnv(**RICH), WaypointEnv(**RICH)
     with pytest.raises(gymnasium.error.ResetNeeded):

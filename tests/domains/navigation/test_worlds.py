@@ -214,6 +214,8 @@ def test_wrong_discrete_actions_are_refused(actions):
         {"waypoints": [(0.0, np.nan)] * 4},
         {"position": (0.0, 0.0, 0.0)},
         {"heading": np.inf},
+        {"heading": None},
+        {"heading": [0.0]},
     ],
 )
 def test_wrong_starts_are_refused_and_leave_the_worlds_as_they_were(options):
