@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["navigation", "inspect", "waypoints2d", "--out", "a.pdf", "--print-config"])
         # a run folder, a folder of a saved policy, or the name of a shipped one.
         model: "waypoints2d"
-        # the picture to write.
+        # the picture to write, a .png, .pdf or .svg file.
         out: "a.pdf"
         # whether to take the last policy of a run instead of its best.
         last: false

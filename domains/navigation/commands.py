@@ -152,11 +152,13 @@ def inspect(model: Path = _SHIPPED, /, out: Path = Path("runs/policy.png"), last
 
     Args:
         model: a run folder, a folder of a saved policy, or the name of a shipped one.
-        out: the picture to write.
+        out: the picture to write, a .png, .pdf or .svg file.
         last: whether to take the last policy of a run instead of its best.
     """
     from domains.navigation.inspection import draw_policy
 
+    if out.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"out: expected a path ending in .png, .pdf or .svg; got {out.name!r}")
     policy, config = _load(model, last)
     out.parent.mkdir(parents=True, exist_ok=True)
     print(_save(draw_policy(policy, options=config.options), out))
@@ -212,7 +214,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    temporary = path.with_name(f".{path.stem}.part.png")
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")  # the ending tells matplotlib the format
     figure.savefig(temporary, dpi=110)
     temporary.replace(path)
     return path

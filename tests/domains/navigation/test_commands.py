@@ -71,6 +71,8 @@ def test_a_policy_is_drawn_and_exported(run, tmp_path):
 
     assert main(["navigation", "inspect", str(run), "--out", str(tmp_path / "p" / "policy.png")]) == 0
     assert (tmp_path / "p" / "policy.png").stat().st_size > 5_000
+    assert main(["navigation", "inspect", "--out", str(tmp_path / "policy.pdf")]) == 0
+    assert (tmp_path / "policy.pdf").read_bytes().startswith(b"%PDF")
     assert main(["navigation", "export", "--out", str(tmp_path / "policy.npz")]) == 0
     model, _ = load_baseline("waypoints2d")
     observation = np.stack([model.observation_space.sample() for _ in range(5)])
@@ -88,6 +90,8 @@ def test_a_policy_is_drawn_and_exported(run, tmp_path):
         ["evaluate", "--last"],
         ["render", "--out", "f.webp"],
         ["render", "--episodes", "17", "--out", "f.gif"],
+        ["inspect", "--out", "policy"],
+        ["inspect", "--out", "policy.npz"],
         ["export", "--out", "policy.pkl"],
         ["render", "--out", "f.mp4"],
     ],
