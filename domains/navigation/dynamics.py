@@ -6,8 +6,9 @@ wind (m/s); with a held its solution is exact,
 
     v <- e v + f (a + d w),    x <- x + f v + g (a + d w),    e = exp(-d h), f = (1 - e) / d, g = (h - f) / d,
 
-with the limits e = 1, f = h, g = h^2 / 2 for d = 0. The double integrator is integrated exactly; the other two hold the
-direction of a at the middle of the step and are of second order.
+with the limits e = 1, f = h, g = h^2 / 2 for d = 0. The double integrator is integrated exactly; the unicycle holds the
+direction of a at the middle of the step and is of second order; the quadrotor takes the mean of the directions before
+and after, and is of first order by its rate loop.
 """
 
 from __future__ import annotations
