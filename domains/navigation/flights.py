@@ -207,6 +207,8 @@ def _disturbed(
             if size and draw.random() < size:
                 actions[i] = draw.integers(len(worlds.commands))
         return actions.astype(np.int64)
+    if actions.dtype.kind != "f":
+        actions = actions.astype(np.float32)
     for i, (size, draw) in enumerate(zip(noise, draws, strict=True)):
         if size:
             actions[i] += size * draw.normal(size=actions.shape[1])

@@ -82,6 +82,16 @@ def test_a_model_flies_as_in_an_evaluation(tmp_path):
     np.testing.assert_array_equal(data.success, flown.success)
 
 
+def test_whole_numbers_as_commands_get_noise_too(tmp_path):
+    def full(seen):
+        return np.ones((len(seen), 2), int)
+
+    data = read_flights(record_flights(tmp_path / "flights.h5", full, SHORT, 2, noise=0.3))
+    clean, noisy = (data.actions[data.episode == i] for i in range(2))
+    assert (clean == 1).all()
+    assert 0.3 < (noisy < 1).mean() < 0.7  # a draw below zero for every second one; above one they are cut
+
+
 def test_numbers_of_a_table_are_kept_as_such(tmp_path):
     path = record_flights(tmp_path / "flights.h5", lambda seen: np.full(len(seen), 4), TABLE, 4, noise=0.5)
     data = read_flights(path)
