@@ -60,17 +60,20 @@ def test_copies_fall_into_the_same_part(tmp_path: Path) -> None:
     assert len(found) == 51
 
 
-def test_a_single_text_is_cut_by_position(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le", "latin-1"])
+def test_a_single_text_is_cut_by_position(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "one.txt"
     text = "".join(f"zeile {i:05d} ü\n" for i in range(1000))
-    file.write_text(text, encoding="utf-8")
-    found = list(documents(CorpusConfig(str(file), validation=0.2, test=0.1)))
+    file.write_text(text, encoding=encoding)
+    found = list(documents(CorpusConfig(str(file), encoding=encoding, validation=0.2, test=0.1)))
     assert [document.part for document in found] == ["train", "validation", "test"]
     assert "".join(document.text for document in found) == text
     shares = [len(document.text) / len(text) for document in found]
     assert shares == pytest.approx([0.7, 0.2, 0.1], abs=0.002)
-    only = list(documents(CorpusConfig(str(file), validation=0.1, test=0.0)))
+    only = list(documents(CorpusConfig(str(file), encoding=encoding, validation=0.1, test=0.0)))
     assert [document.part for document in only] == ["train", "validation"]
+    whole = list(documents(CorpusConfig(str(file), encoding=encoding, validation=0.0, test=0.0)))
+    assert [document.part for document in whole] == ["train"]
 
 
 def test_long_texts_come_in_pieces(tmp_path: Path) -> None:
