@@ -80,8 +80,8 @@ def documents(config: CorpusConfig) -> Iterator[Document]:
 
     Raises:
         FileNotFoundError: there is no such source.
-        ValueError: it holds no text; bytes that are not of the encoding; a row that is not JSON or lacks the field.
-            The message names file and line.
+        ValueError: it holds no text; bytes that are not of the encoding; a row that is not JSON, lacks the field, or
+            has half a surrogate pair in it. The message names file and line.
 
     Example:
         >>> found = next(documents(CorpusConfig("docstrings")))
@@ -249,4 +249,10 @@ def _text_of(row: Any, field: str, place: str) -> str:
     if not isinstance(row[field], str):
         raise ValueError(f"{place}: expected text in the field {field!r}, got {type(row[field]).__name__}")
     text: str = row[field]
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can spell what UTF-8 has no bytes for
+        raise ValueError(
+            f"{place}: expected Unicode in the field {field!r}, got half a surrogate pair at character {error.start}"
+        ) from None
     return text

@@ -119,6 +119,7 @@ def test_other_encodings_are_read_when_they_are_named(tmp_path: Path) -> None:
         ("bad.jsonl", b'{"text": 3}\n', "line 1"),
         ("bad.jsonl", b"[1, 2]\n", "line 1"),
         ("bad.jsonl", b'{"text": "\xe9"}\n', "line 1"),
+        ("bad.jsonl", b'{"text": "fine"}\n{"text": "half \\ud800"}\n', "line 2"),
     ],
 )
 def test_faults_are_told_with_file_and_line(tmp_path: Path, name: str, content: bytes, place: str) -> None:
