@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from domains.language.tokenisers import Tokeniser
+from separable.files import refusing
 
 ROLES = {"system": "[|System|]", "user": "[|User|]", "assistant": "[|Assistant|]"}
 IGNORED = -100  # a target that is none
@@ -106,18 +107,29 @@ def read_conversations(file: str | Path) -> list[Conversation]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is none of these, or its assistant says nothing; with its number.
+        ValueError: a line is none of these, a role or content is no text, or its assistant says nothing; with its
+            number. Or the file is not in UTF-8.
     """
     found = []
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), 1):
+    with refusing(file, "conversations as lines of JSON in UTF-8"):
+        text = Path(file).read_text(encoding="utf-8")
+    # Not `splitlines`: JSON may hold what that takes for the end of a line, such as U+2028.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             told = json.loads(line)["messages"]
-            conversation = tuple(Message(str(turn["role"]), str(turn["content"])) for turn in told)
-        except (ValueError, KeyError, TypeError) as error:
+            conversation = tuple(Message(_text(turn, "role"), _text(turn, "content")) for turn in told)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{file}, line {number}: expected messages of role and content ({error})") from None
         if not any(message.role == "assistant" for message in conversation):
             raise ValueError(f"{file}, line {number}: expected something that the assistant says, got nothing")
         found.append(conversation)
     return found
+
+
+def _text(turn: Any, name: str) -> str:
+    if not isinstance(turn[name], str):
+        raise TypeError(f"expected a text as {name}, got {turn[name]!r}")
+    text: str = turn[name]
+    return text

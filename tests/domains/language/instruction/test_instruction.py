@@ -154,10 +154,25 @@ def test_what_cannot_be_learnt_is_refused(tmp_path):
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     file.write_text(json.dumps({"messages": turns}) + "\n\n")
     assert read_conversations(file) == [exchange("a", "b")]
-    for line in ("[", '{"messages": 3}', json.dumps({"messages": turns[:1]})):
-        file.write_text(line)
-        with pytest.raises(ValueError):
+    no_text = [json.dumps({"messages": [turns[0], {**turns[1], "content": content}]}) for content in (None, 3, ["b"])]
+    for line in ("[", '{"messages": 3}', json.dumps({"messages": turns[:1]}), "[" * 100_000, *no_text):
+        file.write_text("\n" + line)
+        with pytest.raises(ValueError, match=re.escape(f"{file}, line 2: ")):
             read_conversations(file)
+    file.write_bytes(
+        json.dumps({"messages": [turns[0], {**turns[1], "content": "\xe9"}]}, ensure_ascii=False).encode("latin-1")
+    )
+    with pytest.raises(ValueError, match=re.escape(str(file))):
+        read_conversations(file)
+
+
+def test_a_conversation_may_hold_any_character(tmp_path):
+    said = "".join(map(chr, [*range(32), 0x85, 0xA0, 0x2028, 0x2029, 0xFEFF, 0x1F600]))
+    line = {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": said[::-1]}]}
+    file = tmp_path / "talks.jsonl"
+    for escaped in (True, False):
+        file.write_text((json.dumps(line, ensure_ascii=escaped) + "\n") * 2, encoding="utf-8")
+        assert read_conversations(file) == [exchange(said, said[::-1])] * 2
 
 
 def test_the_commands_train_and_answer(tmp_path, capsys):
