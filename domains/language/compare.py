@@ -55,8 +55,11 @@ def compare(
         A row for each training.
 
     Raises:
-        ValueError: a kind is not known, or cannot have as few parameters as the first.
+        FileExistsError: the folder holds trainings on other tokens or of other settings.
+        ValueError: there is nothing to compare, a kind is not known, or cannot have as few parameters as the first.
     """
+    if not kinds or seeds < 1:
+        raise ValueError(f"kinds, seeds: expected at least one of each, got {len(kinds)} and {seeds}")
     folder = Path(folder)
     wanted = None
     cells = []
@@ -118,7 +121,8 @@ def equalised(config: LanguageConfig, vocabulary: int, wanted: int, spend: Spend
 def _trained(
     tokens: Tokens, folder: Path, config: LanguageConfig, part: str, progress: bool, device: torch.device | str
 ) -> dict[str, Any]:
-    run = RunFolder(folder, config, config.training.seed)
+    settings = {"tokens": tokens.digest, "made_from": tokens.index["made_from"], "config": dataclasses.asdict(config)}
+    run = RunFolder(folder, settings, config.training.seed)
     file = folder / f"scores_{part}.json"
     if not file.exists():
         model, result = train(tokens, config, run=run, progress=progress, device=device)

@@ -187,6 +187,12 @@ def test_kinds_are_compared_at_equal_parameters_and_once(tokens: Tokens, tmp_pat
     monkeypatch.setattr("domains.language.compare.train", lambda *_, **__: pytest.fail("trained again"))
     assert compare(tokens, tmp_path, config, kinds, seeds=2, progress=False) == rows
     assert "bits" in (tmp_path / "report.html").read_text()
+    other = TokenizeConfig(CorpusConfig(str(tokens.folder.parent), validation=0.3, test=0.15), vocabulary=280)
+    with pytest.raises(FileExistsError):  # what was measured on some tokens says nothing of others
+        compare(Tokens(write_tokens(tmp_path / "tokens", other, progress=False)), tmp_path, config, kinds)
+    for nothing in ({"kinds": ()}, {"seeds": 0}):
+        with pytest.raises(ValueError, match="kinds, seeds"):
+            compare(tokens, tmp_path, config, **nothing)
 
 
 def parameters_of_a_layer(config: LanguageConfig) -> int:
