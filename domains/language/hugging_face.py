@@ -255,8 +255,7 @@ def export(run: str | Path, folder: str | Path) -> Path:
     """
     run, folder = Path(run), Path(folder)
     model = LanguageModel.load(run / MODEL)
-    context = read_json(run / "config.json", "the settings of a run", finite=False).get("context")
-    tokeniser = fast_tokeniser(load_tokeniser(run / MODEL), context)
+    tokeniser = fast_tokeniser(load_tokeniser(run / MODEL), _context(run))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
         SeparableForCausalLM.of(model).save_pretrained(partial)
@@ -264,6 +263,13 @@ def export(run: str | Path, folder: str | Path) -> Path:
         for file in Path(partial).iterdir():
             file.replace(folder / file.name)
     return folder
+
+
+def _context(run: Path) -> int | None:
+    """Tokens of a window of the training, if its settings tell: a config, or what a command or sweep puts round one."""
+    settings = read_json(run / "config.json", "the settings of a run", finite=False)
+    configs = (settings, settings.get("config"), settings.get("teacher"))
+    return next((told["context"] for told in configs if isinstance(told, dict) and "context" in told), None)
 
 
 AutoConfig.register(MODEL_TYPE, SeparableConfig)

@@ -1,15 +1,17 @@
 """Language models through transformers: the same logits, the same files, the same sequences."""
 
 import copy
+import json
 
 import pytest
 import torch
 
 pytest.importorskip("transformers", reason="the extra huggingface")
 
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from domains.language.hugging_face import SeparableForCausalLM
+from domains.language.hugging_face import SeparableForCausalLM, export
+from domains.language.tokenisers import ByteTokeniser
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.sequence.embeddings import embedding_config
 from separable.sequence.heads import head_config
@@ -103,3 +105,19 @@ def test_parameters_are_shared_and_sizes_are_fixed(model, tokens):
     assert (wrapped(tokens).logits - twin(tokens).logits).abs().max() > 1e-4
     with pytest.raises(NotImplementedError):
         wrapped.resize_token_embeddings(30)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"context": 48},  # of a training in Python
+        {"tokens": "", "made_from": {}, "config": {"context": 48}},  # of `separable language train`
+        {"teacher": "runs/language", "config": {"context": 48}},  # of `separable language distil`
+        {"cell": {}, "teacher": {"context": 48}, "student": None},  # of `separable language capacity-gap`
+    ],
+)
+def test_texts_are_as_long_as_windows_of_the_training_whoever_made_the_run(settings, tmp_path):
+    LanguageModel(LanguageModelConfig(257, TransformerConfig(width=16, layers=1, heads=2))).save(tmp_path / "model")
+    ByteTokeniser().save(tmp_path / "model")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert AutoTokenizer.from_pretrained(export(tmp_path, tmp_path / "exported")).model_max_length == 48
