@@ -251,9 +251,14 @@ def export(run: str | Path, folder: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: the training has left no model.
-        ValueError: its files are damaged.
+        ValueError: it was pruned to layers of different sizes, for which there is no class of transformers; or its
+            files are damaged.
     """
     run, folder = Path(run), Path(folder)
+    file = run / MODEL / "config.json"
+    sizes = read_json(file).get("transformer") if file.is_file() else None
+    if isinstance(sizes, dict) and "layer_hidden" in sizes:
+        raise ValueError(f"{run}: expected a model whose layers have one size, got one that was pruned to several")
     model = LanguageModel.load(run / MODEL)
     tokeniser = fast_tokeniser(load_tokeniser(run / MODEL), _context(run))
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ pytest.importorskip("transformers", reason="the extra huggingface")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from domains.language.distillation.pruned_model import PrunedTransformerConfig, build
 from domains.language.hugging_face import SeparableForCausalLM, export
 from domains.language.tokenisers import ByteTokeniser
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
@@ -121,3 +122,15 @@ def test_texts_are_as_long_as_windows_of_the_training_whoever_made_the_run(setti
     ByteTokeniser().save(tmp_path / "model")
     (tmp_path / "config.json").write_text(json.dumps(settings))
     assert AutoTokenizer.from_pretrained(export(tmp_path, tmp_path / "exported")).model_max_length == 48
+
+
+def test_a_model_whose_layers_differ_is_refused_for_what_it_is(tmp_path):
+    sizes = PrunedTransformerConfig(
+        24, 2, heads=3, key_heads=3, hidden=40, features=16, layer_key_heads=(3, 1), layer_hidden=(0, 40)
+    )
+    build(LanguageModelConfig(257, sizes)).save(tmp_path / "model")
+    ByteTokeniser().save(tmp_path / "model")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="pruned"):
+        export(tmp_path, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
