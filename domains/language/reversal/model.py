@@ -231,6 +231,8 @@ class JointFactModel(FactModel):
     ) -> None:
         super().__init__(entities, relations)
         self.config = config
+        # Of these the memory was made; later names are read with the words of these.
+        self.first = len(self.entities), len(self.relations)
         names = self.names
         recogniser = config.recogniser.build(names, config.width, generator)
         other = None if config.shared else config.recogniser.build(names, config.width, generator)

@@ -102,6 +102,7 @@ def save(model: JointFactModel, folder: Path, inverses: dict[str, str]) -> Path:
         "model": dataclasses.asdict(model.config),
         "entities": model.entities,
         "relations": model.relations,
+        "first": model.first,
         "inverses": inverses,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -135,9 +136,12 @@ def load(folder: Path) -> tuple[JointFactModel, dict[str, str]]:
         entities, relations = (_names(described[kind]) for kind in ("entities", "relations"))
         inverses = dict(zip(_names(list(described["inverses"])), _names(described["inverses"].values()), strict=True))
         config = JointModelConfig.from_settings(described["model"])
-    model = filled(folder, described["model"], lambda: config.build(entities, relations), tensors)
-    model.eval()
-    return model, inverses
+        # Older files do not say it; of those only a memory of words with names that came later cannot be read.
+        count, kinds = (int(number) for number in described.get("first", (len(entities), len(relations))))
+    model = filled(folder, described["model"], lambda: config.build(entities[:count], relations[:kinds]), tensors)
+    if (count, kinds) != (len(entities), len(relations)):
+        model = model.extended(entities[count:], relations[kinds:])
+    return model.eval(), inverses
 
 
 def _names(found: Any) -> list[str]:

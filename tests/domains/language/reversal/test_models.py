@@ -228,6 +228,20 @@ def test_a_saved_model_is_the_same(facts, learnt, tmp_path):
         load(tmp_path / "none")
 
 
+@pytest.mark.parametrize("memory", ["none", "product keys", "digits", "hashed"])
+def test_a_model_that_was_told_new_names_is_saved_and_told_more(memory, tmp_path):
+    old = [Fact("Ada Lind", "wife", "Bo Ek"), Fact("Bo Ek", "husband", "Ada Lind")]
+    model = small(memory).build(["Ada Lind", "Bo Ek"], ["wife", "husband"], seeded())
+    for i in range(2):
+        new = Fact(f"Cy{i} Ny", "wife", f"Di{i} Ny")
+        model = add_facts(model, old, [new], AdditionConfig(steps=2, batch=8))
+        model, _ = load(save(wanted := model, tmp_path, {"wife": "husband", "husband": "wife"}))
+        assert (model.entities, model.relations) == (wanted.entities, wanted.relations)
+        assert torch.equal(model.addresses, wanted.addresses)
+        assert torch.equal(model.scores(model.rows([new])), wanted.scores(wanted.rows([new])))
+        old.append(new)
+
+
 def test_strangers_are_told_from_who_is_known(facts, learnt):
     model, _ = learnt
     known = confidence(model, [(fact.head, fact.relation) for fact in facts.test], facts.inverses)
