@@ -120,8 +120,11 @@ def familiarity_threshold(model: JointFactModel, facts: Sequence[Fact], inverses
         facts: That it was told; at most 1000 of them are asked.
         inverses: Of the relations.
 
-    Strangers are made of the words of known names, so that their words are no hint.
+    Strangers are made of the words of known names, so that their words are no hint. A memory of fixed keys takes no
+    strangers; none is asked, and everybody counts as known.
     """
+    if model.config.recogniser.memory == "fixed keys":
+        return 0.0
     facts = facts[:: -(-len(facts) // 1000)]
     known = confidence(model, [(fact.head, fact.relation) for fact in facts], inverses)
     unknown = confidence(

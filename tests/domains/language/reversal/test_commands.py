@@ -64,3 +64,16 @@ def test_what_is_wrong_is_told(tmp_path, capsys):
     facts.write_text("head,relation,tail\nAda,wife,Bo\n")
     assert run("train", facts, "--run", tmp_path / "run") == 1
     assert f"{facts}:2" in capsys.readouterr().err
+
+
+def test_a_memory_of_fixed_keys_is_trained_and_answers_whom_it_knows(tmp_path, capsys):
+    facts, out = tmp_path / "facts.jsonl", tmp_path / "run"
+    assert run("generate", facts, "--both-ways", 20, "--one-way", 10) == 0
+    memory = ["--config.model.recogniser.memory", "fixed keys"]
+    assert run("train", facts, "--run", out, *memory, "--config.training.steps", 3) == 0
+    fact = read_facts(facts).train[0]
+    capsys.readouterr()
+    assert run("ask", f"{fact.head}, {fact.relation}", "--run", out) == 0
+    assert "unknown" not in capsys.readouterr().out
+    assert run("ask", f"Nobody Atall, {fact.relation}", "--run", out) == 1
+    assert "fixed keys" in capsys.readouterr().err
