@@ -174,7 +174,8 @@ def _asked(
 ) -> tuple[torch.Tensor, np.ndarray[tuple[int], np.dtype[np.float64]]]:
     """Probabilities of the model's entities, and confidences."""
     count = len(model.entities)
-    fresh = [head for head, _ in questions if head not in set(model.entities)]
+    entities = set(model.entities)
+    fresh = [head for head, _ in questions if head not in entities]
     wide = model.extended(fresh) if fresh else model
     with torch.no_grad():
         asked = wide.rows([Fact(head, relation, head) for head, relation in questions])
