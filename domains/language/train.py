@@ -113,7 +113,7 @@ def train(
     progress: bool = True,
     device: torch.device | str = "cpu",
 ) -> tuple[LanguageModel, TrainingResult]:
-    """Train a model on the training part; with a validation part the best weights are kept, else the last.
+    """Train a model on the training part; with a run and a validation part the best weights are kept, else the last.
 
     Args:
         tokens: what `write_tokens` left.

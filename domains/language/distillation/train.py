@@ -34,7 +34,7 @@ def distil(
     progress: bool = True,
     device: torch.device | str = "cpu",
 ) -> TrainingResult:
-    """Train a student in place; with a validation part the best weights are kept, else the last.
+    """Train a student in place; with a run and a validation part the best weights are kept, else the last.
 
     Args:
         student: pruned from the teacher or not, over the same vocabulary; in evaluation mode afterwards.

@@ -61,7 +61,7 @@ def tune(
     progress: bool = True,
     device: torch.device | str = "cpu",
 ) -> TrainingResult:
-    """Train a model in place; with held-out conversations the weights that did best on them are kept, else the last.
+    """Train a model in place; with a run and held-out conversations the weights best on these are kept, else the last.
 
     Args:
         model: that has read text; in evaluation mode afterwards.
