@@ -1,6 +1,6 @@
 r"""A corpus that every machine has: the sources and documentation strings of the installed Python standard library.
 
-About 12 million characters of sources, 2 million of documentation (Python 3.11). Left out are what is installed beside
+10.7 million characters of sources, 1.8 million of documentation (Python 3.11). Left out are what is installed beside
 it, tests, tables of encodings, what differs from machine to machine, and copies. Cleaned: decoded as Python does, line
 ends ``\n``, no spaces at line ends, no form feeds, one newline at the end. Files come in the order of their paths.
 """
