@@ -87,7 +87,7 @@ def distil(
     sparsity: float | None,
     student: str | None,
     cache: Path | None,
-    entries: int,
+    entries: int | None,
     drawn: bool,
     config: DistillationConfig,
     device: str,

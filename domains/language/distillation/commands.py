@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -40,7 +41,7 @@ def distil(
     sparsity: float | None = None,
     student: str | None = None,
     cache: Path | None = None,
-    entries: int = 32,
+    entries: int | None = None,
     drawn: bool = False,
     config: tyro.conf.OmitArgPrefixes[DistillationConfig] = _CONFIG,
     device: str = "cpu",
@@ -55,7 +56,8 @@ def distil(
         student: of a student from scratch instead, JSON such as {"transformer": {"width": 64}, "embedding":
             "generated:rank=16"}, a file of it, or the folder of a model.
         cache: a folder for the teacher's distributions, computed once for any number of students.
-        entries: most probable tokens, or draws, that are kept of a position there.
+        entries: most probable tokens, or draws, that are kept of a position there; if nothing is said those of the
+            folder, and 32 in a new one.
         drawn: keep draws, which are unbiased, and not the most probable tokens.
         config: of loss and training.
         device: where to train, such as cuda.
@@ -74,6 +76,7 @@ def distil(
     sparsity = (0.6 if sparsity is None else sparsity) if wanted is None else None
     if sparsity is not None:
         axis_sparsity(sparsity)  # refused before anything is written
+    keeping = None if cache is None else _keeping(cache, config, entries, drawn)
     settings = {
         "teacher": str(folder),
         "tokens": held.digest,
@@ -91,7 +94,9 @@ def distil(
         if wanted is not None
         else prune(model, calibrated(model, held, config), sparsity or 0.0)
     )
-    source = model if cache is None else _kept(cache, model, held, config, entries, drawn)
+    source: LanguageModel | LogitsCache = model
+    if cache is not None:  # computed or finished now where they are missing
+        source = LogitsCache(write_logits(cache, model, held, keeping), held)
     result = distil_model(learner, source, held, config, run=made, device=device)
     if is_main_process():
         scores = ", ".join(f"{name} {value:.4f}" for name, value in result.best_scores.items())
@@ -102,15 +107,17 @@ def distil(
     return run
 
 
-def _kept(
-    folder: Path, teacher: LanguageModel, tokens: Tokens, config: DistillationConfig, entries: int, drawn: bool
-) -> LogitsCache:
-    """What is kept of a teacher in a folder, computed or finished now where it is missing."""
-    wanted = LogitsCacheConfig("sampled" if drawn else "top_k", entries, config.context, seed=config.training.seed)
-    if (folder / "index.json").is_file():  # made with settings that this command does not know
-        with refusing(folder / "index.json", "the index of a teacher's logits"):
-            wanted = LogitsCacheConfig(**read_json(folder / "index.json")["made_from"]["config"])
-    return LogitsCache(write_logits(folder, teacher, tokens, wanted), tokens)
+def _keeping(folder: Path, config: DistillationConfig, entries: int | None, drawn: bool) -> LogitsCacheConfig:
+    """What is kept of a teacher in a folder, if there is something, or is to be."""
+    if not (folder / "index.json").is_file():
+        kind: Literal["top_k", "sampled"] = "sampled" if drawn else "top_k"
+        return LogitsCacheConfig(kind, 32 if entries is None else entries, config.context, seed=config.training.seed)
+    with refusing(folder / "index.json", "the index of a teacher's logits"):
+        held = LogitsCacheConfig(**read_json(folder / "index.json")["made_from"]["config"])
+    if entries not in (None, held.entries) or (drawn and held.kind != "sampled"):
+        asked = f"{held.entries if entries is None else entries} {'draws' if drawn else 'entries'}"
+        raise ValueError(f"{folder}: holds {held.kind} of {held.entries} entries, got {asked}; choose another folder")
+    return held
 
 
 def capacity_gap(

@@ -149,7 +149,10 @@ def test_the_command_leaves_a_student(tokens, teacher, tmp_path):
     config = '{"transformer": {"width": 16, "layers": 1, "heads": 1}, "embedding": "generated:rank=4"}'
     kept = ["--cache", str(tmp_path / "logits"), "--entries", "8"]
     assert main([*given("scratch"), "--student", config, *kept]) == 0
-    assert main([*given("again"), "--student", config, *kept]) == 0  # from the same logits
+    assert main([*given("again"), "--student", config, *kept[:2]]) == 0  # from the same logits
+    for other in (["--entries", "9"], ["--drawn"], ["--entries", "8", "--drawn"]):
+        assert main([*given("other"), "--student", config, *kept[:2], *other]) == 1
+    assert not (tmp_path / "other").exists()
     assert load(tmp_path / "scratch" / "model").config.embedding.rank == 4
     assert main([*given("copy"), "--student", str(tmp_path / "scratch")]) == 0
     assert load(tmp_path / "copy" / "model").config == load(tmp_path / "scratch" / "model").config
