@@ -304,7 +304,7 @@ def _unseen(run: Path, data: Path, flow: FlowData) -> range:
         return range(len(flow))
     with refusing(described, "the settings of a training"):
         settings = read_json(described)
-        if Path(settings.get("data", "")) != data:
+        if Path(settings.get("data", "")).resolve() != data.resolve():  # the same file may be named in several ways
             return range(len(flow))
         parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
         return split(flow, next(part["held_out"] for part in parts if "held_out" in part))[1]

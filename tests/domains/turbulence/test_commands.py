@@ -1,6 +1,7 @@
 """The command as a user types it."""
 
 import json
+import os
 import re
 import textwrap
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_the_code_of_the_readme_runs():
         exec(compile(textwrap.dedent(block), "README.md", "exec"), names)
 
 
-def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys):
+def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys, monkeypatch):
     import xarray
 
     sample, run = str(Path(__file__).parents[3] / "datasets" / "kolmogorov_flow" / "sample.h5"), str(tmp_path / "run")
@@ -82,6 +83,11 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys):
     rows = [json.loads(line) for line in (report.parent / "metrics.jsonl").read_text().splitlines()]
     assert [row["lead"] for row in rows[:3]] == [1, 2, 5]
     assert rows[-1]["steps"] == 10
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.h5").symlink_to(sample)
+    for name in (os.path.relpath(sample), "link.h5"):  # other names of that file
+        assert main(["turbulence", "evaluate", run, name, "--out", f"by_{len(name)}", *small]) == 0
+        assert "1 trajectories" in capsys.readouterr().out
     copy = tmp_path / "other.h5"  # of which nothing was seen
     copy.write_bytes(Path(sample).read_bytes())
     assert main(["turbulence", "evaluate", run, str(copy), "--out", str(tmp_path / "other"), *small]) == 0
