@@ -138,8 +138,9 @@ class InnovationCodec(nn.Module):
     def encode(self, coefficients: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Codes ``(N, P, K)`` in 0 .. bins - 1, int64, of innovations; arguments as of `patches`."""
         values = self.patches(coefficients, generator)[..., : self.tokens]
-        edge = torch.arange(1, self.bins, device=values.device) / self.bins
-        edges = self.levels[: self.tokens, torch.searchsorted(self.shares, edge.double() - 1e-9)]
+        # In float64: a share in float32 lies beyond its knot where the bins are no power of two.
+        edge = torch.arange(1, self.bins, dtype=torch.float64, device=values.device) / self.bins
+        edges = self.levels[: self.tokens, torch.searchsorted(self.shares, edge - 1e-9)]
         by_coefficient = values.movedim(-1, 0).flatten(1).contiguous()
         codes = torch.searchsorted(edges.to(values.dtype).contiguous(), by_coefficient)
         return codes.reshape(self.tokens, *values.shape[:-1]).movedim(0, -1)

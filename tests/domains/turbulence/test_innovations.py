@@ -121,14 +121,15 @@ def test_the_error_of_a_round_trip_falls_with_the_number_of_bins():
     assert errors[-1] < 0.06
 
 
-def test_codes_are_equally_likely_and_random_codes_have_the_distribution_and_the_spectrum():
-    codec, given = fitted(bins=8, count=4000, kept=5), innovations(4000, (4, 4))
+@pytest.mark.parametrize("bins", [8, 10, 24])
+def test_codes_are_equally_likely_and_random_codes_have_the_distribution_and_the_spectrum(bins):
+    codec, given = fitted(bins=bins, count=4000, kept=5), innovations(4000, (4, 4))
     codes = codec.encode(given, torch.Generator().manual_seed(3))
     assert codes.shape == (4000, 9, 5)
-    counts = torch.stack([torch.bincount(codes[..., k].flatten(), minlength=8) for k in range(5)])
-    np.testing.assert_allclose(counts / counts.sum(1, keepdim=True), 1 / 8, rtol=2e-3)
+    counts = torch.stack([torch.bincount(codes[..., k].flatten(), minlength=bins) for k in range(5)])
+    np.testing.assert_allclose(counts / counts.sum(1, keepdim=True), 1 / bins, rtol=2e-3)
     generator = torch.Generator().manual_seed(8)
-    drawn = torch.randint(8, (4000, 9, 5), generator=generator)
+    drawn = torch.randint(bins, (4000, 9, 5), generator=generator)
     made = codec.decode(drawn, torch.rand(4000, 9, 9, generator=generator))
     power = made.abs().square().mean(0) / given.abs().square().mean(0).clamp(min=1e-12)
     there = codec.deviation > 0
