@@ -231,7 +231,7 @@ def evaluate(
     folder = RunFolder(out or run / "evaluation", settings, config.seed)
     ensemble = getattr(forecaster, "trained_members", 2) > 1
     report = evaluation_report(forecaster, flow, samples, folder, config, ensemble=ensemble)
-    row = next(row for row in folder.metrics() if "lead" in row)
+    row = next(row for row in reversed(folder.metrics()) if row.get("lead") == 1)  # not of an evaluation before
     print(f"{report}: {len(samples)} trajectories; CRPS at lead {row['lead']} {row['CRPS']} standard deviations")
     return report
 

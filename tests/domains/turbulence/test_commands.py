@@ -86,8 +86,13 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.h5").symlink_to(sample)
     for name in (os.path.relpath(sample), "link.h5"):  # other names of that file
-        assert main(["turbulence", "evaluate", run, name, "--out", f"by_{len(name)}", *small]) == 0
-        assert "1 trajectories" in capsys.readouterr().out
+        out = tmp_path / f"by_{len(name)}"
+        out.mkdir()
+        (out / "metrics.jsonl").write_text('{"lead": 1, "CRPS": "77"}\n')  # of an evaluation before
+        assert main(["turbulence", "evaluate", run, name, "--out", str(out), *small]) == 0
+        told = capsys.readouterr().out
+        assert "1 trajectories" in told
+        assert "CRPS at lead 1 77" not in told
     copy = tmp_path / "other.h5"  # of which nothing was seen
     copy.write_bytes(Path(sample).read_bytes())
     assert main(["turbulence", "evaluate", run, str(copy), "--out", str(tmp_path / "other"), *small]) == 0
