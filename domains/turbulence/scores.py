@@ -264,8 +264,9 @@ def long_run(
         held[lost] = first[lost]  # what becomes of them is of no interest, but must not end the others
         by_step.append(ratio[~lost].mean())
         if step > measured and (steps - step) % _EVERY == 0:
-            kept.append(fields[~lost])
-    found = compared(torch.cat(kept), reference, forecaster.description.lengths)
+            kept.append(fields)
+    # Runs that are lost in the last part itself are left out with all their frames.
+    found = compared(torch.cat([fields[~lost] for fields in kept]), reference, forecaster.description.lengths)
     return dataclasses.replace(found, steps=steps, lost=int(lost.sum()), by_step=torch.stack(by_step))
 
 

@@ -112,6 +112,25 @@ def test_runs_that_leave_are_lost_and_the_others_go_on():
     assert gone.lost == 10
     assert math.isnan(gone.enstrophy)
 
+    class Growing(White):
+        """The first run has 2.5 times the variance of the others after one step, and more than three times later."""
+
+        def __init__(self):
+            super().__init__(1.0)
+            self.steps = 0
+
+        def advance(self, frames, generators):
+            self.steps += 1
+            size = torch.ones(len(frames))
+            size[0] += 1.5 * self.steps
+            return super().advance(frames, generators) * size.sqrt()[:, None, None]
+
+    found = long_run(Growing(), white(30, 1, seed=1), white(400), 11, last=1.0)
+    assert found.lost == 1
+    drawn = [np.random.default_rng((0, s, 0)).standard_normal((11, 12, 12))[[0, 10]] for s in range(1, 30)]
+    wanted = np.square(drawn).mean() / float(white(400).square().mean())  # steps 1 and 11 of all runs but the first
+    assert found.enstrophy == pytest.approx(wanted, rel=1e-5)
+
 
 def test_one_dimension():
     generator = torch.Generator().manual_seed(0)
