@@ -128,6 +128,9 @@ class CompressibleFlow:
                 # What is left after the last step is zero, not its rounding.
                 now = torch.where(step == left, moment, now + step)
             found[:, place] = self.primitive(held)
+            # A step looks at what it starts from; no other looks at what the last one has made.
+            whole = torch.isfinite(found[:, place]) & (found[:, place, ::3] > 0).all(1, keepdim=True)
+            self._refuse(~whole.flatten(1).all(1).cpu(), moment, grid)
         return found
 
     def conserved(self, state: Tensor) -> Tensor:
@@ -148,13 +151,16 @@ class CompressibleFlow:
         d_y, d_x = grid.spacing
         rate = torch.maximum((u.abs() + sound) / d_x, (v.abs() + sound) / d_y).flatten(1).amax(1)
         steps = rate.double().cpu() * left / self.courant
-        good = (torch.isfinite(steps) & (steps < _STEPS)) & (rho.flatten(1).amin(1) > 0).cpu()
-        if not bool(good.all()):
+        self._refuse(~(torch.isfinite(steps) & (steps < _STEPS) & (rho.flatten(1).amin(1) > 0).cpu()), moment, grid)
+        return self.courant / rate.double().cpu()
+
+    def _refuse(self, bad: Tensor, moment: float, grid: Grid) -> None:
+        """Raise FloatingPointError where samples ``(B,)`` are beyond help."""
+        if bool(bad.any()):
             raise FloatingPointError(
-                f"sample {int((~good).nonzero()[0, 0])} before time {moment:g}: density or pressure is no longer above "
+                f"sample {int(bad.nonzero()[0, 0])} before time {moment:g}: density or pressure is no longer above "
                 f"0, or all but infinite; take a courant below {self.courant:g} or more cells than {grid.shape}"
             )
-        return self.courant / rate.double().cpu()
 
     def _advance(self, grid: Grid, held: Tensor, step: Tensor) -> Tensor:
         """Heun's two stages."""

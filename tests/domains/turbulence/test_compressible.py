@@ -203,6 +203,14 @@ def test_refusals():
         flow.random_start(grid, [0])
     with pytest.raises(FloatingPointError, match="sample 0"):
         flow.solve(grid, start * torch.tensor([1, 1, 1, 1e38])[:, None, None], [1.0])
+    generator = torch.Generator().manual_seed(0)
+    wild = 10 * torch.randn(2, 4, 8, 8, generator=generator, dtype=torch.float64)
+    wild[:, 0], wild[:, 3] = (0.3 * wild[:, 0]).exp(), (0.4 * wild[:, 3] - 6).exp()
+    wild[0] = 1.0
+    rho, u, v, p = wild[1]
+    fastest = float((torch.maximum(u.abs(), v.abs()) + (5 / 3 * p / rho).sqrt()).amax())
+    with pytest.raises(FloatingPointError, match="sample 1"):  # though no step follows the one in which it is lost
+        CompressibleFlow(courant=0.5).solve(grid, wild, [0.4 / 8 / fastest])
     for changes, word in (({"gamma": 1.0}, "gamma"), ({"courant": 0.9}, "courant"), ({"mach": 0.0}, "mach")):
         with pytest.raises(ValueError, match=word):
             CompressibleFlow(**changes)
