@@ -72,8 +72,7 @@ class CompressibleFlow:
         Raises:
             ValueError: the grid does not resolve the waves, or has not two dimensions.
         """
-        if grid.dimensions != 2 or min(grid.shape) < 2 * self.waves + 1:
-            raise ValueError(f"grid: expected {2 * self.waves + 1} points or more along y and x, got {grid.shape}")
+        self.check_grid(grid)
         n_y, n_x = grid.shape
         reach = [n for n in range(-self.waves, self.waves + 1) if n]
         k_y = 2 * math.pi * torch.tensor(reach, dtype=torch.float64) / grid.lengths[0]
@@ -97,6 +96,15 @@ class CompressibleFlow:
         state[:, 1:3] = velocity
         state[:, 3] = 1 / (self.gamma * self.mach**2)
         return state
+
+    def check_grid(self, grid: Grid) -> None:
+        """Refuse a grid on which there is no random start.
+
+        Raises:
+            ValueError: the grid does not resolve the waves, or has not two dimensions.
+        """
+        if grid.dimensions != 2 or min(grid.shape) < 2 * self.waves + 1:
+            raise ValueError(f"grid: expected {2 * self.waves + 1} points or more along y and x, got {grid.shape}")
 
     def solve(self, grid: Grid, state: Tensor, times: Sequence[float]) -> Tensor:
         """States ``(B, T, 4, n_y, n_x)`` at increasing times, from one at time 0.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -63,10 +64,16 @@ class CompressibleDataConfig:
         for name in ("coarser", "samples", "frames", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        if not self.spacing > 0:
+        # What cannot be solved must not become the description of a file that is to be finished.
+        self.flow.check_grid(Grid(self.size, (1.0, 1.0)))
+        if not 0 < self.spacing < math.inf:
             raise ValueError(f"spacing: expected a time above 0, got {self.spacing}")
         if any(n % self.coarser for n in self.size):
             raise ValueError(f"coarser: expected a divisor of the cells {self.size}, got {self.coarser}")
+        if self.seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
+        if self.precision not in ("float32", "float64"):
+            raise ValueError(f"precision: expected float32 or float64, got {self.precision!r}")
 
     @property
     def parts(self) -> int:

@@ -93,6 +93,8 @@ class FlowDataConfig:
                 raise ValueError(f"{name}: expected a time above 0, got {getattr(self, name)}")
         if not 0 <= self.spin_up < math.inf:
             raise ValueError(f"spin_up: expected a time of 0 or more, got {self.spin_up}")
+        if self.seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
         if self.precision not in ("float32", "float64"):
             raise ValueError(f"precision: expected float32 or float64, got {self.precision!r}")
 

@@ -214,6 +214,15 @@ def test_refusals():
     for changes, word in (({"gamma": 1.0}, "gamma"), ({"courant": 0.9}, "courant"), ({"mach": 0.0}, "mach")):
         with pytest.raises(ValueError, match=word):
             CompressibleFlow(**changes)
-    for changes, word in (({"coarser": 3}, "coarser"), ({"samples": 0}, "samples"), ({"spacing": 0.0}, "spacing")):
+    for changes, word in (
+        ({"coarser": 3}, "coarser"),
+        ({"samples": 0}, "samples"),
+        ({"spacing": 0.0}, "spacing"),
+        ({"spacing": math.inf}, "spacing"),
+        ({"size": (8, 8)}, "9 points"),
+        ({"size": (64,)}, "lengths"),
+        ({"seed": -1}, "seed"),
+        ({"precision": "float16"}, "precision"),
+    ):
         with pytest.raises(ValueError, match=word):
             CompressibleDataConfig(**changes)

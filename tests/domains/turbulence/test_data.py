@@ -194,6 +194,7 @@ def test_every_flow_on_its_grid(config, tmp_path):
         {"stored": (32, 32)},
         {"stored": (8,)},
         {"precision": "float16"},
+        {"seed": -1},
     ],
 )
 def test_bad_configurations(change):
