@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.turbulence.data import LAYOUT
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import LazyFields
 
@@ -68,8 +69,8 @@ def joined(parts: Sequence[FlowData]) -> FlowData:
     """The samples of several files as one.
 
     Raises:
-        ValueError: variable, frames, points, spacing, times between frames, units or boundaries differ; the message
-            names the two files.
+        ValueError: variable, frames, points, spacing, times between frames, units, boundaries or equations differ; the
+            message names the two files.
     """
     first = parts[0]
     for part in parts[1:]:
@@ -78,6 +79,7 @@ def joined(parts: Sequence[FlowData]) -> FlowData:
             "frames and points": (first.fields.shape[1:], part.fields.shape[1:]),
             "units": (first.units, part.units),
             "periodic": (first.periodic, part.periodic),
+            "the flow": (_equation(first), _equation(part)),
         }
         for what, (a, b) in compared.items():
             if a != b:
@@ -110,6 +112,14 @@ def choose(variable: str | None, names: Sequence[str], default: Sequence[str], p
     if len(names) != 1:
         raise ValueError(f"{place}: say which variable to read; there are {', '.join(names) or 'none'}")
     return names[0]
+
+
+def _equation(part: FlowData) -> dict[str, Any] | None:
+    """Kind and parameters of the flow that a data set of ours says it holds; it may have started in any way."""
+    if part.attributes.get("layout") != LAYOUT:
+        return None
+    flow = part.attributes["config"]["flow"]
+    return {name: value for name, value in flow.items() if not name.startswith("start_")}
 
 
 def _name(part: FlowData) -> str:

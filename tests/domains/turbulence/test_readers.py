@@ -11,7 +11,7 @@ import xarray
 
 from domains.turbulence.data import FlowDataConfig, generate_data, shard_path
 from domains.turbulence.diagnostics import velocity
-from domains.turbulence.flows import KolmogorovFlow
+from domains.turbulence.flows import DecayingTurbulence, KolmogorovFlow
 from domains.turbulence.grid import Grid
 from domains.turbulence.initial_conditions import random_vorticity
 from domains.turbulence.readers import LazyFields, read_flow
@@ -200,6 +200,23 @@ def test_files_of_one_kind_are_joined_and_of_two_are_not(truth, tmp_path):
     write_netcdf(tmp_path / "seconds.nc", truth)
     with pytest.raises(ValueError, match=r"hours\.nc.*units.*h-1"):
         read_flow([tmp_path / "seconds.nc", tmp_path / "hours.nc"])
+
+
+def test_data_sets_of_one_flow_are_joined_and_of_two_are_not(tmp_path):
+    sizes = {"size": (16, 16), "trajectories": 1, "frames": 2, "spin_up": 0.0, "step": 0.05}
+    kinds = {
+        "one": DecayingTurbulence(),
+        "other_start": DecayingTurbulence(start_mode=3),
+        "thicker": DecayingTurbulence(viscosity=0.01),
+        "driven": KolmogorovFlow(),
+    }
+    for name, flow in kinds.items():
+        generate_data(tmp_path / name, FlowDataConfig(flow, **sizes), progress=False)
+    path = {name: shard_path(tmp_path / name, 0) for name in kinds}
+    assert len(read_flow([path["one"], path["other_start"]])) == 2
+    for name, word in (("thicker", "viscosity"), ("driven", "KolmogorovFlow")):
+        with pytest.raises(ValueError, match=f"the flow.*{word}"):
+            read_flow([path["one"], path[name]])
 
 
 def test_windows_are_all_pieces_of_all_samples(truth):
