@@ -87,7 +87,7 @@ def _pictures(truth: Array, members: Array, description: FlowDescription) -> lis
 
 
 def _title(lead: int, description: FlowDescription) -> str:
-    unit = description.units["time"]
+    unit = description.time_unit
     return f"{lead * description.time_step:g}{'' if unit in ('1', 'unknown', 'frame') else f' {unit}'}"
 
 

@@ -63,6 +63,11 @@ class FlowDescription:
         long_name = data.variable if flow is None else flow.long_name
         return cls(data.variable, long_name, dict(data.units), data.time_step, grid.shape, grid.lengths)
 
+    @property
+    def time_unit(self) -> str:
+        """Unit of a length of time: ``hours`` where times are told in ``hours since 2000-01-01``."""
+        return self.units["time"].split(" since ")[0]
+
     def check(self, data: FlowData) -> None:
         """Refuse data of another variable, unit, box or time between frames; the points may be others.
 
@@ -241,7 +246,7 @@ def forecast_dataset(
     space = ("y", "x")[-dimensions:]
     grid = Grid(tuple(fields.shape[-dimensions:]), description.lengths)
     lead = description.time_step * np.arange(1, fields.shape[-dimensions - 1] + 1)
-    period = {"long_name": "time since the last known frame", **_units(unit["time"])}
+    period = {"long_name": "time since the last known frame", **_units(description.time_unit)}
     if unit["time"] not in _NOT_A_TIME:
         period["standard_name"] = "forecast_period"
     coordinates: dict[str, Any] = {

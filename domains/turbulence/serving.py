@@ -58,7 +58,7 @@ class ServedForecaster(Served):
             },
             "history": self.forecaster.history,
             "time_step": about.time_step,
-            "time_unit": about.units["time"],
+            "time_unit": about.time_unit,
             "starts": len(self.starts),
             "limits": {"members": _MOST_MEMBERS, "steps": _MOST_STEPS, "numbers": _MOST_NUMBERS},
         }

@@ -76,6 +76,17 @@ def test_units_that_are_no_time_do_not_get_the_standard_name():
     assert found.x.attrs["units"] == "1"
 
 
+def test_times_since_a_date_are_forecast_by_lengths_of_time(tmp_path):
+    dated = dataclasses.replace(FLOW, units=FLOW.units | {"time": "hours since 2000-01-01"})
+    found = made(dated).forecast(past()[0], members=1, steps=2, reference_time=3.0)
+    found.to_netcdf(tmp_path / "forecast.nc", engine="h5netcdf")
+    with xarray.open_dataset(tmp_path / "forecast.nc", decode_timedelta=True) as back:  # as CF tells what units are
+        half = np.timedelta64(30, "m")
+        assert list(back.forecast_period.values) == [half, 2 * half]
+        assert back.forecast_reference_time.values == np.datetime64("2000-01-01T03:00")
+        assert (back.time - back.forecast_reference_time == back.forecast_period).all()
+
+
 def test_many_starts_get_a_dimension_of_their_own():
     starts = past(3)
     found = made().forecast(starts, members=2, steps=2)

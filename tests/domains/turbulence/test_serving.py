@@ -57,6 +57,13 @@ def test_the_forecast_is_that_of_the_forecaster(client, frames):
     assert np.abs(field[0] - field[1]).max() > 1e-3  # members differ
 
 
+def test_times_since_a_date_are_told_as_lengths_of_time():
+    units = {"field": "1", "length": "1", "time": "hours since 2000-01-01"}
+    description = FlowDescription("w", "w", units, 1.0, (8, 8), (1.0, 1.0))
+    served = ServedForecaster(Persistence(description), np.zeros((0, 1, 8, 8), np.float32))
+    assert served.describe()["time_unit"] == "hours"
+
+
 def test_it_describes_itself_and_gives_starts(client):
     told = client.get("/describe").json()
     assert (told["kind"], told["history"], told["time_step"], told["starts"]) == ("forecaster", 1, 1.0, 4)
