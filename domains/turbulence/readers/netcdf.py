@@ -98,8 +98,12 @@ def _role(dataset: Any, dimension: Any) -> str | None:
 
 def _coordinate(dataset: Any, dimension: str) -> Any:
     import xarray
+    from xarray.conventions import encode_cf_variable
 
     if dimension in dataset.coords:
-        return dataset[dimension]
+        found = dataset[dimension]
+        if found.dtype.kind in "mM":  # dates that xarray has decoded: as numbers again, in the unit of the file
+            return xarray.DataArray(encode_cf_variable(found.variable))
+        return found
     unit = {"units": "point"} if dimension.lower() not in _NAMES["frame"] else {"units": "frame"}
     return xarray.DataArray(np.arange(dataset.sizes[dimension], dtype=np.float64), dims=dimension, attrs=unit)

@@ -162,6 +162,22 @@ def test_an_axis_that_decreases_is_turned_round(truth, tmp_path):
         assert data.spacing == pytest.approx((0.25, 0.5))
 
 
+def test_dates_are_read_in_the_unit_of_the_file(truth, tmp_path):
+    dataset = as_dataset(truth)
+    dataset["time"] = dataset.time + 3.0
+    dataset.time.attrs["units"] = "hours since 2000-01-01"
+    dataset.to_netcdf(tmp_path / "dates.nc", engine="h5netcdf")
+    told = read_flow(tmp_path / "dates.nc")
+    with xarray.open_dataset(tmp_path / "dates.nc", engine="h5netcdf") as decoded:  # xarray makes dates of it
+        assert decoded.time.dtype.kind == "M"
+        found = read_flow(decoded)
+        assert found.units == told.units == {"field": "s-1", "length": "m", "time": "hours since 2000-01-01"}
+        np.testing.assert_allclose(found.times, told.times)
+        assert found.time_step == pytest.approx(0.1)
+    lengths = as_dataset(truth).assign_coords(time=(6e10 * np.arange(T)).astype("timedelta64[ns]"))
+    assert (read_flow(lengths).time_step, read_flow(lengths).units["time"]) == (1.0, "minutes")
+
+
 def test_fields_are_read_only_where_they_are_indexed(truth):
     class Counted(ArraySource):
         frames = 0
