@@ -40,10 +40,7 @@ def animate_forecast(
         ModuleNotFoundError: an MP4 is wanted and imageio is not installed.
     """
     path = Path(path)
-    if path.suffix not in (".gif", ".mp4"):
-        raise ValueError(f"path: expected one ending in .gif or .mp4, got {path.name!r}")
-    if path.suffix == ".mp4" and importlib.util.find_spec("imageio") is None:
-        raise ModuleNotFoundError("MP4 needs imageio and its ffmpeg: pip install 'separable[video]'")
+    check_film(path)
     if len(members) < 2 or members.shape[1] + 1 != len(truth) or members.shape[2:] != truth.shape[1:]:
         raise ValueError(
             f"members: expected two or more of {len(truth) - 1} frames on {truth.shape[1:]} points, got {members.shape}"
@@ -67,6 +64,19 @@ def animate_forecast(
         quantised[0].save(temporary, save_all=True, append_images=quantised[1:], duration=duration, loop=0)
     temporary.replace(path)
     return path
+
+
+def check_film(path: Path) -> None:
+    """Refuse a file that no film can be written to.
+
+    Raises:
+        ValueError: the ending does not fit.
+        ModuleNotFoundError: an MP4 is wanted and imageio is not installed.
+    """
+    if path.suffix not in (".gif", ".mp4"):
+        raise ValueError(f"path: expected one ending in .gif or .mp4, got {path.name!r}")
+    if path.suffix == ".mp4" and importlib.util.find_spec("imageio") is None:
+        raise ModuleNotFoundError("MP4 needs imageio and its ffmpeg: pip install 'separable[video]'")
 
 
 def _pictures(truth: Array, members: Array, description: FlowDescription) -> list[NDArray[np.uint8]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from domains.turbulence.animation import animate_forecast
+from domains.turbulence.animation import animate_forecast, check_film
 from domains.turbulence.compressible_data import CompressibleDataConfig
 from domains.turbulence.compressible_data import generate_compressible as make_compressible
 from domains.turbulence.data import FlowDataConfig, generate_data
@@ -254,13 +254,16 @@ def animate(
         run: the folder of a trained forecaster.
         data: where the frames are: anything that `read_flow` understands.
         out: the film, .gif or, with imageio and its ffmpeg, .mp4.
-        members: of the ensemble, of which three are shown.
+        members: of the ensemble, two or more, of which three are shown.
         steps: between two frames of the training data each; where the file has fewer frames nothing is shown as come.
         sample: of the file, to start from; -1 is the last, which is held out in training.
         frame: the last one that the forecast knows, at least; later where it looks at several.
         seed: of the noise.
         device: where to compute, such as cuda.
     """
+    check_film(out)  # before the work of the forecast, not after it
+    if members < 2:
+        raise ValueError(f"members: expected two or more, got {members}")
     forecaster = load_forecaster(run).to(device)
     flow = read_flow(data, scan=False)
     chosen = sample + len(flow) if sample < 0 else sample
