@@ -58,6 +58,7 @@ class KolmogorovFlow(Flow):
 
     def linear(self, grid: Grid) -> Tensor:
         """``- nu k^2 - mu``."""
+        check_dimensions(self, grid)
         return -self.viscosity * squared_wave_number(grid) - self.drag
 
     def source(self, grid: Grid) -> Tensor:

@@ -225,3 +225,9 @@ def test_settings_come_back(flow):
 def test_what_makes_no_sense_is_refused(make):
     with pytest.raises(ValueError):
         make()
+
+
+@pytest.mark.parametrize("flow", [KolmogorovFlow(), DecayingTurbulence(), StochasticTurbulence()])
+def test_a_grid_of_another_dimension_is_named(flow):
+    with pytest.raises(ValueError, match=r"2 dimension\(s\).*\(32,\)"):
+        flow.linear(Grid((32,)))
