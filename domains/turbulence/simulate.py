@@ -242,10 +242,10 @@ def frames_of(
     seeds: Sequence[Seed] | None = None,
     progress: bool = False,
 ) -> Iterator[float | Tensor]:
-    """As `simulate`, but gives first the step, then the fields ``(B, *grid.shape)`` of one time after another."""
+    """As `simulate`, but gives first the longest step, then the fields ``(B, *grid.shape)`` by time."""
     moments = _moments(times)
     fields = initial[None] if initial.ndim == grid.dimensions else initial
-    if fields.ndim != grid.dimensions + 1:
+    if fields.ndim != grid.dimensions + 1 or not len(fields):
         raise ValueError(f"initial: expected (B, {', '.join(map(str, grid.shape))}), got {tuple(initial.shape)}")
     check_dimensions(flow, grid)
     grid.check(fields)
@@ -262,10 +262,10 @@ def frames_of(
     rate = _checked(flow, grid, coefficients, step and min(step, longest), 0.0, 0.0)
     if step is None:
         step = min(_COURANT_CHOSEN / max(rate, 1e-300), longest or 1.0)
-    yield step
+    counts = [math.ceil(interval / step - 1e-6) for interval in intervals]
+    yield max((interval / count for interval, count in zip(intervals, counts, strict=True) if count), default=step)
 
     generators = [np.random.default_rng(seed) for seed in given] if flow.forcing(grid) is not None else []
-    counts = [math.ceil(interval / step - 1e-6) for interval in intervals]
     steppers: dict[float, Stepper] = {}
     now = 0.0
     with tqdm(total=sum(counts), unit="step", disable=not progress) as bar:

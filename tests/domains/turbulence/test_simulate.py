@@ -48,6 +48,9 @@ def test_times_are_met_whatever_the_step():
     chosen = simulate(FLOW, GRID, start, [0.35, 1.0])
     assert torch.allclose(whole, chosen.fields, atol=5e-2)
     assert 0 < chosen.step < 0.35
+    # 0.35 by steps of at most 0.03 are 12, 0.65 are 22; an interval is one step where the limit is longer.
+    assert simulate(FLOW, GRID, start, [0.35, 1.0], step=0.03).step == pytest.approx(0.65 / 22)
+    assert simulate(FLOW, GRID, start, [0.02], step=0.1).to_xarray().attrs["step"] == pytest.approx(0.02)
 
 
 def test_the_first_frame_is_the_start_without_what_the_grid_does_not_keep():
@@ -94,6 +97,7 @@ def test_datasets_carry_axes_units_and_parameters():
     [
         (torch.zeros(1, 8, 8), [1.0], {}),
         (torch.zeros(2, 1, 24, 32), [1.0], {}),
+        (torch.zeros(0, 24, 32), [1.0], {}),
         (torch.zeros(1, 24, 32, dtype=torch.float16), [1.0], {}),
         (torch.zeros(1, 24, 32), [], {}),
         (torch.zeros(1, 24, 32), [1.0, 1.0], {}),
