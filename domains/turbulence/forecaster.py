@@ -219,7 +219,7 @@ class Forecaster(ABC):
         leads = self.rollout(given[None] if one else given, members, seed=seed, together=together)
         found: NDArray[np.float32] | None = None
         for step in tqdm(range(steps), unit="step", disable=not progress):
-            frame = next(leads).numpy()
+            frame = next(leads).numpy(force=True)
             if found is None:
                 found = np.empty((*frame.shape[:2], steps, *frame.shape[2:]), np.float32)
             found[:, :, step] = frame

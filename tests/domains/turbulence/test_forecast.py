@@ -115,6 +115,14 @@ def test_batches_and_the_number_of_members_change_no_member(together):
     np.testing.assert_allclose(second[0], whole[1, :, 0], atol=1e-5)
 
 
+def test_frames_may_be_part_of_a_computation():
+    start = past(2)[0].requires_grad_()
+    for forecaster in (RandomWalk(), made(config=dataclasses.replace(SMALL, history=2))):
+        given = start.expand(2, -1, -1)
+        found = forecaster.forecast(given, members=2, steps=2)
+        xarray.testing.assert_identical(found, forecaster.forecast(given.detach(), members=2, steps=2))
+
+
 def test_any_forecaster_shares_the_interface():
     found = RandomWalk().forecast(past(1)[0].numpy(), members=50, steps=2)
     steps = found.vorticity.diff("forecast_period").isel(y=0, x=0).values
