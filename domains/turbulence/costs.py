@@ -12,6 +12,7 @@ import torch
 
 from domains.turbulence.compressible_data import CompressibleDataConfig
 from domains.turbulence.data import FlowDataConfig
+from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.grid import Grid
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.readers import read_flow
@@ -84,16 +85,24 @@ def train(data: Path, run: Path, config: TrainConfig, device: str) -> Cost:
     """Of a training: some of its first steps."""
     flow = read_flow(data)
     told = cost_of_training(lambda: train_forecaster(flow, config, progress=False, device=device), device=device)
-    if config.rollout == 1 or config.rollout_from == 1:
+    # From which share of the training on a step takes how many times longer, and why.
+    changes: dict[tuple[float, str], int] = {}
+    if not isinstance(config.model, DeterministicConfig):
+        changes[config.alone_until, "has two members instead of one"] = 2
+    changes[config.rollout_from, f"looks {config.rollout} ahead"] = config.rollout
+    later = {change: times for change, times in sorted(changes.items()) if 0 < change[0] < 1 < times}
+    if not later:
         return told
-    later = (
-        f"From {config.rollout_from:.0%} on a step looks {config.rollout} ahead, and takes about as many times longer"
-    )
+    slower, seen = 1.0, 1
+    for (share, _), times in later.items():
+        slower += (1 - share) * seen * (times - 1)
+        seen *= times
+    text = "; ".join(f"from {share:.0%} on a step {what}" for share, what in later)
+    text = f"{text[0].upper()}{text[1:]}; it takes about as many times longer"
     if not config.steps:
-        return dataclasses.replace(told, notes=(*told.notes, f"{later}, so there are fewer.", _WORK))
-    slower = 1 + (1 - config.rollout_from) * (config.rollout - 1)
+        return dataclasses.replace(told, notes=(*told.notes, f"{text}, so there are fewer.", _WORK))
     return dataclasses.replace(
-        told, seconds=(told.seconds or 0) * slower, notes=(*told.notes, f"{later}, which is in the time.")
+        told, seconds=(told.seconds or 0) * slower, notes=(*told.notes, f"{text}, which is in the time.")
     )
 
 

@@ -8,6 +8,10 @@ import pytest
 
 from domains.command_line import DOMAINS, main
 from domains.microstructure.janus import Janus
+from domains.turbulence import costs
+from domains.turbulence.deterministic_forecaster import DeterministicConfig
+from domains.turbulence.train import TrainConfig
+from separable.records import Cost
 
 DATASETS = Path(__file__).parents[3] / "datasets"
 # What takes seconds, or says itself how long it takes.
@@ -73,6 +77,25 @@ def test_turbulence(tmp_path, capsys):
     model = ["--channels", 4, "--products", 2, "--blocks", 1, "--batch", 2]
     lines = told(capsys, tmp_path, "turbulence", "train", sample, "--run", tmp_path / "run", *model, "--steps", 50)
     assert "10 evaluations" in lines["basis"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "times"),
+    [
+        ({}, 0.6 * 1 + 0.2 * 2 + 0.2 * 2 * 2),  # one member until 60 %, then two; from 80 % on over two steps
+        ({"model": DeterministicConfig()}, 0.8 + 0.2 * 2),
+        ({"alone_until": 0.9, "rollout": 3}, 0.8 + 0.1 * 3 + 0.1 * 3 * 2),
+        ({"alone_until": 0.0}, 0.8 + 0.2 * 2),  # the steps that are tried have two members
+        ({"rollout_from": 0.0}, 0.6 + 0.4 * 2),  # and look two ahead
+        ({"rollout_from": 1.0, "alone_until": 1.0}, 1.0),
+    ],
+)
+def test_later_steps_of_a_forecaster_are_as_dear_as_they_are(changes, times, monkeypatch):
+    monkeypatch.setattr(costs, "cost_of_training", lambda begin, device: Cost("tried", 100.0))
+    config = TrainConfig(steps=1000, **changes)
+    told = costs.train(DATASETS / "kolmogorov_flow" / "sample.h5", Path("run"), config, "cpu")
+    assert told.seconds == pytest.approx(100 * times)
+    assert len(told.notes) == (times > 1)
 
 
 def test_language(tmp_path, capsys):
