@@ -43,15 +43,17 @@ def generate(folder: Path, config: FlowDataConfig, processes: int) -> Cost:
     few, more = 4, 24
     with _one_thread():
         _, each = trial_seconds(trial, few, more)
-    length = config.spin_up + config.spacing * (config.frames - 1)
-    steps = math.ceil(length / config.step)
+    # Every interval between two frames is divided evenly, in whole steps.
+    of_frame, of_spin_up = (math.ceil(time / config.step - 1e-6) for time in (config.spacing, config.spin_up))
+    steps = of_spin_up + (config.frames - 1) * of_frame
+    together = max(1, min(processes, config.shards))  # none is one, as in `generate_data`
     memory = peak_memory()
     frames = config.trajectories * config.frames
     return Cost(
         f"measured: {few} and {more} steps of {len(members)} trajectories here, {1000 * each:.3g} ms a step; "
-        f"{steps:,} steps for each of {config.shards} shards, {min(processes, config.shards)} at a time",
-        steps * each * config.shards / min(processes, config.shards),
-        memory=None if memory is None else memory * processes,
+        f"{steps:,} steps for each of {config.shards} shards, {together} at a time",
+        steps * each * config.shards / together,
+        memory=None if memory is None else memory * together,
         disk=0.9 * frames * 4 * math.prod(config.stored_grid.shape),
         notes=("Shards that are finished are not made again.",) if folder.exists() else (),
     )

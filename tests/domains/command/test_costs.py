@@ -9,7 +9,9 @@ import pytest
 from domains.command_line import DOMAINS, main
 from domains.microstructure.janus import Janus
 from domains.turbulence import costs
+from domains.turbulence.data import FlowDataConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
+from domains.turbulence.simulate import Stepper, frames_of
 from domains.turbulence.train import TrainConfig
 from separable.records import Cost
 
@@ -77,6 +79,20 @@ def test_turbulence(tmp_path, capsys):
     model = ["--channels", 4, "--products", 2, "--blocks", 1, "--batch", 2]
     lines = told(capsys, tmp_path, "turbulence", "train", sample, "--run", tmp_path / "run", *model, "--steps", 50)
     assert "10 evaluations" in lines["basis"]
+
+
+def test_the_steps_of_a_data_set_are_those_that_are_taken(monkeypatch):
+    config = FlowDataConfig(size=(16, 16), trajectories=3, frames=4, spacing=0.1, spin_up=0.25, step=0.06, shard=2)
+    taken = []
+    monkeypatch.setattr(Stepper, "advance", lambda _, modes, steps, generators: taken.append(steps) or modes)
+    start = config.flow.random_start(config.grid, [0])
+    for _ in frames_of(config.flow, config.grid, start, [0.25, 0.35, 0.45, 0.55], step=config.step):
+        pass
+    monkeypatch.setattr(costs, "trial_seconds", lambda trial, few, more: (0.0, 2.0))
+    for processes, together in ((0, 1), (1, 1), (2, 2), (8, 2)):
+        told = costs.generate(Path("none"), config, processes)
+        assert told.seconds == pytest.approx(2.0 * sum(taken) * 2 / together)
+        assert f"{together} at a time" in told.basis
 
 
 @pytest.mark.parametrize(
