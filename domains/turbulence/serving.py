@@ -143,6 +143,8 @@ def load_served_forecaster(folder: Path, data: Path | None = None) -> ServedFore
     if data is not None:
         flow = read_flow(data, scan=False)
         forecaster.description.check(flow)
+        if flow.fields.shape[1] < forecaster.history:
+            raise ValueError(f"{data}: expected {forecaster.history} frames or more, got {flow.fields.shape[1]}")
         count = min(_MOST_STARTS, flow.fields.shape[0])
         starts = np.stack([np.asarray(flow.fields.read(s, 0, shape[0]), np.float32) for s in range(count)])
     elif (folder / "starts.safetensors").exists():

@@ -181,8 +181,12 @@ class LazyFields:
         """Frames of one sample, ``(stop - start, n_y, n_x)``, in the type of the file.
 
         Raises:
+            IndexError: there are not so many samples or frames.
             ValueError: a value is not finite; the message names file, sample and frame.
         """
+        (sample,) = _positions(sample, self.shape[0], "sample")
+        if not 0 <= start <= stop <= self.shape[1]:
+            raise IndexError(f"frames: expected a part of the {self.shape[1]} there are, got {start} to {stop}")
         place = int(np.searchsorted(self._ends, sample, side="right"))
         source = self.sources[place]
         inside = sample - (int(self._ends[place - 1]) if place else 0)

@@ -199,6 +199,16 @@ def test_fields_are_read_only_where_they_are_indexed(truth):
             fields[wrong]
 
 
+def test_what_is_read_is_what_was_asked_for():
+    first, second = (np.random.default_rng(seed).normal(size=(2, 5, 4, 4)) for seed in (0, 1))
+    fields = LazyFields([ArraySource("first", first), ArraySource("second", second)])
+    for sample in range(-4, 4):
+        np.testing.assert_array_equal(fields.read(sample, 1, 3), np.concatenate([first, second])[sample, 1:3])
+    for sample, start, stop in ((4, 0, 1), (-5, 0, 1), (0, 3, 6), (0, -1, 2), (0, 3, 2)):
+        with pytest.raises(IndexError, match="expected"):
+            fields.read(sample, start, stop)
+
+
 def test_files_of_one_kind_are_joined_and_of_two_are_not(truth, tmp_path):
     for name in ("a", "b"):
         write_the_well(tmp_path / f"{name}.hdf5", truth)

@@ -13,6 +13,8 @@ from fastapi.testclient import TestClient
 
 from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
+from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.saved import load_forecaster
 from domains.turbulence.serving import ServedForecaster, load_served_forecaster
@@ -121,6 +123,12 @@ def test_flows_in_one_dimension_and_other_sources_of_starts(tmp_path):
 
     given = load_served_forecaster(SHIPPED, SAMPLE)
     np.testing.assert_array_equal(given.starts, read_flow(SAMPLE).load()[:, :1].numpy())
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).normal(size=(1, 2, 12, 12)))
+    config = NoiseForecasterConfig(history=3, channels=2, products=1, blocks=1, modes=(5, 5), waves=())
+    description = FlowDescription.of(read_flow(tmp_path / "few.npy"))
+    config.made(description, FrameStatistics(0.0, 1.0, 0.5)).save(tmp_path / "longer")
+    with pytest.raises(ValueError, match="3 frames"):
+        load_served_forecaster(tmp_path / "longer", tmp_path / "few.npy")
     load_forecaster(SHIPPED).save(tmp_path)
     assert load_served_forecaster(tmp_path).describe()["starts"] == 0
     write_tensors(tmp_path / "starts.safetensors", {"frames": torch.zeros(2, 1, 16, 16)})
