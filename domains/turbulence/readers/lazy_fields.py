@@ -98,7 +98,8 @@ class Hdf5Source(Source):
         with refusing(self._path, "fields in HDF5"):
             values = self._file[self._dataset][tuple(index)]
         left = [axis for axis in self._axes if axis != "sample"]
-        return np.asarray(values).transpose([left.index(a) for a in ("frame", *self._space)])
+        # In this machine's order of bytes: torch takes no other.
+        return np.asarray(values, values.dtype.newbyteorder("=")).transpose([left.index(a) for a in ("frame", *self._space)])
 
     def close(self) -> None:
         """See `Source`."""

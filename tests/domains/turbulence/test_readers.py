@@ -115,6 +115,19 @@ def test_every_layout_gives_the_same_fields(name, truth, tmp_path):
     assert np.abs(data.fields[1, 2:5, 3] - truth[0][1, 2:5, 3]).max() < 1e-5 * scale
 
 
+def test_numbers_may_be_written_in_another_order_of_bytes(truth, tmp_path):
+    path, other = (write_pdebench(tmp_path / f"{name}_periodic.hdf5", truth) for name in ("little", "big"))
+    with h5py.File(other, "a") as file:
+        for name in ("Vx", "Vy"):
+            values = file[name][:]
+            del file[name]
+            file[name] = values.astype(values.dtype.newbyteorder(">"))
+    for variable in ("vorticity", "Vx"):
+        one, found = (read_flow(p, variable=variable).fields[1] for p in (path, other))
+        assert found.dtype.isnative
+        np.testing.assert_array_equal(found, one)
+
+
 def test_variables_are_chosen_by_name(truth, tmp_path):
     well = write_the_well(tmp_path / "well.hdf5", truth, boundary="WALL")
     assert np.array_equal(read_flow(well, variable="tracer").fields[:], truth[0])
