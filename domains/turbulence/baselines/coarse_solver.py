@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from domains.turbulence.flows import Flow
@@ -20,13 +21,12 @@ class CoarseSolver(Forecaster):
         description: of the flow.
         flow: the equation.
         points: (n_y, n_x) or (n_x,) that are solved on.
-        step: longest time step; by default the one that suits the fastest frame.
+        step: longest time step; by default the one that suits each frame, which are then solved one by one.
 
     Raises:
         ValueError: the number of axes differs from that of the flow's grid.
 
     Example:
-        >>> import torch
         >>> from domains.turbulence.flows import DecayingTurbulence
         >>> from domains.turbulence.initial_conditions import taylor_green
         >>> box = (2 * torch.pi, 2 * torch.pi)
@@ -56,5 +56,10 @@ class CoarseSolver(Forecaster):
         """
         coarse = resample(frames[:, -1], self.grid.shape)
         seeds = [int(generator.integers(2**62)) for generator in generators]
-        found = simulate(self.flow, self.grid, coarse, [self.description.time_step], step=self.step, seeds=seeds)
-        return resample(found.fields[:, 0], tuple(frames.shape[2:]))
+        # The default step is that of the fastest frame of a batch; a member must not depend on the others.
+        together, times = 1 if self.step is None else len(coarse), [self.description.time_step]
+        found = [
+            simulate(self.flow, self.grid, part, times, step=self.step, seeds=seeds[place * together :][: len(part)])
+            for place, part in enumerate(coarse.split(together))
+        ]
+        return resample(torch.cat([one.fields[:, 0] for one in found]), tuple(frames.shape[2:]))

@@ -99,7 +99,9 @@ class Hdf5Source(Source):
             values = self._file[self._dataset][tuple(index)]
         left = [axis for axis in self._axes if axis != "sample"]
         # In this machine's order of bytes: torch takes no other.
-        return np.asarray(values, values.dtype.newbyteorder("=")).transpose([left.index(a) for a in ("frame", *self._space)])
+        return np.asarray(values, values.dtype.newbyteorder("=")).transpose(
+            [left.index(a) for a in ("frame", *self._space)]
+        )
 
     def close(self) -> None:
         """See `Source`."""

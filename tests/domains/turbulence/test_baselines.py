@@ -16,10 +16,11 @@ from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.baselines.residual_draws import ResidualDraws
 from domains.turbulence.baselines.u_net import UNetNetwork
 from domains.turbulence.deterministic_forecaster import DeterministicConfig, DeterministicForecaster
-from domains.turbulence.flows import KolmogorovFlow
+from domains.turbulence.flows import KolmogorovFlow, StochasticTurbulence
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid, resample
+from domains.turbulence.initial_conditions import random_vorticity
 from domains.turbulence.learned_forecaster import wave_fields
 from domains.turbulence.networks import SeparableNetwork
 from domains.turbulence.readers import read_flow
@@ -238,6 +239,17 @@ def test_the_coarse_solver_is_the_solver_on_fewer_points():
     whole = next(CoarseSolver(description, flow, (32, 32), step=0.02).rollout(start[:, None], 1))[:, 0]
     exact = simulate(flow, Grid((32, 32)), start, [0.1], step=0.02).fields[:, 0]
     torch.testing.assert_close(whole, exact)
+
+
+@pytest.mark.parametrize("step", [None, 0.05])
+def test_a_member_of_the_coarse_solver_does_not_depend_on_the_others(step):
+    description = FlowDescription("w", "w", ONE, 0.2, (16, 16), (2 * math.pi, 2 * math.pi))
+    forecaster = CoarseSolver(description, StochasticTurbulence(forcing_wave_number=2.0), (12, 12), step)
+    start = random_vorticity(Grid((16, 16)), [0, 1], peak=2.0)
+    start[1] *= 4  # which needs shorter steps
+    both, alone = (next(forecaster.rollout(start[:, None], 3, seed=1, together=n)) for n in (6, 1))
+    torch.testing.assert_close(both, alone, atol=1e-4, rtol=1e-4)
+    assert float((both[:, 0] - both[:, 1]).abs().max()) > 1e-2
 
 
 def test_residuals_are_errors_of_training_windows(sample):
