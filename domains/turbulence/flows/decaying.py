@@ -58,6 +58,7 @@ class DecayingTurbulence(Flow):
             "DecayingTurbulence",
             {"viscosity": self.viscosity, "drag": self.drag},
             {"order": self.order, "start_mode": self.start_mode, "start_energy": self.start_energy},
+            {f"mean_flow[{place}]": speed for place, speed in enumerate(self.mean_flow)},
         )
 
     def linear(self, grid: Grid) -> Tensor:

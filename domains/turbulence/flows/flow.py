@@ -71,7 +71,10 @@ def check_dimensions(flow: Flow, grid: Grid) -> None:
 
 
 def check_numbers(
-    owner: str, not_negative: dict[str, float] | None = None, positive: dict[str, float] | None = None
+    owner: str,
+    not_negative: dict[str, float] | None = None,
+    positive: dict[str, float] | None = None,
+    finite: dict[str, float] | None = None,
 ) -> None:
     """Raise ValueError where a parameter is out of range or not a number."""
     for name, value in (not_negative or {}).items():
@@ -80,3 +83,6 @@ def check_numbers(
     for name, value in (positive or {}).items():
         if not 0 < value < math.inf:
             raise ValueError(f"{owner}.{name}: expected a finite number above 0, got {value}")
+    for name, value in (finite or {}).items():
+        if not math.isfinite(value):
+            raise ValueError(f"{owner}.{name}: expected a finite number, got {value}")

@@ -52,7 +52,11 @@ class KolmogorovFlow(Flow):
     long_name: ClassVar[str] = "vorticity of the flow in the plane, dv/dx - du/dy"
 
     def __post_init__(self) -> None:
-        check_numbers("KolmogorovFlow", {"viscosity": self.viscosity, "drag": self.drag})
+        check_numbers(
+            "KolmogorovFlow",
+            {"viscosity": self.viscosity, "drag": self.drag},
+            finite={"forcing_amplitude": self.forcing_amplitude},
+        )
         if self.forcing_mode < 1:
             raise ValueError(f"KolmogorovFlow.forcing_mode: expected 1 or more, got {self.forcing_mode}")
 

@@ -210,6 +210,8 @@ def test_settings_come_back(flow):
         lambda: KolmogorovFlow(viscosity=-1.0),
         lambda: KolmogorovFlow(drag=math.nan),
         lambda: KolmogorovFlow(forcing_mode=0),
+        lambda: KolmogorovFlow(forcing_amplitude=math.nan),
+        lambda: DecayingTurbulence(mean_flow=(0.0, math.inf)),
         lambda: DecayingTurbulence(order=0),
         lambda: DecayingTurbulence(viscosity=math.inf),
         lambda: StochasticTurbulence(energy_rate=-0.1),
