@@ -141,6 +141,9 @@ class Trajectory:
         Args:
             units: of ``field``, ``length`` and ``time``; by default all are ``"1"``, without a dimension.
 
+        Raises:
+            ValueError: a unit is told of something else.
+
         Example:
             >>> from domains.turbulence.flows import KuramotoSivashinsky
             >>> flow, grid = KuramotoSivashinsky(), Grid((64,), (32.0,))
@@ -150,7 +153,10 @@ class Trajectory:
         """
         import xarray
 
-        unit = {"field": "1", "length": "1", "time": "1", **(units or {})}
+        unit = {"field": "1", "length": "1", "time": "1"}
+        if unknown := (units or {}).keys() - unit.keys():
+            raise ValueError(f"units: expected some of {', '.join(unit)}, got {', '.join(sorted(unknown))}")
+        unit |= units or {}
         axes = self.grid.axes()
         coordinates: dict[str, Any] = {
             "sample": ("sample", np.arange(len(self.fields))),

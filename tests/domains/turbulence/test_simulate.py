@@ -88,6 +88,8 @@ def test_datasets_carry_axes_units_and_parameters():
     assert dict(dataset.sizes) == {"sample": 2, "time": 2, "y": 24, "x": 32}
     assert dataset.vorticity.dims == ("sample", "time", "y", "x")
     assert dataset.time.attrs["units"] == "s"
+    with pytest.raises(ValueError, match="vorticity"):
+        found.to_xarray({"vorticity": "1/s"})
     assert dataset.attrs["flow_viscosity"] == FLOW.viscosity
     assert float(dataset.x[1]) == pytest.approx(2 * math.pi / 32)
 
