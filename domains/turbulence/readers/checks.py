@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,19 @@ def joined(parts: Sequence[FlowData]) -> FlowData:
             if not np.allclose(x, y, rtol=_EVEN, equal_nan=True):
                 raise ValueError(f"{_name(part)}: expected {what} of {_name(first)}, {x}, got {y}")
     sources = [source for part in parts for source in part.fields.sources]
-    return FlowData(
-        LazyFields(sources), first.spacing, first.times, first.units, first.periodic, first.variable, first.attributes
-    )
+    starts = [start for part in parts for start in part.starts or (float(part.times[0]),) * len(part)]
+    return dataclasses.replace(first, fields=LazyFields(sources), starts=starts_of(starts))
+
+
+def starts_of(starts: Iterable[float]) -> tuple[float, ...]:
+    """Times of the first frame of each sample, or () where they are the same.
+
+    Example:
+        >>> starts_of([3.0, 3.0]), starts_of([0.0, 3.0])
+        ((), (0.0, 3.0))
+    """
+    found = tuple(float(start) for start in starts)
+    return found if len(set(found)) > 1 else ()
 
 
 def choose(variable: str | None, names: Sequence[str], default: Sequence[str], place: str) -> str:

@@ -29,6 +29,7 @@ class FlowData:
         periodic: whether the box repeats along y and along x; None where the file does not say.
         variable: name of the field.
         attributes: what else the file says, such as the configuration of our own data sets.
+        starts: time of the first frame of each sample; () where all start as the first does.
     """
 
     fields: LazyFields
@@ -38,6 +39,7 @@ class FlowData:
     periodic: tuple[bool, ...] | None
     variable: str
     attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    starts: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return self.fields.shape[0]
@@ -46,6 +48,11 @@ class FlowData:
     def time_step(self) -> float:
         """Time between two frames; NaN where there is one frame only."""
         return float((self.times[-1] - self.times[0]) / (len(self.times) - 1)) if len(self.times) > 1 else float("nan")
+
+    def time_of(self, sample: int, frame: int) -> float:
+        """Time of a frame of a sample, in ``units["time"]``."""
+        later = self.starts[sample] - float(self.times[0]) if self.starts else 0.0
+        return float(self.times[frame]) + later
 
     @property
     def grid(self) -> Grid:

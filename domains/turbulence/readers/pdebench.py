@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.turbulence.readers.checks import choose, even_spacing
+from domains.turbulence.readers.checks import choose, even_spacing, starts_of
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import CurlSource, Hdf5Source, LazyFields, Source
 from separable.files import open_hdf5
@@ -91,6 +91,7 @@ def read_pdebench(path: Path, variable: str | None = None, periodic: bool | None
         None if periodic is None else (periodic,) * len(order),
         chosen,
         {"layout": "PDEBench"},
+        starts_of(times[:, 0]) if times.ndim == 2 else (),
     )
 
 

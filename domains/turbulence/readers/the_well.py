@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from domains.turbulence.readers.checks import choose, even_spacing
+from domains.turbulence.readers.checks import choose, even_spacing, starts_of
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import CurlSource, Hdf5Source, LazyFields, Source
 from separable.files import open_hdf5
@@ -90,6 +90,7 @@ def read_the_well(path: Path, variable: str | None = None) -> FlowData:
         tuple(periodic[n] for n in order),
         chosen,
         {"layout": "The Well", "title": title, "parameters": parameters},
+        starts_of(times[:, 0]) if len(times) == made[chosen].shape[0] else (),
     )
 
 

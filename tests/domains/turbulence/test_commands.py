@@ -6,11 +6,14 @@ import re
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from domains.command_line import main
-from domains.turbulence.forecaster import Forecaster
+from domains.turbulence.forecaster import FlowDescription, Forecaster
+from domains.turbulence.frame_statistics import FrameStatistics
+from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 
 SMALL = ["--config.trajectories", "3", "--config.frames", "4", "--config.spin-up", "1", "--processes", "1"]
@@ -108,6 +111,23 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys, monke
     for words, told in (([str(tmp_path / "film.png")], "gif"), ([str(film), "--members", "1"], "members")):
         assert main(["turbulence", "animate", run, sample, "--out", *words]) == 1
         assert told in capsys.readouterr().err
+
+
+def test_a_forecast_of_a_later_sample_starts_at_its_own_time(tmp_path):
+    import xarray
+
+    for name, start in (("a", 100.0), ("b", 300.0)):
+        fields = np.random.default_rng(0).normal(size=(4, 12, 12))
+        axes = {"time": ("time", start + np.arange(4), {"units": "h"})}
+        xarray.Dataset({"w": (("time", "y", "x"), fields)}, axes).to_netcdf(tmp_path / f"{name}.nc")
+    config = NoiseForecasterConfig(channels=2, products=1, blocks=1, modes=(5, 5), waves=())
+    description = FlowDescription.of(read_flow(tmp_path / "a.nc"))
+    config.made(description, FrameStatistics(0.0, 1.0, 0.5)).save(tmp_path / "run")
+    words = ["--members", "1", "--steps", "2", "--sample", "1", "--frame", "2", "--out", str(tmp_path / "out" / "f.nc")]
+    assert main(["turbulence", "forecast", str(tmp_path / "run"), str(tmp_path), *words]) == 0
+    with xarray.open_dataset(tmp_path / "out" / "f.nc", decode_timedelta=False) as found:
+        assert float(found.forecast_reference_time) == 302.0
+        assert found.time.values.tolist() == [303.0, 304.0]
 
 
 def test_innovations_and_tokens_are_trained_and_scored(tmp_path, capsys):

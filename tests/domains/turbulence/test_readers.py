@@ -212,6 +212,27 @@ def test_fields_are_read_only_where_they_are_indexed(truth):
             fields[wrong]
 
 
+def test_every_sample_has_its_times(truth, tmp_path):
+    times = 0.1 * np.arange(T) + np.array([5.0, 0.0, 2.5])[:, None]
+    well = write_the_well(tmp_path / "well.hdf5", truth, times=times)
+    with h5py.File(write_incompressible(tmp_path / "ns_periodic.h5", truth), "a") as file:
+        file["t"][...] = times
+    later = as_dataset(truth)
+    later["time"] = later.time + 2.5
+    later.time.attrs["units"] = "s"
+    later.to_netcdf(tmp_path / "later.nc")
+    joined = read_flow([write_netcdf(tmp_path / "first.nc", truth), tmp_path / "later.nc"])
+    for data, wanted in (
+        (read_flow(well), times),
+        (read_flow(tmp_path / "ns_periodic.h5"), times),
+        (read_flow([well, well]), np.concatenate([times, times])),
+        (joined, 0.1 * np.arange(T) + np.repeat([0.0, 2.5], N)[:, None]),
+        (read_flow(write_the_well(tmp_path / "same.hdf5", truth)), np.tile(0.1 * np.arange(T), (N, 1))),
+    ):
+        found = [[data.time_of(sample, frame) for frame in range(T)] for sample in range(len(data))]
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
 def test_what_is_read_is_what_was_asked_for():
     first, second = (np.random.default_rng(seed).normal(size=(2, 5, 4, 4)) for seed in (0, 1))
     fields = LazyFields([ArraySource("first", first), ArraySource("second", second)])
