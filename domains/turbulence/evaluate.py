@@ -60,12 +60,14 @@ class Evaluation:
         climate: of the long run, if there was one.
         scale: standard deviation of the flow, in its units.
         truth_spectrum: ``(L, K)``, of what came.
+        wave_numbers: ``(K,)`` of the spectra, 1 / length.
     """
 
     scores: dict[str, Scores]
     climate: LongRun | None
     scale: float
     truth_spectrum: torch.Tensor
+    wave_numbers: torch.Tensor
 
     @property
     def leads(self) -> tuple[int, ...]:
@@ -157,8 +159,8 @@ def evaluate(
     if config.steps:
         first = past[:: len(places)]
         climate = long_run(forecaster, first, reference, config.steps, seed=config.seed, progress=progress)
-    spectrum = spectrum_of(future, grid)[1].mean(0)
-    return Evaluation(scores, climate, scale, spectrum)
+    wave_numbers, spectrum = spectrum_of(future, grid)
+    return Evaluation(scores, climate, scale, spectrum.mean(0), wave_numbers)
 
 
 def _reference(data: FlowData) -> torch.Tensor:
@@ -225,7 +227,8 @@ def evaluation_report(
         report.picture(run.figure("ranks", draw_ranks(own, few)), "Rank histograms")
         report.text("Even bars say that the truth looks like one more member; a U says too little spread.", note=True)
     report.section("Spectra")
-    report.picture(run.figure("spectra", draw_spectra(own, found.truth_spectrum, leads, found.climate)), "Spectra")
+    spectra = draw_spectra(own, found.wave_numbers, found.truth_spectrum, leads, found.climate)
+    report.picture(run.figure("spectra", spectra), "Spectra")
     if found.climate is not None:
         climate = found.climate
         told = {

@@ -98,18 +98,21 @@ def draw_ranks(scores: Scores, leads: tuple[int, ...]) -> Any:
     return figure
 
 
-def draw_spectra(scores: Scores, truth: torch.Tensor, leads: tuple[int, ...], climate: LongRun | None) -> Any:
+def draw_spectra(
+    scores: Scores, wave_numbers: torch.Tensor, truth: torch.Tensor, leads: tuple[int, ...], climate: LongRun | None
+) -> Any:
     """Spectra of members at some leads and after a long run, and their ratio to the flow's.
 
     Args:
         scores: of the forecaster.
+        wave_numbers: ``(K,)``, of the spectra.
         truth: spectrum of what came at every lead, ``(L, K)``.
         leads: to show.
         climate: of the long run, if there was one.
     """
     import matplotlib.pyplot as plt
 
-    k = np.arange(1, truth.shape[-1] + 1) if climate is None else climate.wave_numbers.numpy()
+    k = wave_numbers.numpy()
     figure, axes = plt.subplots(1, 3 if climate else 2, figsize=(13 if climate else 9, 3.6), layout="constrained")
     axes[0].loglog(k, truth.mean(0).numpy(), "k", linewidth=2.5, label="the flow")
     for place, lead in enumerate(leads):

@@ -11,6 +11,7 @@ from PIL import Image
 from domains.turbulence.animation import animate_forecast
 from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.evaluate import EvaluateConfig, evaluate, evaluation_report
+from domains.turbulence.evaluation_pictures import draw_spectra
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.readers import read_flow
 from separable.training import RunFolder
@@ -60,6 +61,18 @@ def test_the_starts_are_spread_over_the_samples_that_were_asked_for(plane):
     assert found.rows()[0]["CRPS of persistence"] == pytest.approx(float(own.crps[:, 0].mean()))
     # Of white noise: 1 / sqrt(pi) for draws from the same distribution, less for one in 36 draws that is the truth.
     assert found.rows()[0]["CRPS of climate"] == pytest.approx(35 / 36 / math.pi**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+def test_spectra_are_drawn_over_the_wave_numbers_of_the_box(steps):
+    line = read_flow(waves(3, 5, 24), spacing=64.0 / 24, time_step=0.5)
+    config = EvaluateConfig(members=2, leads=2, starts=1, steps=steps)
+    found = evaluate(Jitter(FlowDescription.of(line)), line, [0, 1, 2], config, progress=False)
+    figure = draw_spectra(
+        found.scores["forecast"], found.wave_numbers, found.truth_spectrum, found.leads, found.climate
+    )
+    for axes in figure.axes[:2]:
+        np.testing.assert_allclose(axes.lines[0].get_xdata(), 2 * math.pi / 64.0 * np.arange(1, 8))
 
 
 def test_more_leads_than_there_are_frames_are_fewer(plane):
