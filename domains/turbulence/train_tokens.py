@@ -23,7 +23,8 @@ class TokenTrainConfig:
     Attributes:
         model: its sizes.
         coder: how long and how fast the autoencoder is trained.
-        tokens: the same of the prefix-LM; its held-out samples, symmetries and seed are those of both.
+        tokens: the same of the prefix-LM; its held-out samples and symmetries are those of both, and so is its seed for
+            the start values. The windows of each stage are drawn by its own seed.
     """
 
     model: TokenConfig = dataclasses.field(default_factory=TokenConfig)
