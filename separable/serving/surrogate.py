@@ -246,9 +246,9 @@ class Surrogate:
     def _slopes(self, x: torch.Tensor) -> Array:
         with torch.no_grad():
             f, slopes = self._exact(x), self._exact.jacobian(x)
-            within = (f >= self.reach[0]) & (f <= self.reach[1])
-            factor = torch.where(within, self.link.slope(f.clamp(*self.reach)), torch.zeros_like(f))
-            found: Array = (slopes * factor[..., None]).numpy()
+        f.requires_grad_()  # `Link.slope` is a weight for fits: it stays above 0 where the inverse is held to its range
+        (factor,) = torch.autograd.grad(self.link.inverse(f.clamp(*self.reach)).sum(), f)
+        found: Array = (slopes * factor[..., None]).numpy()
         return found
 
     def _polished(self, x: Array, target: Array, box: Array) -> Array:

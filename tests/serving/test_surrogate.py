@@ -77,6 +77,16 @@ def test_slopes_are_those_of_differences(posterior, grown):
         np.testing.assert_allclose(surrogate.gradient(x), slopes_by_differences(surrogate, x), rtol=2e-5, atol=1e-7)
 
 
+def test_the_slope_is_zero_where_the_value_is_held():
+    x = numbers(60, 2)
+    shore = (x[:, 0] - 0.5).clamp_min(0).sqrt() * (1 + x[:, 1])  # its square is fitted, and swings below 0
+    surrogate = Surrogate.of(separable.condition(x, shore, links=["square"], domain=[(0, 1), (0, 1)]))
+    places = np.stack([np.linspace(0.02, 0.98, 25), np.full(25, 0.3)], axis=1)
+    by_differences = slopes_by_differences(surrogate, places, step=1e-6)
+    assert (by_differences == 0).any(axis=(1, 2)).sum() > 3
+    np.testing.assert_allclose(surrogate.gradient(places), by_differences, rtol=1e-4, atol=1e-4)
+
+
 def test_inverses_give_the_wanted_value_within_what_was_asked(posterior, grown):
     found = Surrogate.of(posterior, names=["a", "b"]).inverse(2.5, fixed={"a": 0.7}, bounds={"b": (0.0, 0.5)})
     assert found.converged.all()
