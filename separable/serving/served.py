@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 JSON, NPY = "application/json", "application/x-npy"
 _LONGEST_HEADER = 4096  # of an .npy file
+_NOT_FINITE = "the answer is not finite: the request lies where the function has no value"
 
 
 class Refused(ValueError):
@@ -106,6 +107,8 @@ def answer(operation: Operation, media: str, query: Mapping[str, str], body: byt
     except (ValueError, FloatingPointError) as refused:  # what the library says of numbers that do not fit
         raise Refused(str(refused)) from refused
     if wanted == NPY:
+        if not np.isfinite(found.array).all():
+            raise Refused(_NOT_FINITE)
         written = io.BytesIO()
         np.save(written, found.array, allow_pickle=False)
         return written.getvalue()
@@ -113,7 +116,7 @@ def answer(operation: Operation, media: str, query: Mapping[str, str], body: byt
     try:
         return json.dumps(plain, allow_nan=False).encode()
     except ValueError as problem:
-        raise Refused("the answer is not finite: the request lies where the function has no value") from problem
+        raise Refused(_NOT_FINITE) from problem
 
 
 def rectangular(name: str, nested: Any, dimensions: int) -> NDArray[np.float64]:

@@ -20,8 +20,13 @@ pytest.importorskip("httpx2" if sys.version_info >= (3, 11) else "httpx")
 from fastapi.testclient import TestClient
 
 import separable
+from separable import SeparableLayer
+from separable.atoms import BSpline
+from separable.interactions import CanonicalPolyadic
 from separable.serving import Surrogate
 from separable.serving.application import Limits, application
+from separable.serving.served import Refused, answer
+from separable.serving.served_surrogate import ServedSurrogate
 from separable.serving.server import served
 from separable.serving.workers import Busy, Failed, TooLong, Workers
 from tests.serving.odd_served import Odd, load_nothing, load_watched
@@ -231,6 +236,16 @@ def test_hostile_arrays_are_refused(client, tmp_path):
         assert "points" in reply.json()["detail"]
     assert not trap.exists()
     assert sent(client, whole, NPY).status_code == 200
+
+
+def test_an_answer_that_is_not_finite_is_refused_in_both_types():
+    layer = SeparableLayer(3, 1, atoms=BSpline(4), interaction=CanonicalPolyadic(rank=2), dtype=torch.float64)
+    operation = ServedSurrogate(Surrogate.of(layer)).operations()["evaluate"]
+    far = b'{"points": [[1e308, 1e308, 1e308]]}'  # straight lines multiply beyond the largest number
+    for wanted in (JSON, NPY):
+        with pytest.raises(Refused, match="finite"):
+            answer(operation, JSON, {}, far, wanted)
+        assert answer(operation, JSON, {}, b'{"points": [[0.5, 0.5, 0.5]]}', wanted)
 
 
 def test_the_address_of_an_array_is_checked_as_well(client):
