@@ -10,6 +10,7 @@ that give a wanted value.
 import copy
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -290,7 +291,8 @@ class Surrogate:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the layer (``config.json``, ``model.safetensors``), ``surrogate.json`` and, if any, the posterior.
 
-        Nothing in these files can be executed.
+        Nothing in these files can be executed. ``surrogate.json`` knows the others by a checksum: one that is saved
+        into the folder later, by itself, is not taken for a part of the surrogate.
         """
         self.layer.save(folder)
         if self.posterior is not None:
@@ -302,6 +304,7 @@ class Surrogate:
             "link": self.link.name,
             "reach": [end if math.isfinite(end) else None for end in self.reach],
             "posterior": self.posterior is not None,
+            "parts": _parts(folder, self.posterior is not None),
         }
         write_checked(folder, "surrogate", facts, {})
 
@@ -311,7 +314,7 @@ class Surrogate:
 
         Raises:
             FileNotFoundError: If the folder holds nothing of that, or a file is missing.
-            ValueError: If a file is damaged or of another version.
+            ValueError: If a file is damaged, of another version, or was not saved with the others.
         """
         folder = Path(folder)
         if (folder / "surrogate.json").exists():
@@ -335,6 +338,9 @@ class Surrogate:
                 labels = fact.pop("categories")
                 coordinates.append(CoordinateRange(**fact, categories=None if labels is None else tuple(labels)))
             low, high = facts["reach"]
+            # Folders of before there were checksums name no parts.
+            if "parts" in facts and facts["parts"] != _parts(folder, facts["posterior"]):
+                raise ValueError("its layer or posterior was saved over by another; save the surrogate again")
             layer = SeparableLayer.load(folder)
             if layer.in_features != len(coordinates) or layer.out_features != len(facts["values"]):
                 raise ValueError(f"its layer has {layer.in_features} inputs and {layer.out_features} outputs")
@@ -347,6 +353,12 @@ class Surrogate:
                 (-math.inf if low is None else low, math.inf if high is None else high),
                 Posterior.load(folder) if facts["posterior"] else None,
             )
+
+
+def _parts(folder: str | os.PathLike[str], posterior: bool) -> dict[str, str]:
+    """Checksums of the files of a layer and a posterior that hold those of all their numbers."""
+    names = ("config.json", "posterior.json") if posterior else ("config.json",)
+    return {name: hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest() for name in names}
 
 
 def _mean(posterior: Posterior) -> SeparableLayer:

@@ -1,5 +1,6 @@
 """Whatever was fitted becomes a surrogate that gives the values, intervals, slopes and inverses of its model."""
 
+import copy
 import json
 import math
 
@@ -157,6 +158,32 @@ def test_what_is_saved_comes_back(posterior, grown, solution, tmp_path):
             assert (ours is None) == (theirs is None)
             if ours is not None:
                 np.testing.assert_allclose(ours, theirs, rtol=1e-7)
+
+
+def test_a_layer_or_posterior_of_another_is_no_part_of_a_surrogate(posterior, grown, tmp_path):
+    x = numbers(30, 2)
+    other = separable.condition(x, x[:, 0] + x[:, 1], links=["identity"])
+    later = copy.deepcopy(grown.layer).requires_grad_(False)  # trained on, say
+    later.core.mul_(2.0)
+    for number, (model, intruder) in enumerate(((posterior, other), (posterior, later), (grown, later))):
+        folder = tmp_path / str(number)
+        Surrogate.of(model).save(folder)
+        Surrogate.load(folder)
+        intruder.save(folder)
+        with pytest.raises(ValueError):
+            Surrogate.load(folder)
+        Surrogate.of(intruder).save(folder)
+        assert Surrogate.load(folder).evaluate([[1.2, 0.9]])[0] == Surrogate.of(intruder).evaluate([[1.2, 0.9]])[0]
+
+
+def test_a_surrogate_of_before_there_were_checksums_is_read(solution, tmp_path):
+    from separable.fitting.checked_files import read_checked, write_checked
+
+    Surrogate.of(solution).save(tmp_path)
+    facts, _ = read_checked(tmp_path, "surrogate")
+    del facts["parts"]
+    write_checked(tmp_path, "surrogate", facts, {})
+    np.testing.assert_allclose(Surrogate.load(tmp_path).evaluate([[1.5, 2.0]])[0], [[3.0]], rtol=1e-6)
 
 
 def test_what_the_models_save_themselves_is_read_as_well(posterior, solution, tmp_path):
