@@ -211,6 +211,9 @@ class Surrogate:
         for what, given in (("fixed", fixed), ("bounds", bounds)):
             if unknown := sorted(set(given) - set(names)):
                 raise ValueError(f"{what}: unknown coordinate {unknown[0]!r}; there are {', '.join(names)}")
+            for c in self.coordinates:
+                if c.categories and c.name in given and not np.all(np.round(given[c.name]) == given[c.name]):
+                    raise ValueError(f"{what}: {c.name!r} holds categories, numbered from 0; got {given[c.name]}")
         wanted = torch.as_tensor(target, dtype=torch.float64).flatten()
         if len(wanted) not in (1, len(self.values)) or not bool(torch.isfinite(wanted).all()):
             raise ValueError(f"target: expected {len(self.values)} finite numbers, got {wanted.tolist()}")

@@ -244,6 +244,26 @@ def test_wrong_questions_are_refused(posterior):
             surrogate.inverse(target, **options)
 
 
+def test_an_inverse_lies_on_a_category_or_is_refused():
+    layer = SeparableLayer(
+        2, 1, atoms=[BSpline(4), Table(4)], interaction=CanonicalPolyadic(rank=2), dtype=torch.float64
+    )
+    x = torch.stack([numbers(300, 1)[:, 0], torch.arange(300, dtype=torch.float64) % 4], dim=1)
+    separable.fit(layer, x, x[:, 0] * (1 + x[:, 1]))
+    surrogate = Surrogate.of(layer, names=["a", "kind"])
+    found = surrogate.inverse(0.5, bounds={"kind": (1, 2.0)})
+    assert set(found.inputs[:, 1]) == {1.0, 2.0}
+    np.testing.assert_allclose(found.inputs[:, 0] * (1 + found.inputs[:, 1]), 0.5, rtol=1e-4)
+    for options in (
+        {"bounds": {"kind": (0.2, 1.9)}},
+        {"bounds": {"kind": (0.0, math.inf)}},
+        {"fixed": {"kind": 0.5}},
+        {"fixed": {"kind": math.nan}},
+    ):
+        with pytest.raises(ValueError):
+            surrogate.inverse(0.5, **options)
+
+
 def test_wrong_descriptions_are_refused(posterior):
     for options in (
         {"names": ["a"]},
