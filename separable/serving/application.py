@@ -123,7 +123,8 @@ def _add_reading(app: FastAPI, workers: Workers, limits: Limits) -> None:
 
     @app.get("/health", summary="Whether there are processes to answer")
     async def health() -> dict[str, Any]:
-        return {"status": "ok", "processes": workers.count, "free": workers.free}
+        ready = workers.ready
+        return {"status": "ok" if ready else "none ready", "processes": ready, "free": workers.free}
 
     @app.get("/describe", summary="What is served: names, units, ranges, uncertainty, limits")
     async def describe() -> dict[str, Any]:

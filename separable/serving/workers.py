@@ -13,7 +13,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -23,6 +22,7 @@ from separable.serving.served import Operation, Refused, Served, answer
 
 _LOG = logging.getLogger(__name__)
 _START = 120.0  # seconds within which a process has to be ready
+_LONGEST_PAUSE = 60.0  # seconds between attempts to start one
 
 
 class Busy(RuntimeError):
@@ -56,6 +56,7 @@ class Told:
 class _Worker:
     process: multiprocessing.process.BaseProcess
     connection: Connection
+    ready: bool = False
 
 
 class Workers:
@@ -85,7 +86,7 @@ class Workers:
 
         Raises:
             Refused: The request does not fit; the message says how.
-            Busy: All processes are at work for longer than the limit.
+            Busy: All processes are at work, or none is ready, for longer than the limit.
             TooLong: The computation exceeded the limit.
             Failed: Something else went wrong; it is in the log.
         """
@@ -93,7 +94,8 @@ class Workers:
         try:
             worker = self._idle.get(timeout=seconds)
         except queue.Empty:
-            raise Busy(f"all {self.count} processes are at work; ask again") from None
+            state = f"all {ready} processes are at work" if (ready := self.ready) else "no process is ready"
+            raise Busy(f"{state}; ask again") from None
         try:
             worker.connection.send((operation, media, dict(query), body, wanted))
             if not worker.connection.poll(seconds):
@@ -114,6 +116,11 @@ class Workers:
             raise Failed("the computation failed; the server's log says how")
         found: bytes = content
         return found
+
+    @property
+    def ready(self) -> int:
+        """Processes that work or wait for work; fewer than `count` while some are being replaced."""
+        return sum(worker.ready for worker in list(self._all))
 
     @property
     def free(self) -> int:
@@ -156,14 +163,17 @@ class Workers:
         if state != "ready":
             self._end(worker)
             raise RuntimeError(content)
+        worker.ready = True
         told: Told = content
         return told
 
     def _add(self) -> None:
-        """One more process, in a thread of its own: importing torch takes seconds."""
-        for _ in range(3):
-            if self._closed.is_set():
-                return
+        """One more process, in a thread of its own: importing torch takes seconds.
+
+        Where it does not start, for want of memory or while a folder is replaced, it is tried again until the end.
+        """
+        pause = 1.0
+        while not self._closed.is_set():
             worker = self._start()
             try:
                 self._ready(worker)
@@ -171,7 +181,8 @@ class Workers:
                 if self._closed.is_set():
                     return
                 _LOG.error("a process did not start: %s", problem)
-                time.sleep(1.0)
+                self._closed.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             self._idle.put(worker)
             if self._closed.is_set():

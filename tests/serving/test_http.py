@@ -29,7 +29,7 @@ from separable.serving.served import Refused, answer
 from separable.serving.served_surrogate import ServedSurrogate
 from separable.serving.server import served
 from separable.serving.workers import Busy, Failed, TooLong, Workers
-from tests.serving.odd_served import Odd, load_nothing, load_watched
+from tests.serving.odd_served import Odd, load_nothing, load_unless, load_watched
 
 JSON, NPY = "application/json", "application/x-npy"
 BODY = 200_000
@@ -348,6 +348,23 @@ def test_a_process_that_dies_is_replaced_and_errors_tell_nothing_of_the_inside(o
     while (status := odd.post("/sleep", json={}).status_code) == 503 and time.perf_counter() < deadline:
         pass
     assert status == 200
+
+
+def test_processes_that_cannot_start_are_missed_and_tried_again(tmp_path):
+    broken = tmp_path / "broken"
+    app = application(functools.partial(load_unless, str(broken)), Limits(seconds=0.5, processes=1))
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.get("/health").json() == {"status": "ok", "processes": 1, "free": 1}
+        broken.touch()
+        assert client.post("/die", json={}).status_code == 500
+        assert client.get("/health").json() == {"status": "none ready", "processes": 0, "free": 0}
+        time.sleep(8.0)  # longer than three attempts a second apart
+        assert client.post("/sleep", json={}).status_code == 503
+        broken.unlink()
+        deadline = time.perf_counter() + 60
+        while client.get("/health").json()["status"] != "ok" and time.perf_counter() < deadline:
+            time.sleep(0.1)
+        assert client.post("/sleep", json={}).status_code == 200
 
 
 def test_a_busy_pool_says_so():
