@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,8 @@ def _config(value: Mapping[str, Any], configs: Sequence[type], default: Any, pla
                 f"{place.file}: {place.at(str(word)).path}: no such setting"
                 + (f"; did you mean {place.at(near[0]).path}?" if near else "")
             )
+        if name in changes:
+            raise SettingsError(f"{place.file}: {place.at(name).path}: expected once, got it under two spellings")
         changes[name] = converted(each, *hints[name], place.at(name))
     try:
         return chosen(**changes) if start is None else dataclasses.replace(start, **changes)
@@ -94,6 +97,8 @@ def _one(value: Any, annotation: Any, place: Place) -> Any:
         fits, found = isinstance(value, int) and not isinstance(value, bool), value
     elif annotation is float:
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if fits and isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise place.wrong("a number of at most 1.8e308", "a greater one")
         found = float(value) if fits else None
     elif annotation in (str, Path):
         fits, found = isinstance(value, str), annotation(value) if isinstance(value, str) else None

@@ -68,6 +68,8 @@ def defaults_from(path: Path, function: Callable[..., Any]) -> dict[str, Any]:
         name = plain(word)
         if name not in parameters or stands_at_the_top(parameters[name].annotation):
             raise SettingsError(f"{path}: {word}: no such setting{_nearest(name, function)}")
+        if name in found:
+            raise SettingsError(f"{path}: {name}: expected once, got it under two spellings")
         parameter = parameters[name]
         default = None if parameter.default is REQUIRED else parameter.default
         found[name] = converted(value, parameter.annotation, default, Place(path, name))
@@ -80,7 +82,7 @@ def _read(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _LARGEST:
             raise SettingsError(f"{path}: expected settings, got a file of {path.stat().st_size / 1e6:.1f} MB")
         text = path.read_text(encoding="utf-8")
-        held = json.loads(text) if path.suffix == ".json" else read_yaml(text)
+        held = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else read_yaml(text)
     except SettingsError:
         raise
     except (OSError, ValueError, RecursionError) as problem:
@@ -91,6 +93,16 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(held, dict) or not all(isinstance(name, str) for name in held):
         raise SettingsError(f"{path}: expected names and values, got a {type(held).__name__}")
     return held
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which may hold a name twice; the first value would be lost without a word."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"expected every name once, got {name} twice")
+        found[name] = value
+    return found
 
 
 def _nearest(name: str, function: Callable[..., Any]) -> str:

@@ -75,6 +75,28 @@ class Config:
 DEFAULT = Config()
 
 
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """A log.
+
+    Attributes:
+        bark_rings: of it.
+    """
+
+    bark_rings: int = 1
+
+
+LOG = Log()
+
+
+def burn(dry_wood: int = 1, config: Log = LOG) -> Any:
+    """Burn."""
+
+
+def saw(config: tyro.conf.OmitArgPrefixes[Log] = LOG) -> Any:
+    """Saw."""
+
+
 def nested(data: Path, /, run: Path = Path("runs/x"), config: Config = DEFAULT, name: str = "a") -> Any:
     """Nested.
 
@@ -187,6 +209,7 @@ def test_names_may_be_joined_as_on_the_command_line_and_an_empty_file_changes_no
         ("just text", "str"),
         ("a: [1", "settings.yaml"),
         ("name: a\nname: b", "name"),
+        ("config: {rate: 1" + "0" * 400 + "}", "config.rate"),
         ("name: &x a", "anchor"),
         ("config: &x {steps: 1}\nname: *x", "anchor"),
         ("name: !!python/object/apply:os.system ['touch hacked']", "python"),
@@ -203,6 +226,21 @@ def test_what_does_not_fit_is_refused_with_its_name(tmp_path, monkeypatch, text,
     assert offender in str(refused.value)
     assert "settings.yaml" in str(refused.value)
     assert [path.name for path in tmp_path.iterdir()] == ["settings.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "verb"),
+    [
+        ('{"dry_wood": 3, "dry_wood": 4}', "settings.json", burn),
+        ('{"config": {"bark_rings": 3, "bark_rings": 4}}', "settings.json", burn),
+        ("dry-wood: 3\ndry_wood: 4", "settings.yaml", burn),
+        ("config: {bark-rings: 3, bark_rings: 4}", "settings.yaml", burn),
+        ("bark-rings: 3\nbark_rings: 4", "settings.yaml", saw),
+    ],
+)
+def test_a_setting_that_is_there_twice_is_refused(tmp_path, text, name, verb):
+    with pytest.raises(SettingsError):
+        defaults_from(written(tmp_path, text, name), verb)
 
 
 def test_files_that_are_none_are_refused(tmp_path):
