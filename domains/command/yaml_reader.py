@@ -60,10 +60,11 @@ def read_yaml(text: str) -> Any:
             return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            names = [key.value for key, _ in node.value]
-            for name in names:
-                if isinstance(name, str) and names.count(name) > 1:
+            names = set()
+            for name in (key.value for key, _ in node.value if isinstance(key.value, str)):
+                if name in names:
                     raise ValueError(f"expected every name once, got {name} twice")
+                names.add(name)
             return super().construct_mapping(node, deep)
 
     for kind, (pattern, first) in _WORDS.items():
