@@ -103,7 +103,10 @@ def demo(folder: Path = Path("runs/demo"), /) -> Path:
     Args:
         folder: the run folder, with report.html.
     """
-    from domains.demo import main
+    try:
+        from domains.demo import main
+    except ModuleNotFoundError as missing:  # importing it here keeps the other verbs quick
+        raise ModuleNotFoundError(f"needs {missing.name}: pip install 'separable[demo]'") from missing
 
     written = main(str(folder))
     print(f"report: {written}")

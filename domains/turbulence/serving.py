@@ -134,8 +134,13 @@ def load_served_forecaster(folder: Path, data: Path | None = None) -> ServedFore
     Raises:
         FileNotFoundError: there is no forecaster.
         ValueError: a file is damaged, or the data are of another flow.
+        ModuleNotFoundError: xarray is not installed, which holds forecasts; the message says what brings it.
     """
-    import xarray  # noqa: F401 - takes seconds, for which the first forecast need not wait
+    try:
+        import xarray  # noqa: F401 - takes seconds, for which the first forecast need not wait
+    except ModuleNotFoundError as missing:
+        told = "a forecaster needs xarray beside the server: pip install 'separable[serve,turbulence]'"
+        raise ModuleNotFoundError(told) from missing
 
     forecaster = load_forecaster(folder)
     shape = (forecaster.history, *forecaster.description.shape)

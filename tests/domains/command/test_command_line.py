@@ -94,6 +94,23 @@ def test_what_is_there_is_told_without_torch(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [
+        ("sklearn", ["demo", "runs/none"], "separable[demo]"),
+        ("tyro", ["list"], "separable[command]"),
+        ("gymnasium", ["navigation", "train"], "separable[navigation]"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_what_brings_it(missing, words, extra):
+    code = f"import sys; sys.modules[{missing!r}] = None; from domains.command_line import main; exit(main({words}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert missing in done.stderr
+    assert extra in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "meant"),
     [
         (["microstructre"], "microstructure"),

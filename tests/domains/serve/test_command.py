@@ -43,6 +43,12 @@ def test_the_folder_says_what_is_loaded(layer, tmp_path):
             loader_of(nothing)
 
 
+def test_a_forecaster_without_its_packages_says_what_brings_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(ModuleNotFoundError, match=r"separable\[serve,turbulence\]"):
+        loader_of(FORECASTER)()
+
+
 def test_refusals_are_said_before_anything_is_loaded(layer, tmp_path, capsys):
     layer.save(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
