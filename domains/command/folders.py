@@ -141,9 +141,16 @@ def _line(folder: Path) -> str:
         told.append(f"{found.numbers:,} numbers")
     last = found.last()
     if "step" in last:
-        told.append(f"step {last['step']:,g}")
+        told.append(f"step {last['step']:,.0f}")
     scores = [name for name in last if name.startswith("scores.") or name in ("loss", "success")]
     told += [f"{name.removeprefix('scores.')} {shown(last[name])}" for name in scores[-1:]]
     times = [line["time"] for line in found.lines[-1:] if isinstance(line.get("time"), (int, float))]
-    told += [f"{datetime.datetime.fromtimestamp(time):%Y-%m-%d %H:%M}" for time in times]
-    return ", ".join(told)
+    return ", ".join([*told, *map(_moment, times)])
+
+
+def _moment(time: float) -> str:
+    """Seconds since 1970 as a person writes them."""
+    try:
+        return f"{datetime.datetime.fromtimestamp(time):%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):  # what a damaged line may hold
+        return f"damaged: time {shown(time)}"

@@ -45,16 +45,21 @@ def test_models_of_the_domains_are_told_apart(tmp_path):
 def test_a_list_has_a_line_for_each_and_tells_damage(tmp_path, capsys):
     run = RunFolder(tmp_path / "a" / "first", {"rank": 4}, seed=0)
     run.log(step=7, loss=0.25)
+    RunFolder(tmp_path / "long", {"rank": 4}, seed=0).log(step=1_234_567)
+    RunFolder(tmp_path / "late", {"rank": 4}, seed=0)
+    (tmp_path / "late" / "metrics.jsonl").write_text('{"step": 1, "time": 1e300}\n')
     RunFolder(tmp_path / "second", {"rank": 4}, seed=0)
     (tmp_path / "second" / "config.json").write_text("{")
     list_all(tmp_path)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["domain", "navigation", "train", "evaluate", "render", "inspect", "export"] in lines
     runs = {Path(line[1]).name: " ".join(line[2:]) for line in lines if line[0] == "run"}
-    assert set(runs) == {"first", "second"}
+    assert set(runs) == {"first", "second", "long", "late"}
+    assert "step 1,234,567" in runs["long"]
+    assert "damaged" in runs["late"]
     assert "step 7, loss 0.25" in runs["first"]
     assert "damaged" in runs["second"]
-    assert len(find_runs(tmp_path, KINDS)) == 2
+    assert len(find_runs(tmp_path, KINDS)) == 4
 
 
 def test_info_tells_settings_environment_measurements_and_files(tmp_path, capsys):
