@@ -161,7 +161,7 @@ class _Problem:
         box = torch.as_tensor(bounds, dtype=torch.float64, device=self.device)
         if box.shape != (inputs, 2) or not bool(torch.isfinite(box).all()) or bool((box[:, 0] > box[:, 1]).any()):
             raise ValueError(f"invert: bounds are {inputs} finite pairs (least, greatest), got {box.tolist()}")
-        self.lower, self.upper = box.unbind(1)
+        self.lower, self.upper = box.clone().unbind(1)  # a tensor or array of the caller's is not to be written in
         self.free = self.upper > self.lower
         for i, value in fixed.items():
             if not 0 <= i < inputs:

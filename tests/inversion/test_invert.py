@@ -1,5 +1,8 @@
 """`separable.invert` against functions whose preimages are known."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -45,6 +48,15 @@ def test_fixed_inputs_and_bounds_are_kept(circle: SeparableLayer) -> None:
     found = separable.invert(circle, 0.5, outputs=[0], fixed={1: 0.1}, bounds=[(0.0, 1.0), (-1.0, 1.0)])
     assert len(found) == 1
     assert torch.allclose(found.inputs, torch.tensor([[0.7, 0.1]], dtype=torch.float64), atol=1e-4)
+
+
+@pytest.mark.parametrize("as_given", [lambda box: box, lambda box: box.numpy()])
+def test_given_bounds_stay_as_they_are(circle: SeparableLayer, as_given: Callable[[torch.Tensor], Any]) -> None:
+    box = torch.tensor([(0.0, 1.0), (-1.0, 1.0)], dtype=torch.float64)
+    separable.invert(circle, 0.5, as_given(box), outputs=[0], fixed={1: 0.1})
+    assert box.tolist() == [[0.0, 1.0], [-1.0, 1.0]]
+    again = separable.invert(circle, 0.5, as_given(box), outputs=[0], fixed={1: -0.4})
+    assert float(again.inputs[0, 1]) == -0.4
 
 
 def test_an_unreachable_target_says_so_and_gives_the_nearest(circle: SeparableLayer) -> None:
