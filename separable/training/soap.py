@@ -91,7 +91,7 @@ class SOAP(torch.optim.Optimizer):
         for group in self.param_groups:
             alike: dict[Any, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter.grad is not None and parameter.numel():
                     done = float(self.state[parameter].get("step", 0.0))
                     kind = (parameter.shape, parameter.dtype, parameter.device, done)
                     alike.setdefault(kind, []).append(parameter)

@@ -195,6 +195,16 @@ def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
         SOAP([nn.Parameter(torch.ones(2))], **options)  # type: ignore[arg-type]
 
 
+def test_parameters_without_numbers_are_passed_by() -> None:
+    """As of a linear map from no features, which torch's own optimisers take."""
+    parameters = [nn.Parameter(torch.ones(shape)) for shape in ((0, 3), (3, 0), (2, 0, 3), (3, 3))]
+    optimiser = SOAP(parameters, lr=0.1)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    assert torch.equal(parameters[-1].detach(), after(torch.ones(1, 3, 3), torch.ones(3, 3), lr=0.1))
+
+
 def test_what_it_cannot_train_is_refused() -> None:
     with pytest.raises(ValueError, match="bfloat16"):
         SOAP([nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))])
