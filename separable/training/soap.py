@@ -73,13 +73,21 @@ class SOAP(torch.optim.Optimizer):
         options = {"lr": lr, "betas": betas, "basis_beta": basis_beta, "eps": eps, "weight_decay": weight_decay}
         self._together: dict[tuple[int, ...], dict[str, Tensor]] = {}  # what the entries of the state are parts of
         super().__init__(params, options | {"every": every, "largest": largest})
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if torch.finfo(parameter.dtype).bits < 32 or hasattr(parameter, "placements"):
-                    raise ValueError(
-                        f"params: expected whole tensors of at least 32 bits, got one of {tuple(parameter.shape)}, "
-                        f"{parameter.dtype}{', shared by processes' if hasattr(parameter, 'placements') else ''}"
-                    )
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """More parameters, such as those of a part that was frozen.
+
+        Raises:
+            ValueError: one is shared by processes or has fewer than 32 bits.
+        """
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            if torch.finfo(parameter.dtype).bits < 32 or hasattr(parameter, "placements"):
+                del self.param_groups[-1]
+                raise ValueError(
+                    f"params: expected whole tensors of at least 32 bits, got one of {tuple(parameter.shape)}, "
+                    f"{parameter.dtype}{', shared by processes' if hasattr(parameter, 'placements') else ''}"
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

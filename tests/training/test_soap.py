@@ -208,6 +208,10 @@ def test_parameters_without_numbers_are_passed_by() -> None:
 def test_what_it_cannot_train_is_refused() -> None:
     with pytest.raises(ValueError, match="bfloat16"):
         SOAP([nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))])
+    optimiser = SOAP([nn.Parameter(torch.ones(2, 2))])
+    with pytest.raises(ValueError, match="bfloat16"):
+        optimiser.add_param_group({"params": [nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))]})
+    assert len(optimiser.param_groups) == 1
     with pytest.raises(ValueError, match="distribution"):
         TrainingConfig(steps=1, optimiser="soap", distribution="fsdp")
     with pytest.raises(ValueError, match="optimiser"):
