@@ -71,7 +71,8 @@ class SOAP(torch.optim.Optimizer):
         if every < 1 or largest < 0:
             raise ValueError(f"every, largest: expected at least 1 and 0, got {every} and {largest}")
         options = {"lr": lr, "betas": betas, "basis_beta": basis_beta, "eps": eps, "weight_decay": weight_decay}
-        self._together: dict[tuple[int, ...], dict[str, Tensor]] = {}  # what the entries of the state are parts of
+        # What the entries of the state are parts of, and those entries; a state that was replaced is begun again.
+        self._together: dict[tuple[int, ...], tuple[dict[str, Tensor], list[dict[str, Tensor]]]] = {}
         super().__init__(params, options | {"every": every, "largest": largest})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -144,18 +145,21 @@ class SOAP(torch.optim.Optimizer):
     def _state_of(self, group: dict[str, Any], parameters: list[Tensor], gradient: Tensor) -> dict[str, Tensor]:
         """The state of all, of which that of each is a part."""
         key = tuple(id(parameter) for parameter in parameters)
-        if key not in self._together:
-            for other in [other for other in self._together if not set(other).isdisjoint(key)]:
-                del self._together[other]  # parameters may stand together with others than before
-            for parameter, like in zip(parameters, gradient, strict=True):
-                if not self.state[parameter]:
-                    self.state[parameter] = _begun(like, group["largest"])
-            states = [self.state[parameter] for parameter in parameters]
-            together = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-            for parameter, *parts in zip(parameters, *(value.unbind() for value in together.values()), strict=True):
-                self.state[parameter] = dict(zip(together, parts, strict=True))
-            self._together[key] = together
-        return self._together[key]
+        together, parts = self._together.get(key, ({}, []))
+        if parts and all(self.state[parameter] is part for parameter, part in zip(parameters, parts, strict=True)):
+            return together
+        for other in [other for other in self._together if not set(other).isdisjoint(key)]:
+            del self._together[other]  # parameters may stand together with others than before
+        for parameter, like in zip(parameters, gradient, strict=True):
+            if not self.state[parameter]:
+                self.state[parameter] = _begun(like, group["largest"])
+        states = [self.state[parameter] for parameter in parameters]
+        together = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        values = zip(*(value.unbind() for value in together.values()), strict=True)
+        parts = [dict(zip(together, part, strict=True)) for part in values]
+        self.state.update(zip(parameters, parts, strict=True))
+        self._together[key] = together, parts
+        return together
 
 
 def _begun(like: Tensor, largest: int) -> dict[str, Tensor]:

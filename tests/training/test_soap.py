@@ -111,6 +111,21 @@ def test_the_state_stays_in_its_place() -> None:
     assert places[0] == places[1] == places[2]
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_state_that_is_cleared_is_begun_again(several: bool) -> None:
+    found, start = gradients(20, 4, 3), torch.ones(4, 3, dtype=torch.float64)
+    parameters = [nn.Parameter(start.clone()) for _ in range(1 + several)]
+    optimiser = SOAP(parameters, lr=0.1, every=3)
+    for step, gradient in enumerate(found):
+        if step == 10:
+            middle = parameters[0].detach().clone()
+            optimiser.state.clear()
+        for parameter in parameters:
+            parameter.grad = gradient.clone()
+        optimiser.step()
+    torch.testing.assert_close(parameters[0].detach(), after(found[10:], middle, lr=0.1, every=3), rtol=0, atol=1e-12)
+
+
 def test_complex_parameters_are_pairs_of_real_ones() -> None:
     pairs = gradients(15, 4, 3, 2)
     start = torch.ones(4, 3, 2, dtype=torch.float64)
