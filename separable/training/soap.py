@@ -7,7 +7,8 @@ Adam remembers is turned into the new ones. What has one axis only is left to pl
 
 Source: Vyas et al. (2025), "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR, arXiv:2409.11321, Algorithm 3.
 Deviations: parameters of the same shape are done together, so that a network of many small matrices costs a few
-products of matrices a step instead of many; the first step is made and not only looked at; no axes are merged.
+products of matrices a step instead of many; the bases follow before a step, and so know its gradient, where the paper's
+follow after it, and the first step is made and not only looked at; no axes are merged.
 """
 
 from __future__ import annotations
