@@ -53,7 +53,7 @@ def solve(
         tolerance: Relative residual at which to stop; for quadratic problems also the relative change of a Newton step.
         sweeps: Most sweeps at each rank; three times as many at the last.
         method: ``galerkin`` for weak forms, ``least squares`` (minimal residual) for equations; ``auto`` chooses the
-            second when no test function is differentiated.
+            second when no test function is differentiated, and for quadratic terms, which take no other.
         interaction: ``canonical_polyadic``, a sum of products; ``tensor_train``, for linear problems (see
             `separable.galerkin.tensor_train`); ``auto`` first seeks a sum of products, and where that ends above the
             tolerance in three or more coordinates also a train with bonds of at most ``AUTO_BOND``, and returns the
@@ -74,6 +74,10 @@ def solve(
     """
     if rank < 1 or sweeps < 1:
         raise ValueError(f"solve: rank and sweeps are at least 1, got {rank} and {sweeps}")
+    if method not in get_args(Method):
+        raise ValueError(f"solve: method is one of {get_args(Method)}, got {method!r}")
+    if method == "galerkin" and problem.products:
+        raise ValueError("solve: quadratic terms (products) are solved by minimal residual, not by method='galerkin'")
     if interaction not in get_args(Form):
         raise ValueError(f"solve: interaction is one of {get_args(Form)}, got {interaction!r}")
     if interaction == "tensor_train" and (problem.products or start is not None):

@@ -291,6 +291,15 @@ def test_misstated_problems_are_refused(change):
         Problem(**{**good, **change})
 
 
+def test_a_method_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="method"):
+        solve(poisson(BSpline(6)), method="least_squares", progress=False)  # it has a space
+    coordinates = [Coordinate("x", BSpline(6), "value", "value")]
+    quadratic = Problem(coordinates, [Term({"x": (2, 0)}, -1.0)], source=[{}], products=[Product({}, {})])
+    with pytest.raises(ValueError, match="method"):
+        solve(quadratic, method="galerkin", progress=False)
+
+
 # Interruption
 
 
