@@ -91,20 +91,21 @@ def _refuse_signs(problem: Problem, discrete: Discretisation) -> None:
         return
     for t, coordinate in enumerate(problem.coordinates):
         speed = sampled(orders(t, 1, 0))
-        evolution = speed is not None and coordinate.left == "value" and coordinate.right == "free"
-        if not evolution or sampled(orders(t, 2, 0)) is not None:
+        ends = (coordinate.left, coordinate.right)
+        if speed is None or ends not in (("value", "free"), ("free", "value")) or sampled(orders(t, 2, 0)) is not None:
             continue
-        assert speed is not None
+        onward = 1.0 if coordinate.left == "value" else -1.0  # a value held at the right end is carried to the left
         for j, name in enumerate(names):
             values = sampled(orders(j, 2, 0))
             if values is None or j == t:
                 continue
-            wrong = values * speed
+            wrong = onward * values * speed
             if wrong.max() > 0:
                 worst = int(wrong.argmax())
                 raise ValueError(
                     f"solve: negative diffusivity: d2u/d{name}2 has the coefficient {values[worst]:.4g} beside "
-                    f"{speed[worst]:.4g} du/d{coordinate.name} at {where(worst)}, which runs diffusion backward"
+                    f"{speed[worst]:.4g} du/d{coordinate.name} at {where(worst)}, which runs diffusion backward from "
+                    f"the {'left' if onward > 0 else 'right'} end of {coordinate.name}, where u is held"
                 )
 
 

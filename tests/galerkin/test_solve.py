@@ -239,6 +239,17 @@ def test_diffusion_that_runs_backward_is_refused():
         solve(Problem(coordinates, [{"t": (1, 0)}, {"x": (2, 0)}], source=[{}]), progress=False)
 
 
+def test_a_value_held_at_the_end_of_time_is_refused_unless_diffusion_runs_from_there():
+    x, t = Coordinate("x", BSpline(12, 4), "value", "value"), Coordinate("t", BSpline(12, 4), "free", "value")
+    backward = [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)]
+    with pytest.raises(ValueError, match="backward"):
+        solve(Problem([x, t], backward, source=[{}]), progress=False)
+    # u_t + u_xx = 0 with u(x, 1) = sin(pi x), as of a cost that is known at the end
+    onward = Problem([x, t], [{"t": (1, 0)}, {"x": (2, 0)}], lift=[{"x": lambda x: np.sin(PI * x)}])
+    u = solve(onward, rank=6, estimate=False, progress=False)
+    assert error(u, lambda x, t: np.exp(PI**2 * (t - 1)) * np.sin(PI * x), x=(0, 1), t=(0, 1)) < 1e-3
+
+
 def test_an_evolution_without_an_initial_condition_is_refused():
     coordinates = [Coordinate("x", BSpline(6), "value", "value"), Coordinate("t", BSpline(6))]
     with pytest.raises(ValueError):
