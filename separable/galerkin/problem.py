@@ -221,18 +221,19 @@ class Problem:
             if term.coefficient is not None:
                 self._known("a coefficient field", term.coefficient.names)
             for name, entry in term.entries.items():
-                orders = (entry.trial, entry.test) if isinstance(entry, At) else entry[:2]
-                if min(orders) < 0 or any(int(o) != o for o in orders):
-                    raise ValueError(f"Problem: derivative orders are integers of at least 0, got {orders} for {name}")
+                self._whole(name, (entry.trial, entry.test) if isinstance(entry, At) else entry[:2])
                 if isinstance(entry, At):
                     self._inside(name, entry)
         for data in (*self.sources, *self.lifts):
             self._known("a source or lift", [*data.entries, *(data.names if isinstance(data, Field) else ())])
             for name, profile in data.entries.items():
                 if isinstance(profile, At):
+                    self._whole(name, (profile.test,))
                     self._inside(name, profile)
         for product in self.products:
             self._known("a product", [*product.first, *product.second, *product.coefficients])
+            for name, order in (*product.first.items(), *product.second.items()):
+                self._whole(name, (order,))
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -253,6 +254,11 @@ class Problem:
         unknown = [n for n in names if n not in self.names]
         if unknown:
             raise ValueError(f"Problem: {what} names {unknown}; the coordinates are {list(self.names)}")
+
+    @staticmethod
+    def _whole(name: str, orders: Sequence[int]) -> None:
+        if min(orders) < 0 or any(int(order) != order for order in orders):
+            raise ValueError(f"Problem: derivative orders are integers of at least 0, got {orders} for {name}")
 
     def _inside(self, name: str, at: At) -> None:
         lower, upper = self.coordinates[self.names.index(name)].atom.domain

@@ -25,7 +25,9 @@ def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> N
         )
     for j, coordinate in enumerate(problem.coordinates):
         smooth = getattr(coordinate.atom, "degree", 99)
-        highest = max([s[j].trial for _, s in discrete.terms] + [s[j].test for _, s in discrete.terms])
+        taken = [order for _, symbols in discrete.terms for order in (symbols[j].trial, symbols[j].test)]
+        taken += [o.get(coordinate.name, 0) for product in problem.products for o in (product.first, product.second)]
+        highest = max(taken)
         if type(coordinate.atom).__name__ == "BSpline" and smooth < highest:
             raise ValueError(
                 f"solve: the operator takes derivative {highest} along {coordinate.name}, whose splines have degree "

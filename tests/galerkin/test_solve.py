@@ -274,6 +274,13 @@ def test_splines_too_rough_for_the_operator_are_refused():
         solve(Problem(coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)], source=[{}]), progress=False)
 
 
+def test_splines_too_rough_for_a_quadratic_term_are_refused():
+    x = Coordinate("x", BSpline(6, 2), "value", "value")  # whose third derivative is zero everywhere
+    problem = Problem([x], [Term({"x": (2, 0)}, -1.0)], source=[{}], products=[Product({}, {"x": 3})])
+    with pytest.raises(ValueError, match="degree"):
+        solve(problem, progress=False)
+
+
 def test_conditions_that_leave_no_function_are_refused():
     with pytest.raises(ValueError):
         solve(Problem([Coordinate("x", BSpline(1, 1), "value", "value")], [{"x": (1, 1)}], source=[{}]), progress=False)
@@ -294,6 +301,9 @@ def test_functions_that_depend_on_each_other_are_refused():
         {"operator": [{"x": At(2.0)}]},
         {"source": [{"w": np.sin}]},
         {"products": [Product({"w": 1}, {})]},
+        {"products": [Product({"x": -1}, {})]},
+        {"products": [Product({}, {"x": 0.5})]},
+        {"source": [{"x": At(0.5, test=-1)}]},
     ],
 )
 def test_misstated_problems_are_refused(change):
