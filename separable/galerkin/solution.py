@@ -28,8 +28,9 @@ class Solution:
         names: Names of the coordinates.
         units: Their units.
         name: Name of the unknown.
-        error_estimate: Estimated relative L2 error over all coordinates; NaN if it was not asked for.
-        residual: Relative residual of the discrete problem.
+        error_estimate: Estimated relative L2 error over all coordinates; NaN if it was not asked for or could not be
+            found (``stopped`` tells).
+        residual: Relative residual of the discrete problem; NaN where it has too many terms to be measured.
         history: One entry ``(rank, residual)`` for each sweep.
         stopped: Why the solve ended.
         seconds: Wall time of the solve, without the estimate.

@@ -66,7 +66,7 @@ def alternate(
         for _ in range(sweeps):
             train, gained = sweep(system, train)
             reached = measured(system, train, gained)
-            if reached < lowest:
+            if not reached >= lowest:  # one that is too wide to be measured is taken, as a sum of products would be
                 state.factors, state.residual = train, reached
             state.history.append((bond(train), reached))
             report(state)

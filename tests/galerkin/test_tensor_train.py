@@ -158,6 +158,15 @@ def test_auto_takes_the_train_where_products_stall():
     assert not isinstance(solve(easy, interaction="auto", progress=False).layer.interaction, TensorTrain)
 
 
+def test_a_train_whose_residual_is_too_wide_to_be_measured_is_kept(monkeypatch):
+    expected = solve(four(), rank=4, interaction="tensor_train", estimate=False, progress=False)
+    monkeypatch.setattr(tensor_train, "_WIDEST", 1)
+    u = solve(four(), rank=4, interaction="tensor_train", estimate=False, progress=False)
+    assert np.isnan(u.residual)
+    place = {"a": 0.3, "b": 0.4, "c": 0.6, "d": 0.7}
+    assert u(**place) == pytest.approx(expected(**place), rel=1e-2)
+
+
 @pytest.fixture(scope="module")
 def warm():
     return solve(heat(), rank=8, interaction="tensor_train", progress=False)
