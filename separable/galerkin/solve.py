@@ -24,6 +24,7 @@ from separable.galerkin.problem import At, Problem
 from separable.galerkin.refusal import refuse
 from separable.galerkin.solution import Solution, layer_of, layer_of_train
 from separable.galerkin.system import Factors
+from separable.interactions import CanonicalPolyadic
 
 Method = Literal["auto", "galerkin", "least squares"]
 Form = Literal["canonical_polyadic", "tensor_train", "auto"]
@@ -59,7 +60,7 @@ def solve(
             tolerance in three or more coordinates also a train with bonds of at most ``AUTO_BOND``, and returns the
             one with the smaller residual.
         start: A solution of a similar problem on the same coordinates and lift to start from (continuation in a
-            parameter).
+            parameter), a sum of products.
         newton: Most Newton steps of a quadratic problem.
         step: Products added at once; by default a quarter of those present.
         estimate: Whether to estimate the error (about the cost of a few sweeps on bases twice as fine).
@@ -166,6 +167,8 @@ def full(discrete: Discretisation, factors: Factors) -> Factors:
 def _started(discrete: Discretisation, start: Solution) -> Factors:
     if tuple(a.atom for a in discrete.axes) != tuple(start.layer.atoms):
         raise ValueError("solve: start has other coordinates or atoms than the problem")
+    if not isinstance(start.layer.interaction, CanonicalPolyadic):
+        raise ValueError("solve: start is a sum of products, got a tensor train; solve it as canonical_polyadic")
     lifted = 0 if discrete.lift is None else discrete.lift[0].shape[1]
     core = start.layer.core.detach().numpy()[:, 0]
     factors = []

@@ -213,6 +213,9 @@ def test_what_a_train_does_not_take_is_refused():
         solve(quadratic, interaction="tensor_train", progress=False)
     with pytest.raises(ValueError):
         solve(four(), interaction="tucker", progress=False)
+    train = solve(four(), rank=3, interaction="tensor_train", estimate=False, progress=False)
+    with pytest.raises(ValueError, match="start"):
+        solve(four(), start=train, progress=False)
 
 
 def test_an_interrupt_keeps_the_best_train(monkeypatch):
