@@ -94,8 +94,6 @@ class Discretisation:
             else:
                 values = evaluate(name, entry[2], axis.nodes)
                 symbols.append(Symbol(entry[0], entry[1], values, None, values.tobytes()))
-        if not np.isfinite(term.factor):
-            raise ValueError(f"Problem: an operator term has the factor {term.factor}")
         if term.coefficient is None:
             return [(term.factor, symbols)]
         expanded = []

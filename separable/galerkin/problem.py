@@ -186,7 +186,7 @@ class Problem:
         name: For titles.
 
     Raises:
-        ValueError: If a name is unknown, an order is negative, or there is no operator.
+        ValueError: If a name is unknown, an order is negative, a factor is not finite, or there is no operator.
 
     Example:
         >>> import numpy as np
@@ -216,6 +216,15 @@ class Problem:
             raise ValueError(f"Problem: coordinates have distinct names, got {self.names}")
         if not self.operator:
             raise ValueError("Problem: the operator has no terms, so any function would solve it")
+        for what, stated in (
+            ("an operator term", self.terms),
+            ("a source", self.sources),
+            ("a lift", self.lifts),
+            ("a product", self.products),
+        ):
+            for one in stated:
+                if not isinstance(one, Field) and not np.isfinite(one.factor):
+                    raise ValueError(f"Problem: {what} has the factor {one.factor}")
         for term in self.terms:
             self._known("an operator term", term.entries)
             if term.coefficient is not None:

@@ -304,6 +304,10 @@ def test_functions_that_depend_on_each_other_are_refused():
         {"products": [Product({"x": -1}, {})]},
         {"products": [Product({}, {"x": 0.5})]},
         {"source": [{"x": At(0.5, test=-1)}]},
+        {"operator": [Term({"x": (1, 1)}, factor=np.inf)]},
+        {"source": [Source({}, factor=np.nan)]},
+        {"lift": [Source({}, factor=np.nan)]},
+        {"products": [Product({}, {}, factor=np.nan)]},
     ],
 )
 def test_misstated_problems_are_refused(change):
