@@ -71,10 +71,14 @@ def solve(
         The solution; interrupted (Ctrl-C), the best so far.
 
     Raises:
-        ValueError: If the problem is ill-posed, with the reason (see `separable.galerkin.refusal`).
+        ValueError: If the problem is ill-posed, with the reason (see `separable.galerkin.refusal`), or an argument is
+            out of its range.
     """
-    if rank < 1 or sweeps < 1:
-        raise ValueError(f"solve: rank and sweeps are at least 1, got {rank} and {sweeps}")
+    for name, number in (("rank", rank), ("sweeps", sweeps), ("newton", newton), ("step", step)):
+        if number is not None and number < 1:
+            raise ValueError(f"solve: {name} is at least 1, got {number}")
+    if not tolerance >= 0:
+        raise ValueError(f"solve: tolerance is at least 0, got {tolerance}")
     if method not in get_args(Method):
         raise ValueError(f"solve: method is one of {get_args(Method)}, got {method!r}")
     if method == "galerkin" and problem.products:
