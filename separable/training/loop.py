@@ -43,6 +43,8 @@ from separable.training.schedule import learning_rate
 from separable.training.trial import ENOUGH_SECONDS, ENOUGH_STEPS, TrainingTried, Trial, changed_by_trial, is_trial
 
 Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Mapping[str, Tensor]]]
+# Names in the lines of the record.
+_OWN = ("loss", "gradient_norm", "rate", "step", "steps", "seconds", "time", "scores", "sample")
 _EVALUATION = 2**32  # a step that no training reaches, whose seed is that of evaluations
 
 
@@ -93,7 +95,8 @@ def run_training(
 
     Args:
         model: what is trained, in place. With "fsdp" it stays whole, beside the parts that are trained.
-        loss: gives the mean loss of (model, batch), a scalar; or with it a dictionary of scalars for the record.
+        loss: gives the mean loss of (model, batch), a scalar; or with it a dictionary of scalars for the record, the
+            same names in every step.
         batches: where the rows come from; its `draw` must be the same in every process.
         config: length, batches, rates and habits.
         run: the folder that gets ``last.safetensors`` and ``best.safetensors``, the record and ``report.html``; a
@@ -112,7 +115,8 @@ def run_training(
         Steps, time, losses and scores.
 
     Raises:
-        ValueError: the batch does not divide into the parts, or the checkpoint is damaged or of another training.
+        ValueError: the batch does not divide into the parts, the checkpoint is damaged or of another training, or the
+            scalars beside the loss have names that the record has of its own, or others than in the first step.
         FloatingPointError: the loss or its gradient is not finite; the step was not made.
         MemoryError: a step needs more memory than there is.
         OSError: a checkpoint cannot be written.
@@ -191,6 +195,7 @@ class _Loop:
         self.best_step = 0
         self.best_scores: dict[str, float] = {}
         self.precision: Any = config.precision
+        self.names: tuple[str, ...] | None = None  # of what is told beside the loss
 
     @property
     def share(self) -> float:
@@ -286,12 +291,13 @@ class _Loop:
                     told = self.objective(batch)
                 loss, metrics = told if isinstance(told, tuple) else (told, {})
                 (loss / config.accumulation).backward()
-            values = [value.detach().to(loss.dtype) for value in (loss, *metrics.values())]
+            names = self._names(metrics)
+            values = [value.detach().to(loss.dtype) for value in (loss, *(metrics[name] for name in names))]
             sums = sums + torch.stack(values) / config.accumulation
         norm = nn.utils.clip_grad_norm_(self.parameters, config.clip or math.inf)
         if hasattr(norm, "full_tensor"):
             norm = norm.full_tensor()
-        measured = dict(zip(("loss", *metrics), processes.mean(sums).tolist(), strict=True), gradient_norm=float(norm))
+        measured = dict(zip(("loss", *names), processes.mean(sums).tolist(), strict=True), gradient_norm=float(norm))
         check_finite(measured, self.step, self.run)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -303,6 +309,20 @@ class _Loop:
         for name, value in {**measured, "seconds": seconds, "steps": 1}.items():
             self.since_log[name] = self.since_log.get(name, 0) + value
         return bool(stop)
+
+    def _names(self, metrics: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """The names of the first step; others would stand for something else, or be means over other steps."""
+        if self.names is None:
+            own = {*_OWN, self.unit, f"{self.unit}_per_second"}
+            if taken := sorted(own & metrics.keys()):
+                raise ValueError(f"loss: expected scalars of other names than those of the record, got {taken}")
+            self.names = tuple(metrics)
+        if metrics.keys() != set(self.names):
+            raise ValueError(
+                f"loss: expected the scalars of the first step, {list(self.names)}, got {list(metrics)} "
+                f"at step {self.step}"
+            )
+        return self.names
 
     def _batch(self, places: Any, part: int) -> Any:
         """The rows of this process in one part of a step, on its device."""

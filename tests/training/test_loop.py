@@ -234,6 +234,45 @@ def test_half_precision_is_near_and_automatic_precision_is_kept(tmp_path: Path) 
     assert found["auto"].loss == found[chosen].loss  # the trial leaves no trace
 
 
+def test_scalars_beside_the_loss_are_means_over_the_steps(tmp_path: Path) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        told = {"least": batch[0].min(), "greatest": batch[0].max()}
+        seen.append((float(told["least"]), float(told["greatest"])))
+        return squares(model, batch), dict(list(told.items())[:: 1 if len(seen) % 2 else -1])  # in either order
+
+    run = RunFolder(tmp_path, {}, 0)
+    config = TrainingConfig(steps=6, batch=8, accumulation=2, log_every=3)
+    run_training(network(), loss, stream(), config, run=run, progress=False)
+    lines = [line for line in run.metrics() if "loss" in line]
+    for line, part in zip(lines, (seen[:6], seen[6:]), strict=True):
+        least, greatest = (sum(values) / 6 for values in zip(*part, strict=True))
+        assert (line["least"], line["greatest"]) == pytest.approx((least, greatest))
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient_norm", "rate", "time", "rows", "rows_per_second", "scores"])
+def test_scalars_with_names_of_the_record_are_refused(name: str) -> None:
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return squares(model, batch), {name: torch.tensor(1.0)}
+
+    with pytest.raises(ValueError, match=name):
+        run_training(network(), loss, stream(), TrainingConfig(steps=1, batch=8), progress=False)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_scalars_that_come_and_go_are_refused(accumulation: int) -> None:
+    calls = []
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        calls.append(1)
+        return squares(model, batch), {"now_and_then": torch.tensor(1.0)} if len(calls) % 2 else {}
+
+    config = TrainingConfig(steps=4, batch=8, accumulation=accumulation)
+    with pytest.raises(ValueError, match="now_and_then"):
+        run_training(network(), loss, stream(), config, progress=False)
+
+
 def test_training_works_outside_the_main_thread() -> None:
     found = []
     config = TrainingConfig(steps=2, batch=8)
