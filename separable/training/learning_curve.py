@@ -12,7 +12,7 @@ def write_training_report(run: RunFolder, title: str) -> None:
     """Write ``report.html`` from ``metrics.jsonl``, with a picture where matplotlib is installed."""
     lines = run.metrics()
     losses = [line for line in lines if "loss" in line]
-    looks = [line for line in lines if "scores" in line]
+    looks = [line for line in lines if line.get("scores")]
     last = losses[-1] if losses else {}
     page = Report(title, f"{last.get('step', 0)} steps in {last.get('seconds', 0) / 60:.1f} minutes of training.")
     if losses:
@@ -23,7 +23,10 @@ def write_training_report(run: RunFolder, title: str) -> None:
     if looks:
         page.section("Evaluations")
         shown = looks if len(looks) <= 12 else looks[:: len(looks) // 10] + looks[-1:]
-        page.table([{"step": line["step"], "minutes": line["seconds"] / 60, **line["scores"]} for line in shown])
+        absent = dict.fromkeys((name for line in shown for name in line["scores"]), "-")  # evaluations may differ
+        page.table(
+            [{"step": line["step"], "minutes": line["seconds"] / 60, **absent, **line["scores"]} for line in shown]
+        )
     samples = [line for line in lines if "sample" in line][-_SAMPLES:]
     if samples:
         page.section("Samples")
@@ -46,9 +49,8 @@ def _picture(run: RunFolder, losses: list[dict[str, Any]], looks: list[dict[str,
         axis.plot([line[name] / unit for line in losses], [line["loss"] for line in losses], label="loss", alpha=0.6)
         if looks:
             score = next(iter(looks[0]["scores"]))
-            axis.plot(
-                [line[name] / unit for line in looks], [line["scores"][score] for line in looks], ".-", label=score
-            )
+            told = [line for line in looks if score in line["scores"]]
+            axis.plot([line[name] / unit for line in told], [line["scores"][score] for line in told], ".-", label=score)
         axis.set_xlabel("step" if name == "step" else "minutes")
         axis.grid(alpha=0.3)
     first.legend()

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -174,6 +175,25 @@ def test_the_best_checkpoint_is_that_of_the_lowest_score(tmp_path: Path) -> None
     page = (run.path / "report.html").read_text()
     assert "data:image/png" in page
     assert "said &lt;this&gt;" in page
+
+
+def test_evaluations_without_scores_or_with_others_leave_a_report(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=8, batch=8, evaluate_every=2)
+    told = iter([{"error": 0.5}, {}, {"other": 0.25}, {"error": 0.125}])
+    run = RunFolder(tmp_path / "others", config, 0)
+    result = run_training(network(), squares, stream(), config, run=run, evaluate=lambda _: next(told), progress=False)
+    assert (result.best_step, result.scores) == (8, {"error": 0.125})
+    page = (run.path / "report.html").read_text()
+    cells = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page)]
+    assert [[row[0], *row[2:]] for row in cells] == [
+        ["step", "error", "other"],
+        ["2", "0.5", "-"],
+        ["6", "-", "0.25"],
+        ["8", "0.125", "-"],
+    ]
+    run = RunFolder(tmp_path / "none", config, 0)
+    run_training(network(), squares, stream(), config, run=run, evaluate=lambda _: {}, progress=False)
+    assert (run.path / "report.html").is_file()
 
 
 def test_a_training_by_minutes_ends_and_goes_on(tmp_path: Path) -> None:
