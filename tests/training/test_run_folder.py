@@ -7,6 +7,7 @@ import matplotlib
 import pytest
 
 from separable.training import Report, RunFolder
+from separable.training.learning_curve import write_training_report
 
 matplotlib.use("Agg")
 
@@ -36,6 +37,15 @@ def test_a_line_cut_off_by_a_crash_does_not_lose_the_others(tmp_path) -> None:
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')
     assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_the_table_of_evaluations_has_each_once_and_the_last(tmp_path) -> None:
+    run = RunFolder(tmp_path, {}, seed=0)
+    for step in range(21):
+        run.log(step=step, seconds=1.0 * step, scores={"error": 0.5})
+    write_training_report(run, "many")
+    steps = re.findall(r"<tr><td>(\d+)</td>", (run.path / "report.html").read_text())
+    assert steps == [str(step) for step in range(0, 21, 2)]
 
 
 def test_a_report_is_one_file_that_fetches_nothing_and_escapes_text(tmp_path) -> None:
