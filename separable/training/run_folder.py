@@ -64,8 +64,12 @@ class RunFolder:
     def log(self, **measurements: Any) -> None:
         """Append one line to ``metrics.jsonl``, with the time."""
         line = json.dumps({"time": round(time.time(), 3), **measurements})
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with (self.path / "metrics.jsonl").open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a crash cut that line off, and must not take this one with it
+                    line = "\n" + line
+            file.write(f"{line}\n".encode())
 
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of ``metrics.jsonl``; what a crash or a bad disk left of others is left out."""

@@ -37,6 +37,9 @@ def test_a_line_cut_off_by_a_crash_does_not_lose_the_others(tmp_path) -> None:
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')
     assert [line["step"] for line in run.metrics()] == [1]
+    RunFolder(tmp_path, {}, seed=0).log(step=3)
+    run.log(step=4)
+    assert [line["step"] for line in run.metrics()] == [1, 3, 4]
 
 
 def test_the_table_of_evaluations_has_each_once_and_the_last(tmp_path) -> None:
