@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from separable.files import read_tensors, read_texts, refusing
 
 _KEY = "training"
+_OPTIMISER = "optimiser"
 
 
 def save_checkpoint(
@@ -44,16 +45,19 @@ def save_checkpoint(
         for entry, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser/{name}/{entry}"] = _whole(value)
     if write:
-        _write(path, tensors, json.dumps(progress))
+        _write(path, tensors, json.dumps({**progress, _OPTIMISER: type(optimiser).__name__}))
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """Bring module and optimiser to the state in a file; returns what was given as ``progress``.
 
     Raises:
-        ValueError: the file is damaged, or is one of another module.
+        ValueError: the file is damaged, or is one of another module or another kind of optimiser.
     """
     tensors, progress = _read(path)
+    kind = progress.pop(_OPTIMISER, type(optimiser).__name__)  # older files do not tell
+    if kind != type(optimiser).__name__:
+        raise ValueError(f"{path}: expected the state of {type(optimiser).__name__}, got that of {kind}")
     _restore(path, model, tensors)
     index = {parameter: i for i, parameter in enumerate(p for g in optimiser.param_groups for p in g["params"])}
     states: dict[int, dict[str, Tensor]] = {}

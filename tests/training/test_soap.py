@@ -1,5 +1,6 @@
 """SOAP against its algorithm written out for one matrix, and what must hold of it whatever it is given."""
 
+import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,21 @@ def test_a_training_that_was_stopped_goes_on_to_the_bit(tmp_path: Path) -> None:
     run_training(again, squares, ShuffledRows(64, stopping), config, run=run, progress=False)
     for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_training_does_not_go_on_with_another_optimiser(tmp_path: Path) -> None:
+    """AdamW's state has no bases, so that SOAP would go on as Adam."""
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    run = RunFolder(tmp_path, {}, 0)
+    for optimiser, accepted in (("adamw", True), ("adamw", True), ("soap", False)):
+        model = nn.Linear(3, 3)
+        before = model.weight.detach().clone()
+        config = TrainingConfig(steps=2, batch=8, optimiser=optimiser)  # type: ignore[arg-type]
+        with contextlib.nullcontext() if accepted else pytest.raises(ValueError, match="AdamW"):
+            run_training(
+                model, squares, ShuffledRows(8, lambda rows: (x[rows], x[rows])), config, run=run, progress=False
+            )
+        assert torch.equal(model.weight, before) is not accepted
 
 
 @pytest.mark.parametrize(
