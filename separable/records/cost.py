@@ -70,6 +70,12 @@ def trial_seconds(trial: Callable[[int], object], few: int = 2, more: int = 8) -
         >>> 0.005 < step < 0.03 and start > 0.02
         True
     """
+    start, step, _ = _tried(trial, few, more)
+    return start, step
+
+
+def _tried(trial: Callable[[int], object], few: int, more: int) -> tuple[float, float, int]:
+    """What `trial_seconds` gives, and the steps of the last trial."""
     first = _timed(trial, few)
     last = _timed(trial, more)
     spent = first + last
@@ -78,9 +84,9 @@ def trial_seconds(trial: Callable[[int], object], few: int = 2, more: int = 8) -
         last = _timed(trial, more)
         spent += last
     step = (last - first) / (more - few)
-    if step <= 0:  # the start hides the steps
+    if not 0 < step <= last / more:  # the start hides the steps, or the later ones take longer
         step = last / more
-    return max(0.0, last - more * step), step
+    return max(0.0, last - more * step), step, more
 
 
 def cost_of_steps(
@@ -107,7 +113,7 @@ def cost_of_steps(
         >>> 15 < told.seconds < 40
         True
     """
-    start, step = trial_seconds(trial, few, more)
+    start, step, more = _tried(trial, few, more)
     return Cost(
         f"measured: {few} and {more} steps here, {1000 * step:.3g} ms a step, {start:.2g} s before the first",
         start + other + steps * step,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from separable.records import Cost, peak_memory, trial_seconds
+from separable.records import Cost, cost_of_steps, peak_memory, trial_seconds
 from separable.records import cost as cost_module
 
 
@@ -15,6 +15,28 @@ def test_start_and_step_come_from_two_trials(monkeypatch):
         clock[0] += 3.0 + 0.25 * steps
 
     assert trial_seconds(trial, 2, 10) == pytest.approx((3.0, 0.25))
+
+
+def test_a_step_takes_no_more_than_the_mean_over_the_last_trial(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(cost_module.time, "perf_counter", lambda: clock[0])
+
+    def slower_and_slower(steps):
+        clock[0] += 0.01 * steps**2
+
+    assert trial_seconds(slower_and_slower, 2, 8) == pytest.approx((0.0, 0.08))
+
+
+def test_a_cost_tells_the_steps_that_were_tried(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(cost_module.time, "perf_counter", lambda: clock[0])
+
+    def trial(steps):
+        clock[0] += 0.5 + 0.01 * steps  # 8 steps take hardly longer than 2, and 32 do
+
+    told = cost_of_steps(trial, 100)
+    assert told.seconds == pytest.approx(1.5)
+    assert "2 and 32 steps" in told.basis
 
 
 def test_the_peak_grows_with_what_is_held():
