@@ -61,8 +61,8 @@ def variogram_score(
 
     Raises:
         TypeError: If an argument is not a tensor of the kind it should be.
-        ValueError: On shapes, pairs or weights that do not fit, missing values, too many components for all pairs, or
-            one member where a fair score needs two.
+        ValueError: On shapes, pairs or weights that do not fit, missing values, no pair, too many components for all
+            pairs, or one member where a fair score needs two.
 
     Source: Scheuerer and Hamill (2015, Mon. Wea. Rev. 143, 1321).
 
@@ -180,6 +180,8 @@ def _pairs(observed: Tensor, pairs: Tensor | None, weights: Tensor | None) -> tu
             raise ValueError(f"variogram_score: pairs are (P, 2) indices below {count}, got the shape {pairs.shape}")
         shape = (len(pairs),)
         first, second = pairs.to(device).long().unbind(1)
+    if not len(first):
+        raise ValueError(f"variogram_score: there is at least one pair, got none of {count} components")
     if weights is None:
         weight = observed.new_ones(shape)
     else:
@@ -194,6 +196,8 @@ def _pairs(observed: Tensor, pairs: Tensor | None, weights: Tensor | None) -> tu
 
 def _offsets(shape: list[int], offsets: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
     if offsets is None:
+        if max(shape) < 2:
+            raise ValueError(f"grid_variogram_score: axes have pairs of points, got a grid of {tuple(shape)}")
         return [
             tuple(2**k if other == axis else 0 for other in range(len(shape)))
             for axis, size in enumerate(shape)

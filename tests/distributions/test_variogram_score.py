@@ -132,6 +132,9 @@ def test_what_does_not_fit_is_refused_by_name():
         variogram_score(draw(2, 300), draw(300))
     with pytest.raises(ValueError, match="ensemble"):
         variogram_score(x * torch.nan, y)
+    for lone, wrong in ((1, {}), (4, {"pairs": torch.zeros(0, 2, dtype=torch.long)})):  # a score of nothing is not zero
+        with pytest.raises(ValueError, match="at least one pair"):
+            variogram_score(draw(3, 2, lone), draw(2, lone), **wrong)
 
 
 def test_offsets_that_do_not_fit_are_refused():
@@ -146,3 +149,5 @@ def test_offsets_that_do_not_fit_are_refused():
     ]:
         with pytest.raises(ValueError, match=f"grid_variogram_score: {name}"):
             grid_variogram_score(x, y, **wrong)
+    with pytest.raises(ValueError, match="grid_variogram_score: axes"):
+        grid_variogram_score(draw(3, 5, 1, 1), draw(5, 1, 1))
