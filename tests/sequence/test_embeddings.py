@@ -189,6 +189,14 @@ def test_kept_vectors_go_when_the_mode_is_set(module):
         torch.testing.assert_close(module.train().eval()(tokens), expected, rtol=1e-12, atol=1e-13)
 
 
+def test_vectors_kept_in_inference_mode_serve_outside_it(module):
+    module.eval()
+    expected = module(torch.arange(6)).detach()
+    for inference, tokens in ((True, [0, 1]), (False, [2]), (True, [1, 3]), (False, [4, 5]), (True, [0, 5])):
+        with torch.inference_mode() if inference else torch.no_grad():
+            torch.testing.assert_close(module(torch.tensor(tokens)), expected[tokens])
+
+
 @pytest.mark.parametrize("change", ["optimiser", "fused", "load", "in place", "order", "dtype"])
 def test_kept_vectors_go_when_parameters_change(module, change):
     tokens = torch.arange(V)

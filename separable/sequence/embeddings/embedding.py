@@ -96,7 +96,8 @@ class TokenEmbedding(nn.Module, abc.ABC):
             return self._vectors(torch.arange(self.vocabulary, device=tokens.device))
         stamp = (torch.is_autocast_enabled(tokens.device.type), state)
         if self._kept is None or self._kept.stamp != stamp:
-            self._kept = _KeptVectors(stamp, torch.zeros(self.vocabulary, dtype=torch.bool, device=tokens.device))
+            with torch.inference_mode(False):  # what is made there cannot be written in elsewhere
+                self._kept = _KeptVectors(stamp, torch.zeros(self.vocabulary, dtype=torch.bool, device=tokens.device))
         return self._kept.of(tokens, self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,7 +128,8 @@ class _KeptVectors:
             missing = torch.unique(tokens.flatten()[~known])
             found = embedding._vectors(missing)
             if self.vectors is None:
-                self.vectors = found.new_zeros(len(self.known), found.shape[-1])
+                with torch.inference_mode(False):
+                    self.vectors = found.new_zeros(len(self.known), found.shape[-1])
             self.vectors[missing] = found
             self.known[missing] = True
             self.complete = bool(self.known.all())
