@@ -87,8 +87,8 @@ def invert(
         n_solutions: Number of distinct solutions wanted.
         outputs: Which outputs the target concerns; by default all.
         band: Half-width about the target within which an output is as good as exact: a number or ``(O',)``.
-        tolerance: Largest distance from the band, relative to the output's spread over the box, at which a solution
-            counts as converged (with a prior: ``max(tolerance, 3 noise)``).
+        tolerance: Largest distance from the band, relative to the output's spread over the box (absolute where it has
+            none), at which a solution counts as converged (with a prior: ``max(tolerance, 3 noise)``).
         prior: Mean and standard deviation of the inputs, each ``(D_in,)`` or a number.
         noise: With a prior, how exactly the outputs are known, relative to their spread.
         separation: Least distance between two solutions, as a share of the box's diagonal over the free inputs.
@@ -202,7 +202,9 @@ class _Problem:
         x = torch.where(self.discrete.to(self.device) & self.free, whole, x)
         values = self.layer(x)[:, self.chosen]
         self.spread = values.std(0)
-        self.spread = torch.where(self.spread > 0, self.spread, torch.ones_like(self.spread))
+        # An output that is the same everywhere, as where all inputs are fixed, has a spread of rounding.
+        varies = self.spread > 1e-12 * values.abs().amax(0)
+        self.spread = torch.where(varies, self.spread, torch.ones_like(self.spread))
         merit = self._residuals(x, values).square().sum(1)
         # Half by merit, half anywhere: merit alone would start all of them on one branch of the solutions.
         best = merit.argsort()[: count - count // 2]

@@ -50,6 +50,17 @@ def test_fixed_inputs_and_bounds_are_kept(circle: SeparableLayer) -> None:
     assert torch.allclose(found.inputs, torch.tensor([[0.7, 0.1]], dtype=torch.float64), atol=1e-4)
 
 
+def test_inputs_that_are_all_fixed_reach_their_own_output(circle: SeparableLayer) -> None:
+    # The deviation of equal numbers may be rounding.
+    for x, y in ((0.3, -0.7), (0.1, 0.7), (0.9, 0.3), (-0.85, 0.45)):
+        there = float(circle(torch.tensor([[x, y]], dtype=torch.float64)).detach()[0, 0])
+        options = {"fixed": {0: x, 1: y}, "outputs": [0], "starts": 1}
+        found = separable.invert(circle, there + 1e-9, **options)
+        assert found.reachable
+        assert found.inputs.tolist() == [[x, y]]
+        assert not separable.invert(circle, there + 1e-3, **options).reachable
+
+
 @pytest.mark.parametrize("as_given", [lambda box: box, lambda box: box.numpy()])
 def test_given_bounds_stay_as_they_are(circle: SeparableLayer, as_given: Callable[[torch.Tensor], Any]) -> None:
     box = torch.tensor([(0.0, 1.0), (-1.0, 1.0)], dtype=torch.float64)
