@@ -173,8 +173,17 @@ class _Problem:
                 )
             self.lower[i] = self.upper[i] = value
             self.free[i] = False
-        discrete = [layer.coordinates is None and atom.discrete for atom in layer.atoms]
-        self.discrete = torch.tensor(discrete[:inputs] if layer.coordinates is None else [False] * inputs)
+        categories = [layer.coordinates is None and atom.discrete for atom in layer.atoms]
+        self.discrete = torch.tensor(categories if layer.coordinates is None else [False] * inputs)
+        for i in self.discrete.nonzero().flatten().tolist():
+            first, last = self.lower[i].ceil(), self.upper[i].floor()
+            if first > last:
+                raise ValueError(
+                    f"invert: input {i} is a category, a whole number, and there is none in "
+                    f"[{float(self.lower[i]):g}, {float(self.upper[i]):g}]"
+                )
+            self.lower[i], self.upper[i] = first, last
+            self.free[i] = first < last
         self.moving = self.free & ~self.discrete.to(self.device)
         self.prior = None
         if prior is not None:

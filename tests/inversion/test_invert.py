@@ -104,6 +104,12 @@ def test_categories_are_tried_as_whole_numbers() -> None:
     found = separable.invert(model, 1.5)
     assert len(found) == 1
     assert torch.allclose(found.inputs, torch.tensor([[1.0, 0.5]], dtype=torch.float64), atol=1e-4)
+    assert not separable.invert(model, 0.3, bounds=[(0.5, 1.5), (0.0, 1.0)]).reachable  # it would take category 0
+    only = separable.invert(model, 1.3, bounds=[(0.5, 1.5), (0.0, 1.0)])
+    assert torch.allclose(only.inputs, torch.tensor([[1.0, 0.3]], dtype=torch.float64), atol=1e-4)
+    for wrong in ({"fixed": {0: 1.5}}, {"bounds": [(0.2, 0.8), (0.0, 1.0)]}):
+        with pytest.raises(ValueError, match="category"):
+            separable.invert(model, 1.5, **wrong)
 
 
 def test_learned_coordinates_are_inverted_within_given_bounds() -> None:
