@@ -48,7 +48,7 @@ def effective_conductivity(
         The finite elements never underestimate: the tensor falls towards its limit as voxels are refined.
 
     Raises:
-        ValueError: bad cells or conductivities.
+        ValueError: bad cells, conductivities or tolerance.
         NotConverged: the solver used up its iterations.
 
     Example:

@@ -102,7 +102,7 @@ def effective_stiffness(
         ``cells``.  The finite elements never underestimate it.
 
     Raises:
-        ValueError: bad cells or materials.
+        ValueError: bad cells, materials or tolerance.
         NotConverged: the solver used up its iterations.
 
     Example:

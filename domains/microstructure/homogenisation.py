@@ -67,6 +67,7 @@ def homogenise(
         max_iterations: at most so many iterations.
 
     Raises:
+        ValueError: a tolerance that is not from 0 to below 1, with which the loop would end at once.
         NotConverged: with the residual reached.
 
     Example:
@@ -81,6 +82,8 @@ def homogenise(
     """
     if tolerance is None:
         tolerance = 1e-6 if shares.dtype == torch.float64 else 1e-4
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance: expected a number from 0 to below 1, got {tolerance}")
     elements, loads = elements.to(shares), loads.to(shares)
     effective, fluctuation, iterations = _Homogenise.apply(shares, elements, loads, tolerance, max_iterations)
     return Homogenised(effective, fluctuation, iterations)

@@ -80,7 +80,8 @@ def tortuosity(
         progress: Whether a bar shows the digits gained.
 
     Raises:
-        ValueError: an image of the wrong shape, with NaN or without the phase, or an axis that it does not have.
+        ValueError: an image of the wrong shape, with NaN or without the phase, an axis that it does not have, or a
+            tolerance that is not between 0 and 1.
         NotPercolating: no connected path of the phase joins the plates.
         NotConverged: the solver used up its iterations.
 
@@ -102,6 +103,8 @@ def tortuosity(
         raise ValueError(f"image: expected labels that are numbers, got {labels.dtype}")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError(f"image: expected finite labels, got {np.count_nonzero(~np.isfinite(labels))} that are not")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance: expected a number between 0 and 1, got {tolerance}")
     mask = np.moveaxis(labels == phase, axis, 0)
     size = mask.size
     fraction = float(np.count_nonzero(mask)) / size

@@ -315,6 +315,12 @@ def test_cells_that_are_not_are_refused(bad):
         effective_conductivity(bad, (1.0, 2.0))
 
 
+@pytest.mark.parametrize("bad", [torch.nan, -1.0, 1.0, torch.inf])
+def test_tolerances_that_would_leave_the_mean_of_the_phases_are_refused(bad):
+    with pytest.raises(ValueError):
+        effective_conductivity(random_cells(1, 16, 2), (1.0, 100.0), tolerance=bad)
+
+
 def test_few_iterations_do_not_converge():
     with pytest.raises(NotConverged):
         effective_conductivity(random_cells(1, 16, 2), (1.0, 100.0), max_iterations=2)

@@ -171,3 +171,9 @@ def test_few_iterations_do_not_converge(monkeypatch):
 def test_images_that_are_not_are_refused(image, phase, axis):
     with pytest.raises(ValueError):
         tortuosity(image, phase, axis, progress=False)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, 1.0, np.nan])
+def test_tolerances_that_are_not_are_refused(tolerance):
+    with pytest.raises(ValueError):
+        tortuosity(blobs((24, 24, 24), 0.5, 0), tolerance=tolerance, progress=False)
