@@ -12,6 +12,7 @@ from torch import Tensor
 from domains.microstructure.conductivity import effective_conductivity
 from domains.microstructure.elasticity import Material, effective_stiffness
 from domains.microstructure.permeability import permeability as permeability_of
+from domains.microstructure.phases import checked_cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +76,18 @@ class Materials:
 
         Returns:
             ``volume_fraction`` ``(B,)`` and, as asked for, ``conductivity`` ``(B, d, d)``, ``stiffness`` ``(B, V, V)``
-            and ``permeability`` ``(B, d, d)`` in voxels^2.
+            and ``permeability`` ``(B, d, d)`` in voxels^2. Cells of integers or booleans are solved in float64.
+
+        Raises:
+            TypeError: not a tensor, or one of half precision or complex numbers.
+            ValueError: not a batch of cells, see `phases.checked_cells`, or a permeability is wanted without any solid.
 
         Example:
             >>> import torch
             >>> sorted(Materials().solve(torch.ones(1, 8, 8)))
             ['conductivity', 'stiffness', 'volume_fraction']
         """
+        cells = checked_cells(cells)
         found = {"volume_fraction": cells.flatten(1).mean(1)}
         if self.conductivities is not None:
             found["conductivity"] = effective_conductivity(cells, self.conductivities)

@@ -29,6 +29,19 @@ def test_columns_are_what_the_solvers_say_of_the_phases_in_their_order():
     assert torch.allclose(found["permeability"], fluid, rtol=1e-3, atol=1e-4)
 
 
+def test_cells_as_a_data_set_holds_them():
+    expected = ALL.solve(cells())
+    for kind in (torch.uint8, torch.bool):
+        for name, values in ALL.solve(cells().to(kind)).items():
+            assert torch.equal(values, expected[name])
+
+
+@pytest.mark.parametrize("bad", [torch.full((1, 8, 8), torch.nan), torch.full((1, 8, 8), 2.0), torch.zeros(8, 8)])
+def test_what_is_no_batch_of_cells_is_refused(bad):
+    with pytest.raises(ValueError):
+        Materials(conductivities=None, young=None).solve(bad)
+
+
 def test_phases_alone():
     uniform = torch.stack([torch.zeros(4, 4), torch.ones(4, 4)])
     names = ["conductivity_yy", "shear_xy"]
