@@ -139,6 +139,8 @@ def elastic_response(
     if len(materials) != 2 or not all(isinstance(material, Material) for material in materials):
         raise TypeError(f"materials: expected two of Material, got {materials}")
     dimensions = cells.ndim - 1
+    if dimensions == 2 and materials[0].plane != materials[1].plane:
+        raise ValueError(f"materials: expected both in plane strain or both in plane stress, got {materials}")
     elements = torch.stack([element_matrix(material.modulus(dimensions)) for material in materials])
     loads = affine_corners(_unit_strains(dimensions))
     shares = phase_shares(cells, penalty)

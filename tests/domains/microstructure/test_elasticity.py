@@ -308,6 +308,10 @@ def test_other_arguments_that_are_not_are_refused():
     for bad in ((SOFT,), (SOFT, HARD, SOFT), (1.0, 2.0)):
         with pytest.raises(TypeError):
             effective_stiffness(torch.zeros(1, 4, 4), bad)
+    thin = Material(1.0, 0.3, "stress")
+    for pair in ((SOFT, thin), (thin, HARD)):  # a cell is long in z or thin, not both
+        with pytest.raises(ValueError):
+            effective_stiffness(torch.zeros(1, 4, 4), pair)
     for cells in (torch.full((1, 4, 4), torch.nan), torch.full((1, 4, 4), -0.1), torch.zeros(4, 4)):
         with pytest.raises(ValueError):
             effective_stiffness(cells, (SOFT, HARD))
