@@ -289,7 +289,7 @@ def under(stress: Tensor, strain: Sequence[float]) -> Tensor:
 
 
 def von_mises(stress: Tensor, cells: Tensor, materials: tuple[Material, Material]) -> Tensor:
-    """Von Mises stress ``(B, n_1, n_2)`` in plane strain, where the stress along z is poisson (xx + yy).
+    """Von Mises stress ``(B, n_1, n_2)``; the stress along z is poisson (xx + yy) in plane strain, 0 in plane stress.
 
     Args:
         stress: ``(B, 3, n_1, n_2)``: xx, yy, xy.
@@ -302,7 +302,8 @@ def von_mises(stress: Tensor, cells: Tensor, materials: tuple[Material, Material
         tensor([[[1.7321]]])
     """
     xx, yy, xy = stress.unbind(1)
-    zz = ((1 - cells) * materials[0].poisson + cells * materials[1].poisson) * (xx + yy)
+    first, second = (material.poisson if material.plane == "strain" else 0.0 for material in materials)
+    zz = ((1 - cells) * first + cells * second) * (xx + yy)
     return (((xx - yy) ** 2 + (yy - zz) ** 2 + (zz - xx) ** 2) / 2 + 3 * xy**2).sqrt()
 
 
