@@ -20,6 +20,8 @@ from domains.microstructure.phases import checked_cells
 from domains.microstructure.stress import StressConfig, StressDecoder, relative_error
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
+_HALF = 1e-1, 1e2  # of the larger Young's modulus; half precision holds 6e-5 to 65504, and stress gathers at corners
+
 
 def turned(cells: Tensor, stress: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """One random symmetry of the square grid for cells and their stress: exchange of the axes, mirrors, a shift.
@@ -67,7 +69,9 @@ class StressTraining:
 
 
 def solved_stress(cells: Tensor, materials: tuple[Material, Material], *, progress: bool = False) -> Tensor:
-    """Stress under unit strains by the solver, ``(B, 3, 3, n_1, n_2)`` in half precision to spare memory.
+    """Stress under unit strains by the solver, ``(B, 3, 3, n_1, n_2)``, in half precision to spare memory.
+
+    Moduli in a unit that puts them beyond the range of half precision, such as steel in MPa, give it in float32.
 
     Args:
         cells: ``(B, n_1, n_2)`` of 0 and 1.
@@ -78,11 +82,13 @@ def solved_stress(cells: Tensor, materials: tuple[Material, Material], *, progre
         >>> solved_stress(torch.ones(1, 8, 8), (Material(0.1, 0.0), Material(1.0, 0.0)))[0, 0, :, 0, 0]
         tensor([1., 0., 0.], dtype=torch.float16)
     """
+    largest = max(material.young for material in materials)
+    kept = torch.float16 if _HALF[0] <= largest <= _HALF[1] else torch.float32
     found = []
     for part in tqdm(cells.split(8), disable=not progress, unit="batch", desc="solver"):
         fields = elastic_response(part.float(), materials)[1]
         assert fields is not None
-        found.append(fields.stress.half())
+        found.append(fields.stress.to(kept))
     return torch.cat(found)
 
 

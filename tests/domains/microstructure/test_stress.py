@@ -109,6 +109,13 @@ def test_von_mises_is_that_of_the_deviator(plane, along):
     assert torch.allclose(von_mises(stress, cell, pair)[0, 1, 2], expected)
 
 
+@pytest.mark.parametrize("unit", [2.1e5, 1e-9])
+def test_the_unit_of_the_moduli_does_not_change_the_fields(cells, unit):
+    there = solved_stress(cells[:1], tuple(Material(unit * material.young, material.poisson) for material in PAIR))
+    here = elastic_response(cells[:1].float(), PAIR)[1].stress
+    assert torch.allclose(there.float() / unit, here, rtol=0, atol=1e-3 * float(here.abs().max()))
+
+
 @pytest.mark.parametrize("settings", [{"equilibrium": 0}, {"equilibrium": 1}])
 def test_training_lowers_the_error_and_repeats_itself(cells, tmp_path, settings):
     torch.manual_seed(1)
