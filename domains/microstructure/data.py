@@ -335,9 +335,12 @@ class CellData:
     def where_positive(self, names: Sequence[str]) -> tuple[CellData, int]:
         """The cells whose named properties are all positive, and the number of the others.
 
-        Models work with logarithms; a cell whose pore does not percolate has no permeability to take one of.
+        Models work with logarithms; a cell whose pore does not percolate has no permeability to take one of. One below
+        1e-6 voxel^2 is within the solver's rounding of none; the other properties have the unit of the phases, whatever
+        its size.
         """
-        kept = (read_properties(self.columns, names) > 1e-6).all(1)
+        least = torch.tensor([1e-6 if name.startswith("permeability") else 0.0 for name in names])
+        kept = (read_properties(self.columns, names) > least).all(1)
         kinds = [kind for kind, keep in zip(self.kinds, kept.tolist(), strict=True) if keep]
         columns = {name: values[kept] for name, values in self.columns.items()}
         return CellData(self.cells[kept], columns, kinds, self.config), int((~kept).sum())

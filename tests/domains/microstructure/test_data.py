@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from domains.microstructure.conductivity import effective_conductivity
-from domains.microstructure.data import CellDataConfig, generate_data, random_cell, read_data
+from domains.microstructure.data import CellData, CellDataConfig, generate_data, random_cell, read_data
 from domains.microstructure.materials import Materials
 
 SMALL = CellDataConfig(size=(16, 16), count=7, feature=(0.25, 0.4), seed=3, materials=Materials(young=None))
@@ -43,6 +43,18 @@ def test_only_finished_rows_are_read(tmp_path):
     with h5py.File(path, "a") as file:
         file["done"][2] = False
     assert len(read_data(path)) == 6
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9])
+def test_cells_without_a_property_are_left_out_in_any_unit(unit):
+    tensors = torch.tensor([0.2, 0.4, 0.6])[:, None, None] * torch.eye(2)
+    flow = torch.stack([torch.eye(2), torch.diag(torch.tensor([1.0, 1e-9])), 1e-3 * torch.eye(2)])
+    columns = {"conductivity": unit * tensors, "permeability": flow}
+    data = CellData(torch.zeros(3, 16, 16, dtype=torch.uint8), columns, ["spinodal", "gaussian", "spinodal"], SMALL)
+    kept, dropped = data.where_positive(["conductivity_xx", "permeability_yy"])
+    assert dropped == 1
+    assert kept.kinds == ["spinodal", "spinodal"]
+    assert torch.equal(kept.columns["conductivity"], columns["conductivity"][[0, 2]])
 
 
 def test_processes_do_not_change_the_set(tmp_path):
