@@ -165,12 +165,16 @@ def generate_data(
         progress: whether to show a bar with the time left.
 
     Raises:
-        ValueError: the file holds a data set with another configuration, something else, or is damaged.
+        ValueError: the file holds a data set with another configuration, something else, or is damaged; or processes
+            or block are not positive.
         OSError: it cannot be written; rows that are finished stay, and the same call goes on after them.
         RuntimeError: another process is making this data set.
     """
+    if processes < 1 or block < 1:
+        raise ValueError(f"processes, block: expected positive numbers, got {processes}, {block}")
     path = Path(path)
     parts = path.with_name(f".{path.name}.parts")
+    _rows_in(path, config)  # what is refused leaves no folder beside it
     parts.mkdir(parents=True, exist_ok=True)
     with sole_user(parts):
         done = _rows_in(path, config) | _rows_in_parts(parts, config)

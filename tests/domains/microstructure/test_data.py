@@ -70,6 +70,14 @@ def test_another_configuration_does_not_overwrite(tmp_path):
     with pytest.raises(ValueError):
         generate_data(path, dataclasses.replace(SMALL, seed=4), progress=False)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("bad", [{"processes": 0}, {"processes": -1}, {"block": 0}, {"block": -1}])
+def test_no_workers_and_no_rows_leave_no_file(tmp_path, bad):
+    with pytest.raises(ValueError):
+        generate_data(tmp_path / "cells.h5", SMALL, progress=False, **bad)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_foreign_and_missing_files_are_refused(tmp_path):
