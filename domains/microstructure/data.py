@@ -241,7 +241,7 @@ def _join(path: Path, parts: Path, config: CellDataConfig) -> None:
         return
     try:
         with replacing(path) as temporary:
-            if path.exists() and len(path.read_bytes()) and _rows_in(path, config).any():
+            if path.exists() and path.stat().st_size and _rows_in(path, config).any():
                 shutil.copyfile(path, temporary)
             with h5py.File(temporary, "a") as file:
                 _lay_out(file, config)
