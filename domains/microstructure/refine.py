@@ -63,7 +63,7 @@ def refine(
         max_solves: at most so many solver calls; the best cell met is returned.
 
     Raises:
-        ValueError: a target that no cell of these phases can have, or a cell of one phase.
+        ValueError: no target or one that no cell of these phases can have, a cell of one phase, or no solve allowed.
 
     Example:
         >>> x = torch.linspace(0, 6.283, 33)[:-1]
@@ -72,6 +72,10 @@ def refine(
         >>> found.error < 0.01
         True
     """
+    if not targets:
+        raise ValueError("targets: expected the wanted value of one property or more, got none")
+    if max_solves < 1:
+        raise ValueError(f"max_solves: expected a positive number, got {max_solves}")
     for name, value in targets.items():
         low, high = physical_bounds(name, materials, tuple(cell.shape))
         if not (low <= value <= high and value > 0):

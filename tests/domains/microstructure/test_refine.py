@@ -56,3 +56,17 @@ def test_impossible_targets_and_uniform_cells_are_refused():
         refine(cell, {"hardness": 0.5}, MATERIALS)
     with pytest.raises(ValueError):
         refine(torch.ones(16, 16), {"conductivity_xx": 0.5}, MATERIALS)
+    with pytest.raises(ValueError, match="targets"):
+        refine(cell, {}, MATERIALS)
+
+
+@pytest.mark.parametrize("solves", [0, -1])
+def test_no_solve_at_all_is_refused_rather_than_endless(solves):
+    with pytest.raises(ValueError, match="max_solves"):
+        refine(generate("spinodal", (16, 16), 0.5, seed=0), {"volume_fraction": 0.6}, MATERIALS, max_solves=solves)
+
+
+def test_the_solver_is_called_as_often_as_allowed():
+    cell = generate("spinodal", (16, 16), 0.5, seed=0)
+    for solves in (1, 3):
+        assert len(refine(cell, {"conductivity_xx": 0.4}, MATERIALS, tolerance=0.0, max_solves=solves).path) == solves
