@@ -264,14 +264,17 @@ class Designer:
         known = self.known[:, list(places)]
         if not with_fraction:
             return known
-        fractions = self.fractions
-        return torch.cat([known, ((fractions - fractions.mean()) / fractions.std())[:, None]], 1)
+        return torch.cat([known, self._standard_fraction(self.fractions)[:, None]], 1)
+
+    def _standard_fraction(self, fraction: Tensor) -> Tensor:
+        """Volume fractions in standard deviations of the known cells', or in hundredths where those are all alike."""
+        spread = self.fractions.std().nan_to_num().clamp_min(0.01)
+        return (fraction - self.fractions.mean()) / spread
 
     def _distances(self, wanted: Tensor, places: Sequence[int], fraction: float | None) -> Tensor:
         """Distance of every known cell from the targets, in standard deviations."""
         if fraction is not None:
-            fractions = self.fractions
-            wanted = torch.cat([wanted, ((fraction - fractions.mean()) / fractions.std())[None]])
+            wanted = torch.cat([wanted, self._standard_fraction(torch.tensor([fraction]))])
         return (self._coordinates(places, fraction is not None) - wanted).norm(dim=1)
 
     def _near(self, wanted: Tensor, places: Sequence[int], fraction: float | None, starts: int) -> Tensor:

@@ -28,6 +28,21 @@ def untrained() -> Designer:
     return Designer(model, Library(cells.to(torch.uint8), values, cells.flatten(1).mean(1).float(), materials))
 
 
+def plane_designer(size: tuple[int, int], materials: Materials, names: tuple[str, ...], fraction: float) -> Designer:
+    """Twelve cells of one volume fraction and a model that has learned nothing."""
+    torch.manual_seed(0)
+    cells = torch.stack([generate("spinodal", size, fraction, seed=s, wavelength=8.0) for s in range(12)])
+    values = read_properties(materials.solve(cells.float()), names)
+    logs = values.log()
+    model = Janus(JanusConfig(size, names, latent=4, width=4), logs.mean(0), logs.std(0))
+    return Designer(model, Library(cells.to(torch.uint8), values, cells.flatten(1).mean(1).float(), materials))
+
+
+@pytest.fixture(scope="module")
+def alike() -> Designer:
+    return plane_designer((16, 16), Materials(young=None), ("conductivity_xx", "conductivity_yy"), 0.5)
+
+
 def solved(designer: Designer, cells: torch.Tensor, names) -> torch.Tensor:
     return read_properties(designer.library.materials.solve(cells), list(names))
 
@@ -166,6 +181,16 @@ def test_targets_far_from_every_known_cell_are_told(small):
     near = dict(zip(("conductivity_xx", "conductivity_yy"), known.tolist(), strict=True))
     assert small.designer.design(near, count=1).warnings == ()
     assert small.designer.design({"conductivity_xx": 0.95, "conductivity_yy": 0.12}, count=1).warnings
+
+
+def test_known_cells_of_one_volume_fraction_are_starts(alike):
+    first = alike.library.values[3]
+    wanted, places = alike._standard(first, [0, 1]), [0, 1]
+    assert int(alike._near(wanted, places, 0.5, 1)) == 3
+    assert torch.equal(alike._near(wanted, places, 0.5, 8), alike._near(wanted, places, None, 8))
+    targets = dict(zip(("conductivity_xx", "conductivity_yy"), first.tolist(), strict=True))
+    assert alike.design(targets, volume_fraction=0.5, count=1, steps=0).warnings == ()
+    assert "standard deviations" in alike.design(targets, volume_fraction=0.6, count=1, steps=0).warnings[0]
 
 
 def test_a_band_is_as_good_as_its_target(small):
