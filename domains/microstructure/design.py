@@ -208,17 +208,26 @@ class Designer:
             At most ``count`` designs, fewer if no more distinct ones were found.
 
         Raises:
-            ValueError: a target that no cell can have, an unknown name or option.
+            ValueError: a target that no cell can have, an unknown name or option, exchanged axes of different length, or
+                cells to start from without one of the wanted properties.
         """
         if symmetry not in ("none", "mirror", "cubic"):
             raise ValueError(f"symmetry: expected 'none', 'mirror' or 'cubic', got {symmetry!r}")
+        if symmetry == "cubic" and len(set(self.model.config.size)) > 1:
+            raise ValueError(f"symmetry: 'cubic' exchanges axes of one length, got cells of {self.model.config.size}")
         if through not in ("cell", "head"):
             raise ValueError(f"through: expected 'cell' or 'head', got {through!r}")
         if count < 1 or steps < 0:
             raise ValueError(f"count, steps: expected positive numbers, got {count}, {steps}")
         self.refuse_impossible(targets, volume_fraction)
+        for name, half_width in (bands or {}).items():
+            if name not in targets or not half_width >= 0:
+                raise ValueError(f"bands: expected 0 or more about {', '.join(targets)}, got {name} {half_width}")
         names = list(self.model.config.properties)
         places = [names.index(name) for name in targets]
+        if image_values is not None and not bool((image_values[:, places] > 0).all()):
+            least = dict(zip(targets, image_values[:, places].amin(0).tolist(), strict=True))
+            raise ValueError(f"image_values: expected positive ones, whose logarithm exists, got from {least} on")
         wanted = self._standard(torch.tensor(list(targets.values())), places)
         slack = torch.tensor([(bands or {}).get(name, 0.0) / value for name, value in targets.items()])
         slack = slack / self.model.spread[places]

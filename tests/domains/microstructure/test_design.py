@@ -29,10 +29,11 @@ def untrained() -> Designer:
 
 
 def plane_designer(size: tuple[int, int], materials: Materials, names: tuple[str, ...], fraction: float) -> Designer:
-    """Twelve cells of one volume fraction and a model that has learned nothing."""
+    """Cells of one volume fraction with positive properties, of twelve, and a model that has learned nothing."""
     torch.manual_seed(0)
     cells = torch.stack([generate("spinodal", size, fraction, seed=s, wavelength=8.0) for s in range(12)])
     values = read_properties(materials.solve(cells.float()), names)
+    cells, values = cells[(values > 0).all(1)], values[(values > 0).all(1)]
     logs = values.log()
     model = Janus(JanusConfig(size, names, latent=4, width=4), logs.mean(0), logs.std(0))
     return Designer(model, Library(cells.to(torch.uint8), values, cells.flatten(1).mean(1).float(), materials))
@@ -169,6 +170,34 @@ def test_what_no_cell_can_be_is_refused(small, targets, fraction):
 def test_bad_options_are_refused(small, options):
     with pytest.raises(ValueError):
         small.designer.design(TARGETS, **options)
+
+
+@pytest.mark.parametrize(
+    "bands", [{"conductivity_yy": 0.1}, {"conductivity_xx": -0.1}, {"conductivity_xx": float("nan")}]
+)
+def test_bands_that_would_do_nothing_are_refused(alike, bands):
+    with pytest.raises(ValueError, match="bands"):
+        alike.design({"conductivity_xx": 0.35}, bands=bands, count=1)
+
+
+def test_axes_of_different_length_are_not_exchanged():
+    designer = plane_designer((16, 24), Materials(young=None), ("conductivity_xx",), 0.5)
+    with pytest.raises(ValueError, match="symmetry"):
+        designer.design({"conductivity_xx": 0.35}, symmetry="cubic", count=1)
+    assert len(designer.design({"conductivity_xx": 0.35}, symmetry="mirror", count=1)) == 1
+
+
+def test_a_cell_without_flow_is_no_start():
+    phases = Materials(conductivities=None, young=None, permeability=True)
+    designer = plane_designer((16, 16), phases, ("permeability_xx", "permeability_yy"), 0.3)
+    walls = torch.zeros(1, 16, 16)
+    walls[:, :, :8] = 1.0
+    values = read_properties(phases.solve(walls), designer.model.config.properties)
+    assert values[0, 1] == 0
+    with pytest.raises(ValueError, match="permeability_yy"):
+        designer.design({"permeability_yy": 0.3}, images=walls, image_values=values)
+    found = designer.design({"permeability_xx": 0.5}, images=walls, image_values=values)  # which it has
+    assert bool(torch.isfinite(found.logits).all())
 
 
 def test_no_flow_at_all_is_no_target(untrained):
