@@ -127,7 +127,11 @@ def train_janus(
     wanted = ((logs - centre) / spread).float()
     torch.manual_seed(config.seed)
     model = Janus(model_config, centre, spread)
-    objective = _Objective(config, axis_orders(model_config.properties, len(model_config.size)))
+    size = model_config.size
+    turns = axis_orders(model_config.properties, len(size))
+    if model_config.head == "published":  # which reads cells of one size only
+        turns = [turn for turn in turns if tuple(size[axis] for axis in turn[0]) == size]
+    objective = _Objective(config, turns)
 
     def load(places: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
         chosen = torch.from_numpy(places)

@@ -7,6 +7,7 @@ import torch
 
 from domains.microstructure import train as module
 from domains.microstructure.cells import generate
+from domains.microstructure.data import CellData, CellDataConfig
 from domains.microstructure.janus import JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import property_names, read_properties
@@ -105,6 +106,16 @@ def test_only_symmetries_that_keep_the_set_of_properties_are_used():
     assert len(axis_orders(["conductivity_xx"], 2)) == 1
     assert len(axis_orders(["permeability_xx", "permeability_yy"], 3)) == 2
     assert len(axis_orders(["volume_fraction"], 3)) == 6
+
+
+@pytest.mark.parametrize("head", ["local", "published"])
+def test_cells_of_unequal_sides_are_learned_by_either_head(head):
+    cells = torch.stack([generate("spinodal", (16, 24), 0.5, seed=s, wavelength=8.0) for s in range(10)])
+    columns = Materials(young=None).solve(cells.float())
+    data = CellData(cells.byte(), columns, ["spinodal"] * 10, CellDataConfig((16, 24), 10, feature=(0.4, 0.5)))
+    settings = dataclasses.replace(MODEL, size=(16, 24), head=head)
+    model = train_janus(data, settings, TrainConfig(steps=10, batch=4), progress=False)  # some of them turned
+    assert bool(torch.isfinite(model.predict(data.cells.float())).all())
 
 
 def test_bad_data_and_settings_are_refused(small):
