@@ -32,6 +32,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from domains.microstructure.images import otsu
+from domains.microstructure.images.pictures import upright
 from domains.microstructure.janus import BLOCK, Janus
 from domains.microstructure.loop import loop_settings
 from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
@@ -46,7 +47,8 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
     """A drawing on the grid of a model.
 
     Args:
-        path: a PNG or any other picture that Pillow reads, of any size; it is stretched to the sides of the cell.
+        path: a PNG or any other picture that Pillow reads, of any size; it is stretched to the sides of the cell. A
+            photograph is turned as its camera was held.
         size: ``(n_1, n_2)`` voxels; axis 0 is x, to the right, axis 1 is y, upwards.
         ink: what phase 1 is drawn as: ``"dark"`` on light paper, or ``"light"`` (as `write_cell` writes it).
 
@@ -71,7 +73,7 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such drawing")
     with refusing(path, "a picture"), Image.open(path) as picture:
-        drawn = picture.convert("RGBA")
+        drawn = upright(picture).convert("RGBA")
     if drawn.width < size[0] or drawn.height < size[1]:
         raise ValueError(f"{path}: expected {size[0]} x {size[1]} pixels or more, got {drawn.width} x {drawn.height}")
     flat = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("F")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence, TiffImagePlugin
+from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
 from separable.files import refusing
 
@@ -39,11 +39,22 @@ def read_picture(path: Path) -> NDArray[Any]:
             _require_plain_stack(path, str(image.tag_v2.get(270, "")), getattr(image, "n_frames", 1))
             pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]
         else:
-            pages = [_grey(path, image)]
+            pages = [_grey(path, upright(image))]
     if len({page.shape for page in pages}) > 1:
         raise ValueError(f"{path}: pages of a stack have one size, got {sorted({page.shape for page in pages})}")
     turned = [page[::-1].T for page in pages]
     return turned[0] if len(turned) == 1 else np.stack(turned, axis=2)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as a viewer shows it: cameras store the way they were held beside the pixels.
+
+    Example:
+        >>> upright(Image.new("L", (3, 2))).size
+        (3, 2)
+    """
+    # Pillow turns TIFF itself when it loads it.
+    return image if isinstance(image, TiffImagePlugin.TiffImageFile) else ImageOps.exif_transpose(image)
 
 
 def write_picture(cell: NDArray[Any], path: Path, form: str) -> None:

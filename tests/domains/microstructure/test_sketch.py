@@ -65,6 +65,17 @@ def test_a_picture_of_any_size_lands_where_it_was_drawn(tmp_path):
     assert torch.allclose(light, 1 - found, atol=1e-6)
 
 
+def test_a_photographed_drawing_is_turned_as_the_camera_was(tmp_path):
+    page = Image.new("L", (320, 200), 235)
+    ImageDraw.Draw(page).rectangle((0, 0, 159, 49), fill=40)
+    page.save(tmp_path / "held.png")
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by a quarter with the clock
+    page.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    held, turned = (read_sketch(tmp_path / name, (32, 16)) for name in ("held.png", "turned.jpg"))
+    assert torch.allclose(turned, held, atol=0.02)
+
+
 def test_colour_and_transparency_are_ink_on_white_paper(tmp_path):
     pixels = np.zeros((64, 64, 4), np.uint8)  # transparent black: paper
     pixels[:, 32:] = (0, 0, 120, 255)
