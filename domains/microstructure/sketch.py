@@ -73,7 +73,7 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such drawing")
     with refusing(path, "a picture"), Image.open(path) as picture:
-        drawn = upright(picture).convert("RGBA")
+        drawn = _eight_bits(upright(picture)).convert("RGBA")
     if drawn.width < size[0] or drawn.height < size[1]:
         raise ValueError(f"{path}: expected {size[0]} x {size[1]} pixels or more, got {drawn.width} x {drawn.height}")
     flat = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("F")
@@ -82,6 +82,14 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
         return normalised(torch.from_numpy(1 - grey if ink == "dark" else grey.copy()).float())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """The same with at most 8 bits a pixel: Pillow cuts grey values of 16 bits off at 255 instead of scaling them."""
+    if not picture.mode.startswith("I"):
+        return picture
+    values = np.asarray(picture, dtype=np.float64)
+    return Image.fromarray((values / (257 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8))
 
 
 def normalised(sketch: Tensor) -> Tensor:

@@ -76,6 +76,15 @@ def test_a_photographed_drawing_is_turned_as_the_camera_was(tmp_path):
     assert torch.allclose(turned, held, atol=0.02)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_scan_of_sixteen_bits_is_that_of_eight(tmp_path, suffix):
+    page = np.random.default_rng(0).integers(0, 256, (40, 64)).astype(np.uint8)
+    Image.fromarray(page).save(tmp_path / "eight.png")
+    Image.fromarray(page.astype(np.uint16) * 257).save(tmp_path / f"sixteen.{suffix}")
+    eight, sixteen = (read_sketch(tmp_path / name, (32, 16)) for name in ("eight.png", f"sixteen.{suffix}"))
+    assert torch.allclose(sixteen, eight, atol=1e-6)
+
+
 def test_colour_and_transparency_are_ink_on_white_paper(tmp_path):
     pixels = np.zeros((64, 64, 4), np.uint8)  # transparent black: paper
     pixels[:, 32:] = (0, 0, 120, 255)
