@@ -87,12 +87,14 @@ def _grey(path: Path, image: Image.Image) -> NDArray[Any]:
     """One page as ``(rows, columns)``, row 0 on top."""
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
+    # A PNG without alpha may still name one of its colours as transparent.
+    opaque = "transparency" not in image.info or image.convert("RGBA").getextrema()[-1] == (255, 255)
     if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
         image = image.convert("RGB")
     pixels = np.asarray(image)
+    if not opaque or (image.mode in ("LA", "RGBA") and (pixels[..., -1] != 255).any()):
+        raise ValueError(f"{path}: has transparent pixels, whose grey value is not defined; flatten it first")
     if image.mode in ("LA", "RGBA"):
-        if (pixels[..., -1] != 255).any():
-            raise ValueError(f"{path}: has transparent pixels, whose grey value is not defined; flatten it first")
         pixels = pixels[..., :-1]
     if pixels.ndim == 3:
         if (pixels == pixels[..., :1]).all():

@@ -88,6 +88,17 @@ def test_transparent_pictures_are_refused(tmp_path):
         read_cell(tmp_path / "t.png")
 
 
+@pytest.mark.parametrize(("mode", "there", "absent"), [("L", 255, 7), ("RGB", (0, 0, 0), (1, 2, 3)), ("1", 255, None)])
+def test_a_colour_that_stands_for_transparency_is_refused_where_it_occurs(tmp_path, mode, there, absent):
+    picture = Image.fromarray((PLANE.numpy()[:, ::-1].T * 255).astype(np.uint8)).convert(mode)
+    picture.save(tmp_path / "there.png", transparency=there)
+    with pytest.raises(ValueError, match="transparent"):
+        read_cell(tmp_path / "there.png", periodic="accept")
+    if absent is not None:
+        picture.save(tmp_path / "absent.png", transparency=absent)
+        assert read_cell(tmp_path / "absent.png", periodic="accept").equal(PLANE)
+
+
 @pytest.mark.parametrize(
     ("description", "fits"),
     [
