@@ -16,6 +16,7 @@ from domains.microstructure.design import Designer, Designs, Library
 from domains.microstructure.elasticity import elastic_response
 from domains.microstructure.familiarity import Familiarity
 from domains.microstructure.images import read_cell, write_cell
+from domains.microstructure.images.writing import FORMATS
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import property_names, read_properties
@@ -109,7 +110,7 @@ def design(
     connected: bool = False,
     refined: bool = False,
     out: Path = Path("runs/designs"),
-    formats: tuple[str, ...] = ("png", "h5"),
+    formats: tuple[str, ...] | None = None,
 ) -> Designs:
     """Design cells with wanted properties, solve them, and say how far each is from its target.
 
@@ -123,10 +124,11 @@ def design(
         connected: whether phase 1 has to be in one piece.
         refined: whether the solver's adjoint refines each design.
         out: folder for the designs and the report.
-        formats: of the files of each design: png, tif, npy, h5, vti, vtk, stl.
+        formats: of the files of each design: png (flat cells), tif, npy, h5, vti, vtk, stl; by default png or vti, and h5.
     """
     targets = parse_targets(target)
     designer = Designer.load(run)
+    suffixes = _suffixes(formats, len(designer.model.config.size))
     materials = designer.library.materials
     given, values = None, None
     if images:
@@ -156,7 +158,7 @@ def design(
     folder = RunFolder(out, {"targets": targets, "volume_fraction": volume_fraction, "run": str(run)}, 0)
     rows = _rows(targets, achieved, cells)
     for index, (cell, row) in enumerate(zip(cells, rows, strict=True)):
-        for suffix in formats:
+        for suffix in suffixes:
             write_cell(cell, folder.path / f"design_{index + 1}.{suffix}", overwrite=True)
         folder.log(**row)
         print(
@@ -322,6 +324,17 @@ def parse_targets(texts: tuple[str, ...]) -> dict[str, float]:
     if not targets:
         raise ValueError("target: expected one or more of the form name=value, got none")
     return targets
+
+
+def _suffixes(formats: tuple[str, ...] | None, dimensions: int) -> tuple[str, ...]:
+    """Formats that cells of so many axes can be written in, refused before there is anything to write."""
+    if formats is None:
+        return ("png" if dimensions == 2 else "vti", "h5")
+    possible = [name[1:] for name in FORMATS if dimensions == 2 or name != ".png"]
+    for name in formats:
+        if name.lower() not in possible:
+            raise ValueError(f"formats: expected some of {', '.join(possible)}, got {name!r}")
+    return formats
 
 
 def _fitting(path: Path, model: Janus) -> Tensor:

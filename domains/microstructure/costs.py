@@ -67,7 +67,7 @@ def design(
     connected: bool,
     refined: bool,
     out: Path,
-    formats: tuple[str, ...],
+    formats: tuple[str, ...] | None,
 ) -> Cost:
     """Of a design: a known cell is solved; every design is solved once, and a refined one up to twelve times more."""
     started = time.perf_counter()

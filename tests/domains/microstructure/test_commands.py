@@ -10,8 +10,9 @@ from domains.command_line import main
 from domains.microstructure.cells import generate
 from domains.microstructure.commands import parse_targets
 from domains.microstructure.data import read_data
-from domains.microstructure.design import Designer
+from domains.microstructure.design import Designer, Library
 from domains.microstructure.images import read_cell, write_cell
+from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 
@@ -68,6 +69,31 @@ def test_refined_designs_are_nearer(folder):
         lines = [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
         off[name] = [max(abs(line["conductivity_xx"] / 0.4 - 1), abs(line["youngs_y"] / 0.35 - 1)) for line in lines]
     assert all(better < 0.5 * worse for better, worse in zip(off["refined"], off["plain"], strict=True))
+
+
+def made(folder, size):
+    """A designer that has learned nothing, in a folder of its own."""
+    torch.manual_seed(0)
+    cells = torch.stack([generate("spinodal", size, 0.5, seed=seed, wavelength=8.0) for seed in range(6)])
+    phases = Materials(young=None)
+    values = read_properties(phases.solve(cells.float()), ["conductivity_xx"])
+    model = Janus(JanusConfig(size, ("conductivity_xx",), latent=4, width=4), values.log().mean(0), values.log().std(0))
+    Designer(model, Library(cells.byte(), values, torch.full((6,), 0.5), phases)).save(folder / "model")
+    return folder
+
+
+def test_designs_of_three_dimensions_are_written_in_formats_that_hold_them(tmp_path):
+    made(tmp_path, (16, 16, 16))
+    arguments = ["--target", "conductivity_xx=0.35", "--count", "1"]
+    assert design(tmp_path, "designs", *arguments) == 0
+    found = [read_cell(tmp_path / "designs" / f"design_1.{suffix}", periodic="accept") for suffix in ("vti", "h5")]
+    assert torch.equal(*found)
+    line = json.loads((tmp_path / "designs" / "metrics.jsonl").read_text())
+    value = read_properties(Materials(young=None).solve(found[0][None]), ["conductivity_xx"])
+    assert line["conductivity_xx"] == pytest.approx(float(value), rel=1e-4)
+    assert design(tmp_path, "flat", *arguments, "--formats", "h5", "png") == 1
+    assert design(tmp_path, "photograph", *arguments, "--formats", "jpg") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "designs"}  # refused before anything is made
 
 
 def test_designs_start_from_images(folder, recwarn):
