@@ -122,8 +122,8 @@ def design(
         count: number of distinct designs.
         symmetry: none, mirror or cubic.
         connected: whether phase 1 has to be in one piece.
-        refined: whether the solver's adjoint refines each design.
-        out: folder for the designs and the report.
+        refined: whether the solver's adjoint refines each design; in Python the designs before it are returned.
+        out: folder for the designs and the report; one that holds designs asked for otherwise is refused.
         formats: of the files of each design: png (flat cells), tif, npy, h5, vti, vtk, stl; by default png or vti, and h5.
     """
     targets = parse_targets(target)
@@ -150,13 +150,17 @@ def design(
         print(f"note: {warning}")
     if not len(found):
         raise ValueError("target: no cell came out that is connected; try without, or another volume fraction")
+    # Before the minutes of a refinement, so that a folder of other designs is told first.
+    asked = {"targets": targets, "volume_fraction": volume_fraction, "count": count, "symmetry": symmetry}
+    asked |= {"connected": connected, "refined": refined, "images": [str(path) for path in images], "run": str(run)}
+    folder = RunFolder(out, asked, 0)
     cells = found.cells
     if refined:
         wanted = dict(targets) if volume_fraction is None else {**targets, "volume_fraction": volume_fraction}
         cells = torch.stack([refine(cell, wanted, materials).cell for cell in cells])
     achieved = read_properties(materials.solve(cells), list(targets))
-    folder = RunFolder(out, {"targets": targets, "volume_fraction": volume_fraction, "run": str(run)}, 0)
     rows = _rows(targets, achieved, cells)
+    folder.write("metrics.jsonl", "")  # the same designs again are not twice as many
     for index, (cell, row) in enumerate(zip(cells, rows, strict=True)):
         for suffix in suffixes:
             write_cell(cell, folder.path / f"design_{index + 1}.{suffix}", overwrite=True)

@@ -96,6 +96,23 @@ def test_designs_of_three_dimensions_are_written_in_formats_that_hold_them(tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"model", "designs"}  # refused before anything is made
 
 
+def test_a_folder_holds_the_designs_of_one_question(tmp_path, monkeypatch):
+    made(tmp_path, (16, 16))
+    arguments = ["--target", "conductivity_xx=0.35", "--count", "2"]
+    assert design(tmp_path, "designs", *arguments) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "designs").glob("design_*")}
+    assert design(tmp_path, "designs", *arguments) == 0
+    lines = [json.loads(line) for line in (tmp_path / "designs" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["design"] for line in lines] == [1, 2]
+    config = json.loads((tmp_path / "designs" / "config.json").read_text())
+    assert config["count"] == 2
+    assert not config["refined"]
+    monkeypatch.setattr("domains.microstructure.commands.refine", lambda *_: pytest.fail("work that would be lost"))
+    for other in (["--refined"], ["--count", "1"], ["--symmetry", "mirror"], ["--connected"]):
+        assert design(tmp_path, "designs", *arguments, *other) == 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "designs").glob("design_*")} == before
+
+
 def test_designs_start_from_images(folder, recwarn):
     cell = generate("schwarz_p", (16, 16, 16), 0.4)[..., 0]
     write_cell(cell, folder / "mine.png")
