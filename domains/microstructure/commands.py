@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -44,18 +44,29 @@ def generate(path: Path, /, config: CellDataConfig = _DATA, processes: int = 2) 
     return written
 
 
-def solve(images: tuple[Path, ...], /, materials: Materials = _MATERIALS) -> list[dict[str, float]]:
+def solve(
+    images: tuple[Path, ...],
+    /,
+    materials: Materials = _MATERIALS,
+    threshold: float | Literal["otsu"] | None = None,
+    phase: Literal["bright", "dark"] | float = "bright",
+    periodic: Literal["check", "mirror", "accept"] = "check",
+) -> list[dict[str, float]]:
     """Properties of images by the solvers.
 
     Args:
         images: PNG, TIFF, npy, HDF5 or VTK files of cells.
         materials: the phases, and the properties wanted.
+        threshold: of an image of more than two values: a number in its units, above which it is bright, or otsu.
+        phase: what is phase 1: what is bright or dark, or one value of a segmented image.
+        periodic: what is done with opposite faces that do not fit: check warns, mirror doubles every axis, accept does
+            not look.
     """
     if not images:
         raise ValueError("images: expected one file or more, got none")
     found = []
     for path in images:
-        cell = read_cell(path)
+        cell = read_cell(path, threshold=threshold, phase=phase, periodic=periodic)
         columns = materials.solve(cell[None].float())
         names = property_names(list(columns), cell.ndim)
         values = dict(zip(names, read_properties(columns, names)[0].tolist(), strict=True))

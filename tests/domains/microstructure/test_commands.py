@@ -3,6 +3,7 @@
 import json
 
 import matplotlib
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from domains.microstructure.cells import generate
 from domains.microstructure.commands import parse_targets
 from domains.microstructure.data import read_data
 from domains.microstructure.design import Designer, Library
-from domains.microstructure.images import read_cell, write_cell
+from domains.microstructure.images import mirrored, otsu, read_cell, write_cell
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
@@ -129,6 +130,25 @@ def test_solve_prints_what_the_solver_says(folder, capsys):
     assert main(arguments) == 0
     value = float(read_properties(Materials(conductivities=(0.5, 2.0)).solve(cell[None]), ["conductivity_yy"]))
     assert f"{value:.4g}" in capsys.readouterr().out
+
+
+def test_grey_and_segmented_images_are_solved_as_they_are_told(tmp_path, capsys):
+    grey = np.random.default_rng(0).random((16, 16))
+    np.save(tmp_path / "grey.npy", grey)
+    np.save(tmp_path / "labels.npy", np.digitize(grey, (0.3, 0.6)))
+    conduction = ["--materials.young", "None"]
+    assert main(["microstructure", "solve", str(tmp_path / "grey.npy"), *conduction]) == 1  # more than two values
+    for name, options, solid in (
+        ("grey", ["--threshold", "0.6"], grey > 0.6),
+        ("grey", ["--threshold", "0.6", "--phase", "dark", "--periodic", "accept"], grey <= 0.6),
+        ("grey", ["--threshold", "otsu", "--periodic", "mirror"], mirrored(torch.from_numpy(grey > otsu(grey)))),
+        ("labels", ["--phase", "1"], (grey >= 0.3) & (grey < 0.6)),
+    ):
+        capsys.readouterr()
+        assert main(["microstructure", "solve", str(tmp_path / f"{name}.npy"), *options, *conduction]) == 0
+        columns = Materials(young=None).solve(torch.as_tensor(solid)[None])
+        value = float(read_properties(columns, ["conductivity_yy"]))
+        assert f"conductivity_yy {value:.4g}" in capsys.readouterr().out
 
 
 def test_what_cannot_be_done_ends_with_one(folder, tmp_path):
