@@ -135,7 +135,7 @@ def design(
         connected: whether phase 1 has to be in one piece.
         refined: whether the solver's adjoint refines each design; in Python the designs before it are returned.
         out: folder for the designs and the report; one that holds designs asked for otherwise is refused.
-        formats: of the files of each design: png (flat cells), tif, npy, h5, vti, vtk, stl; by default png or vti, and h5.
+        formats: of each design's files: png (flat cells), tif, npy, h5, vti, vtk, stl; by default h5 and png or vti.
     """
     targets = parse_targets(target)
     designer = Designer.load(run)

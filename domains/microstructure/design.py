@@ -208,8 +208,8 @@ class Designer:
             At most ``count`` designs, fewer if no more distinct ones were found.
 
         Raises:
-            ValueError: a target that no cell can have, an unknown name or option, exchanged axes of different length, or
-                cells to start from without one of the wanted properties.
+            ValueError: a target that no cell can have, an unknown name or option, exchanged axes of different length,
+                or cells to start from without one of the wanted properties.
         """
         if symmetry not in ("none", "mirror", "cubic"):
             raise ValueError(f"symmetry: expected 'none', 'mirror' or 'cubic', got {symmetry!r}")
