@@ -21,7 +21,14 @@ from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import property_names, read_properties
 from domains.microstructure.refine import refine
-from domains.microstructure.sketch import SketchCleaner, SketchConfig, drawn_fraction, read_sketch, train_cleaner
+from domains.microstructure.sketch import (
+    SketchCleaner,
+    SketchConfig,
+    cut,
+    drawn_fraction,
+    read_sketch,
+    train_cleaner,
+)
 from domains.microstructure.stress import StressConfig, StressDecoder, relative_error, under, von_mises
 from domains.microstructure.stress_training import StressTraining, train_stress
 from domains.microstructure.train import TrainConfig, split, train_janus
@@ -217,6 +224,9 @@ def sketch(
     """
     if keep_fraction and volume_fraction is not None:
         raise ValueError(f"keep_fraction: expected it or volume_fraction, got both (volume_fraction {volume_fraction})")
+    # What is refused at the end is refused before the two trainings.
+    under(torch.zeros(1, 3, 3, 1, 1), strain)
+    cut(torch.zeros(1, 1, 1), volume_fraction)
     designer = Designer.load(run)
     model, materials = designer.model, designer.library.materials
     drawn = read_sketch(drawing, model.config.size, ink)

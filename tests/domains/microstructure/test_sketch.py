@@ -205,6 +205,12 @@ def test_bad_drawings_are_refused(janus, cells, tmp_path):
         SketchCleaner(deep)
 
 
+@pytest.mark.parametrize("bad", [{"strain": (0.0, 0.0, 0.0)}, {"strain": (0.01, 0.0)}, {"volume_fraction": 1.5}])
+def test_the_command_refuses_what_cannot_be_before_it_loads_or_trains(tmp_path, bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        sketch(tmp_path / "none.png", run=tmp_path / "none", **bad)
+
+
 def test_the_command_from_a_drawing_to_its_stress(tmp_path):
     materials = Materials(conductivities=None, young=(0.2, 2.0), poisson=(0.3, 0.25))
     data = generate_data(
