@@ -169,7 +169,12 @@ def design(
     if not len(found):
         raise ValueError("target: no cell came out that is connected; try without, or another volume fraction")
     # Before the minutes of a refinement, so that a folder of other designs is told first.
-    asked = {"targets": targets, "volume_fraction": volume_fraction, "count": count, "symmetry": symmetry}
+    asked: dict[str, Any] = {
+        "targets": targets,
+        "volume_fraction": volume_fraction,
+        "count": count,
+        "symmetry": symmetry,
+    }
     asked |= {"connected": connected, "refined": refined, "images": [str(path) for path in images], "run": str(run)}
     folder = RunFolder(out, asked, 0)
     cells = found.cells
