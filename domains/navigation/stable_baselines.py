@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class WaypointVecEnv(VecEnv):
 
     def reset(self) -> npt.NDArray[np.float32]:
         """Start episodes in all worlds, with the seeds of ``seed(..)`` and the options of ``set_options(..)``."""
-        if any(self._options[0] != other for other in self._options):
+        if not all(other is self._options[0] or _alike(self._options[0], other) for other in self._options):
             raise ValueError(f"WaypointVecEnv: options are the same for all worlds; got {self._options!r}")
         seeds = list(self._seeds)
         if not self._seeded and seeds[0] is None:
@@ -115,3 +115,9 @@ class WaypointVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """Whether each world is wrapped: none is."""
         return [False for _ in self._get_indices(indices)]
+
+
+def _alike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two worlds' options say the same, arrays among them."""
+    one, other = one or {}, other or {}
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)

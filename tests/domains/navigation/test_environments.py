@@ -181,6 +181,21 @@ def test_stable_baselines3_trains_on_the_vector_form_and_sees_what_single_enviro
     assert len(model.ep_info_buffer) > 0
 
 
+def test_options_of_each_world_that_hold_arrays_have_to_be_the_same():
+    pytest.importorskip("stable_baselines3")
+    from domains.navigation.stable_baselines import WaypointVecEnv
+
+    envs = WaypointVecEnv(3, waypoints=1)
+    given = {"position": np.array([1.0, 2.0]), "waypoints": np.array([[3.0, 4.0]]), "heading": 0.5}
+    envs.set_options([dict(given) for _ in range(3)])
+    envs.reset()
+    np.testing.assert_array_equal(envs.worlds.position, np.full((3, 2), given["position"]).T)
+    for other in ({**given, "position": np.array([1.0, 2.5])}, {"heading": 0.5}, {}):
+        envs.set_options([given, given, other])
+        with pytest.raises(ValueError, match="the same for all worlds"):
+            envs.reset()
+
+
 @pytest.mark.parametrize("dynamics", ["double_integrator", "unicycle", "quadrotor"])
 def test_pictures_show_what_moved(dynamics):
     env = WaypointEnv(dynamics=dynamics, render_mode="rgb_array", **RICH)
