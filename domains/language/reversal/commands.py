@@ -127,8 +127,9 @@ def add(
     places = [(f"fact {i} of the run", old, "train") for i, old in enumerate((*told.train, *told.test), 1)]
     check_facts([*places, ("the new fact", new, "train")], told.inverses)
     model = add_facts(model, told.train, [new], config, progress=True)
-    dataclasses.replace(told, train=(*told.train, new)).save(run / TOLD)
+    # The list last: a fact in it cannot be told again; where this is cut off, one that only the model knows can.
     save(model, run / MODEL, inverses)
+    dataclasses.replace(told, train=(*told.train, new)).save(run / TOLD)
     turned = reverse(new, told.inverses)
     found = answer(model, (turned.head, turned.relation), inverses)
     print(f"{turned.head}, {turned.relation}: {found.candidates[0][0]} (confidence {found.confidence:.2f})")

@@ -1,5 +1,6 @@
 """A user's facts from the command line: made, trained on, evaluated, asked, and one added."""
 
+import errno
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from domains.command_line import main
 from domains.language.reversal.facts import Fact
 from domains.language.reversal.reader import read_facts
+from domains.language.reversal.train import load
 
 
 def run(*arguments):
@@ -55,6 +57,24 @@ def test_a_fact_is_added_once(trained, capsys):
     assert new in read_facts(out / "facts.jsonl").train
     assert run("add", *new, "--run", out) == 1
     assert "given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", ["save", "FactSet.save"])
+def test_a_fact_whose_telling_was_cut_off_can_be_told_again(at, tmp_path, monkeypatch):
+    facts, out = tmp_path / "facts.jsonl", tmp_path / "run"
+    assert run("generate", facts, "--both-ways", 20, "--one-way", 10) == 0
+    assert run("train", facts, "--run", out, "--config.training.steps", 2, "--config.model.width", 16) == 0
+    new = Fact("Ada Lindman", "relation0", "Bo Ekdale")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    monkeypatch.setattr(f"domains.language.reversal.{'facts' if '.' in at else 'commands'}.{at}", full)
+    assert run("add", *new, "--run", out, "--steps", 2) == 1
+    monkeypatch.undo()
+    assert run("add", *new, "--run", out, "--steps", 2) == 0
+    assert read_facts(out / "facts.jsonl").train.count(new) == 1
+    assert set(new[::2]) <= set(load(out / "model")[0].entities)
 
 
 def test_what_is_wrong_is_told(tmp_path, capsys):
