@@ -147,7 +147,7 @@ def capacity_gap(
         teachers: parameters of the teachers, such as 1.2M.
         arms: pruned (from the teacher, as published), scratch (from scratch, as many tokens), scratch_compute (from
             scratch, as much compute with every teacher), alone (no teacher, as much compute as with it).
-        seeds: trainings of each cell, each with teachers of its own.
+        seeds: trainings of each cell, each with teachers of its own; those of config and lesson have no effect.
         part: that is measured: train, validation or test.
         patience: seconds without a sign of life after which a process has lost its cell.
         wait: for cells of other processes, to take over those of dead ones.

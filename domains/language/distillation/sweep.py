@@ -57,7 +57,8 @@ class SweepConfig:
         patience: seconds after which a process that gives no sign of life has lost its cell.
         teacher: of all models but for their width: embedding, head, layers, features of a head; and of all training
             from scratch, for a number of steps.
-        student: of the distillation, likewise.
+        student: of the distillation, likewise. The seeds of both trainings have no effect: teachers of cell seed i are
+            trained with i, students with i + 100.
     """
 
     students: tuple[int, ...]
@@ -300,6 +301,7 @@ def _cheapest(cell: Cell, config: SweepConfig) -> int:
 
 
 def _seeded(config: LanguageConfig, seed: int) -> LanguageConfig:
+    """The same with the seed of a cell in place of its own."""
     return dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
 
 
