@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
 from domains.language.distillation.adaptation import adapt
 from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.law import fit_law, optimal_teachers, read_trials
-from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
+from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, belonging, write_logits
 from domains.language.distillation.pruned_model import load, model_folder
 from domains.language.distillation.pruning import axis_sparsity, prune
 from domains.language.distillation.recommendation import Recommendation
@@ -77,7 +77,7 @@ def distil(
     if sparsity is not None:
         axis_sparsity(sparsity)  # refused before anything is written
     keeping = None if cache is None else _keeping(cache, config, entries, drawn)
-    settings = {
+    settings: dict[str, Any] = {
         "teacher": str(folder),
         "tokens": held.digest,
         "sparsity": sparsity,
@@ -85,6 +85,9 @@ def distil(
         "cache": None if cache is None else str(cache),
         "config": json.loads(json.dumps(dataclasses.asdict(config))),
     }
+    described = run / "config.json"
+    if not described.exists() or "corpus" in read_json(described, "the settings of a run"):  # older runs go on without
+        settings["corpus"] = belonging(held, held.vocabulary)["corpus"]
     seed = config.training.seed
     made = RunFolder(run, settings, seed)
     if config.adapt_steps:

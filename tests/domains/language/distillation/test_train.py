@@ -1,6 +1,7 @@
 """A student is pruned, distilled, resumed and written, from Python and from the command line."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,30 @@ def test_the_command_leaves_a_student(tokens, teacher, tmp_path):
     for wrong in (["--sparsity", "1.5"], ["--sparsity", "0.5", "--student", config], ["--student", "nowhere"]):
         assert main([*given("other"), *wrong]) == 1
     assert not Path(tmp_path / "other" / "model").exists()
+
+
+def test_a_run_goes_on_with_its_own_corpus_only(tokens, teacher, tmp_path, capsys):
+    _, run = teacher
+    (tmp_path / "text").mkdir()
+    for file in (tokens.folder.parent / "text").iterdir():  # other words
+        (tmp_path / "text" / file.name).write_text(file.read_text().translate(str.maketrans("rb", "br")))
+    corpus = CorpusConfig(str(tmp_path / "text"), validation=0.15, test=0.0)
+    config = TokenizeConfig(corpus)
+    other = Tokens(write_tokens(tmp_path / "tokens", config, tokens.tokeniser, progress=False))
+    assert other.digest == tokens.digest
+
+    def told(corpus: Tokens, name: str) -> list[str]:
+        words = ["--teacher", str(run), "--run", str(tmp_path / name), "--context", "16", "--calibration", "1"]
+        return ["language", "distil", str(corpus.folder), *words, "--steps", "1", "--batch", "2"]
+
+    assert main(told(tokens, "run")) == 0
+    assert main(told(tokens, "run")) == 0
+    assert main(told(other, "run")) == 1
+    assert "other settings" in capsys.readouterr().err
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    del settings["corpus"]  # as an older release wrote it
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    assert main(told(tokens, "run")) == 0
 
 
 def test_wrong_settings_are_refused():
