@@ -55,17 +55,22 @@ def optimise_topology(
         materials: the phases.
         size: voxels along each coordinate.
         tolerance: wanted relative error.
-        max_solves: at most so many solver calls.
+        max_solves: at most so many solver calls, two or more: of a grey cell and of the thresholded one.
         rate: of Adam.
         width: of the blur, voxels; the least size of a feature is about twice it.
         double_every: solves after which beta doubles.
         seed: of the start.
+
+    Raises:
+        ValueError: ``max_solves`` is below two.
 
     Example:
         >>> found = optimise_topology({"conductivity_xx": 0.3}, Materials(), (16, 16), tolerance=0.05)
         >>> found.error < 0.05
         True
     """
+    if max_solves < 2:
+        raise ValueError(f"max_solves: expected 2 or more, a grey cell and the thresholded one, got {max_solves}")
     started = time.perf_counter()
     names = list(targets)
     wanted = torch.log(torch.tensor([targets[name] for name in names], dtype=torch.float32))
@@ -76,7 +81,7 @@ def optimise_topology(
     optimiser = torch.optim.Adam([field], rate)
     best: tuple[float, Tensor] | None = None
     solves, beta = 0, 1.0
-    while solves < max_solves:
+    while solves + 2 <= max_solves:  # the grey cell, and perhaps the thresholded one
         smooth = blurred(field, width).to(torch.float32)
         grey = torch.sigmoid(beta * smooth)
         misfit = torch.log(read_properties(needed.solve(grey[None]), names)[0]) - wanted
