@@ -55,7 +55,8 @@ class CellDataConfig:
         count: number of cells.
         kinds: generators drawn from with equal chance, see `RANDOM_KINDS`.
         volume_fraction: least and greatest share of phase 1.
-        feature: least and greatest wavelength or spacing, as a share of the smallest side.
+        feature: least and greatest wavelength or spacing, as a share of the smallest side; Voronoi foams do
+            not follow it, they have the generator's own number of grains.
         materials: the phases, and the properties to compute.
         seed: of the whole set.
     """
