@@ -28,7 +28,7 @@ def leave_wall_out(
         order of ``numpy.unique``.
 
     Raises:
-        ValueError: With fewer than three walls, no candidates or ``inner`` below 1.
+        ValueError: With fewer than three walls, no candidates or ``inner`` below 1, or a wall asked for that is none.
     """
     walls = np.unique(data.wall)
     if len(walls) < 3 or not candidates or inner < 1:
@@ -36,6 +36,8 @@ def leave_wall_out(
             f"leave_wall_out: at least 3 walls, 1 candidate and 1 inner group are needed, "
             f"got {len(walls)}, {len(candidates)} and {inner}"
         )
+    if isinstance(only, str) or (only is not None and not set(only) <= set(walls.tolist())):
+        raise ValueError(f"leave_wall_out: only is a list of some of {', '.join(map(str, walls))}; got {only!r}")
     found, chosen = np.full(len(data), np.nan), []
     for number, wall in enumerate(walls):
         if only is not None and wall not in only:

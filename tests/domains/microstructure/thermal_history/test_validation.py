@@ -35,6 +35,9 @@ def test_a_wall_that_is_not_asked_for_is_not_predicted() -> None:
     data = th.ThermalHistories(np.ones((6, 36)), th.EDGES, np.arange(1.0, 7.0), np.repeat(["a", "b", "c"], 2))
     predicted, _ = th.leave_wall_out(data, [lambda x, y, new: np.full(len(new), y.mean())], only=["b"])
     np.testing.assert_array_equal(predicted, [np.nan, np.nan, 3.5, 3.5, np.nan, np.nan])
+    for wrong in (["b", "d"], "b", "abc"):  # a name is no list of names
+        with pytest.raises(ValueError, match="only"):
+            th.leave_wall_out(data, [lambda x, y, new: np.zeros(len(new))], only=wrong)
 
 
 def test_scores_by_hand() -> None:
