@@ -175,7 +175,9 @@ def _prepare(folder: Path, config: FlowDataConfig) -> None:
         names = sorted(wanted.keys() | held.keys())
         different = [f"{n} = {held.get(n)}, not {wanted.get(n)}" for n in names if held.get(n) != wanted.get(n)]
         if there.get("layout") != LAYOUT or different:
-            raise ValueError(f"{folder}: it holds another data set, with {'; '.join(different)}; choose another folder")
+            begun = any(folder.glob("shard_*"))
+            told = "choose another folder" if begun else "remove it, as it has no shard yet, or choose another folder"
+            raise ValueError(f"{folder}: it holds another data set, with {'; '.join(different)}; {told}")
         return
     other = sorted(path.name for path in folder.iterdir())
     if other:

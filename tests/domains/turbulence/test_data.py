@@ -107,7 +107,7 @@ generate_data({str(folder)!r}, config, progress=False)
 def test_another_configuration_is_told_by_what_differs(whole):
     before = contents(whole)
     for change in ({"frames": 21}, {"flow": KolmogorovFlow(viscosity=0.02)}):
-        with pytest.raises(ValueError, match=next(iter(change))):
+        with pytest.raises(ValueError, match=rf"{next(iter(change))}.*; choose another folder"):
             generate_data(whole, dataclasses.replace(SMALL, **change), progress=False)
     assert contents(whole) == before
 
@@ -153,6 +153,8 @@ def test_an_unstable_trajectory_is_named(tmp_path):
     with pytest.raises(FloatingPointError, match="shard 0"):
         generate_data(tmp_path / "set", config, progress=False)
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["dataset.json"]
+    with pytest.raises(ValueError, match=r"step = 10.*remove it, as it has no shard"):
+        generate_data(tmp_path / "set", SMALL, progress=False)
 
 
 @pytest.mark.parametrize(
