@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,8 @@ def evaluate(
 ) -> Path:
     """Score a forecaster on trajectories that it has not seen; leaves a report with pictures.
 
-    Of the file that it was trained on those are the samples that were held out, of any other all.
+    Of the file or folder that it was trained on, or a file in that, those are the samples that were held out; of any
+    other all.
 
     Args:
         run: the folder of a trained forecaster.
@@ -301,14 +303,30 @@ def _past(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tu
     return last, flow.fields.read(sample, last + 1 - forecaster.history, last + 1)
 
 
-def _unseen(run: Path, data: Path, flow: FlowData) -> range:
+def _unseen(run: Path, data: Path, flow: FlowData) -> Sequence[int]:
     """Samples that a forecaster did not learn from."""
     described = run / "config.json"
     if not described.exists():
         return range(len(flow))
     with refusing(described, "the settings of a training"):
         settings = read_json(described)
-        if Path(settings.get("data", "")).resolve() != data.resolve():  # the same file may be named in several ways
+        told = settings.get("data")
+        trained, here = Path(told or "").resolve(), data.resolve()  # the same file may be named in several ways
+        if not told or not trained.exists() or (trained not in (here, here.parent) and here != trained.parent):
             return range(len(flow))
         parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
-        return split(flow, next(part["held_out"] for part in parts if "held_out" in part))[1]
+        held_out = float(next(part["held_out"] for part in parts if "held_out" in part))
+    if here == trained:
+        return split(flow, held_out)[1]
+    # A file of the folder that was trained on, or a folder with the file that was.
+    whole = read_flow(trained, scan=False)
+    learned = set(_places(whole)[: split(whole, held_out)[0].stop])
+    found = [sample for sample, place in enumerate(_places(flow)) if place not in learned]
+    if not found:
+        raise ValueError(f"data: expected samples that were not learned from, got {data}, all of which were")
+    return found
+
+
+def _places(flow: FlowData) -> list[tuple[Path, int]]:
+    """File of each sample, and its number there."""
+    return [(Path(source.name).resolve(), place) for source in flow.fields.sources for place in range(source.shape[0])]

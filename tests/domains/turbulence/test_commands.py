@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from domains.command_line import main
+from domains.turbulence.commands import _unseen
+from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
@@ -150,6 +152,23 @@ def test_innovations_and_tokens_are_trained_and_scored(tmp_path, capsys):
         short = ["--members", "2", "--leads", "2", "--starts", "1", "--steps", "0"]
         assert main(["turbulence", "evaluate", run, sample, *short]) == 0
         assert "1 trajectories" in capsys.readouterr().out  # what was held out
+
+
+def test_what_was_learned_from_is_known_in_a_part_and_in_a_whole(tmp_path):
+    folder = generate_data(tmp_path / "flow", FlowDataConfig(size=(16, 16), trajectories=5, frames=2, spin_up=0, shard=2))
+
+    def unseen(trained: Path, data: Path) -> list[int]:
+        (tmp_path / "config.json").write_text(json.dumps({"data": str(trained), "held_out": 0.4}))
+        return list(_unseen(tmp_path, data, read_flow(data, scan=False)))
+
+    shards = sorted(folder.glob("shard_*.h5"))
+    assert unseen(folder, folder) == [3, 4]
+    assert unseen(folder, shards[1]) == [1]
+    assert unseen(folder, shards[2]) == [0]
+    with pytest.raises(ValueError, match="learned from"):
+        unseen(folder, shards[0])
+    assert unseen(shards[0], folder) == [1, 2, 3, 4]
+    assert unseen(shards[0], shards[1]) == unseen(tmp_path / "gone", shards[1]) == [0, 1]
 
 
 def test_a_compressible_file_is_made(tmp_path, capsys):
