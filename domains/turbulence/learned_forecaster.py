@@ -200,7 +200,7 @@ def saved_settings(folder: Path) -> dict[str, Any]:
 def modes_of(data: FlowData) -> tuple[int, ...]:
     """Modes to forecast: a third of the points (the 2/3 rule of solvers), or all below half where data hold more."""
     grid = data.grid
-    frame = torch.from_numpy(data.fields[0][-1].astype(np.float64))
+    frame = torch.from_numpy(data.fields[0, -1].astype(np.float64))
     frame = frame - frame.mean()
     kept = float(mean_square(to_modes(frame, grid.modes), grid.dimensions) / frame.square().mean())
     return grid.modes if kept > 1 - _BEYOND else tuple((n - 1) // 2 for n in grid.shape)
@@ -209,7 +209,7 @@ def modes_of(data: FlowData) -> tuple[int, ...]:
 def inner_modes_of(data: FlowData, modes: tuple[int, ...]) -> tuple[int, ...]:
     """The lowest modes, in the proportion of all, above which hardly anything varies: 1.2 % of the variance at most."""
     samples = np.linspace(0, len(data) - 1, min(8, len(data))).astype(int)
-    frames = torch.stack([torch.from_numpy(data.fields[sample][-1].astype(np.float64)) for sample in samples])
+    frames = torch.stack([torch.from_numpy(data.fields[sample, -1].astype(np.float64)) for sample in samples])
     frames = frames - frames.mean()
     whole = mean_square(to_modes(frames, modes), len(modes)).mean()
     for reach in range(1, max(modes)):

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from domains.turbulence.learned_forecaster import inner_modes_of, modes_of
 from domains.turbulence.model import OperatorConfig, SeparableOperator, products_watched
 from domains.turbulence.modes import mean_square, to_modes, to_points
+from domains.turbulence.readers import read_flow
+from domains.turbulence.readers.lazy_fields import ArraySource
 
 
 def made(modes=(3, 4), seed=0, **sizes):
@@ -206,3 +209,18 @@ def test_refusals():
             operator.on_points(wrong, condition)
     with pytest.raises(ValueError, match="None"):
         made(**dataclasses.asdict(OperatorConfig(2, 2, (3, 4), blocks=1))).on_points(fields, z)
+
+
+def test_the_modes_of_data_are_those_of_the_last_frames_and_nothing_else_is_read(monkeypatch):
+    fields = resolved_fields((3, 5), (2, 4), (15, 18)).numpy()
+    fields[:, -1] = resolved_fields((3,), (1, 2), (15, 18)).numpy()
+    data, read, frames = read_flow(fields), ArraySource.read, []
+
+    def watched(self, sample, start, stop):
+        frames.append((start, stop))
+        return read(self, sample, start, stop)
+
+    monkeypatch.setattr(ArraySource, "read", watched)
+    assert modes_of(data) == (4, 5)
+    assert inner_modes_of(data, (4, 5)) == (2, 2)
+    assert set(frames) == {(4, 5)}
