@@ -65,7 +65,8 @@ def train_innovations(
     """Train the innovations of a core on all but the held-out samples.
 
     Args:
-        core: a trained forecaster without noise; it is not changed. Hold out the same samples as in its training.
+        core: a trained forecaster without noise; its numbers are not changed, and it is on the CPU afterwards, as the
+            forecaster that is returned holds it. Hold out the same samples as in its training.
         data: of the flow that it was trained on.
         config: of the training.
         run: the folder that gets losses, held-out scores, checkpoints and the forecaster; a run that was cut off goes

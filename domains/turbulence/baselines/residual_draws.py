@@ -80,6 +80,11 @@ class ResidualDraws(Forecaster):
         shape, change = self.residuals.shape[1:], gains.to(self.residuals) - 1
         self.residuals = self.residuals + to_points(to_modes(self.residuals, self.modes) * change, shape)
 
+    def to(self, device: torch.device | str) -> ResidualDraws:
+        """Move the forecaster inside; the residuals stay, as frames do."""
+        self.forecaster.to(device)
+        return self
+
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         """See `Forecaster`; on the grid of the residuals."""
         if tuple(frames.shape[2:]) != self.symmetries.shape:

@@ -272,6 +272,13 @@ def test_residuals_are_errors_of_training_windows(sample):
         ResidualDraws(base, torch.zeros(3, 8, 8), no_symmetries((32, 32)))
 
 
+def test_residuals_follow_the_forecaster_inside_to_a_device():
+    base = made(DeterministicConfig(NETWORKS[0], waves=()))
+    forecaster = ResidualDraws(base, torch.zeros(3, 8, 12), no_symmetries((8, 12)))
+    assert forecaster.to("meta") is forecaster
+    assert {base.device.type, *(p.device.type for p in base.network.parameters())} == {"meta"}
+
+
 def test_residuals_are_resized_mode_by_mode():
     base, x = Persistence(LINE), torch.arange(16) * 2 * math.pi / 16
     made = torch.stack([torch.cos(2 * x) + torch.sin(4 * x) + torch.cos(7 * x), 3 * torch.sin(2 * x)])
