@@ -90,7 +90,7 @@ class Designer:
     """Inverts a Janus model.
 
     Args:
-        model: a trained model.
+        model: a trained model; it is put into evaluation mode, and its parameters take no gradients afterwards.
         library: cells to start from, with known properties.
 
     Raises:
