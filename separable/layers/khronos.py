@@ -95,7 +95,11 @@ class Khronos(nn.Module):
         self.grid_points, self.rank, self.squash, self.outside = grid_points, rank, squash, outside
         self.weights = nn.Parameter(torch.empty(in_features, grid_points, rank, device=device, dtype=dtype))
         self.scale = nn.Parameter(torch.empty(in_features, device=device, dtype=dtype))
-        self.readout = nn.Linear(rank, out_features, device=device, dtype=dtype)
+        if generator is None:
+            self.readout = nn.Linear(rank, out_features, device=device, dtype=dtype)
+        else:  # torch's layer draws start values of its own from the global stream, but none on the meta device
+            planned = nn.Linear(rank, out_features, device="meta", dtype=dtype)
+            self.readout = planned.to_empty(device=self.weights.device)
         self.register_buffer(
             "centres", torch.linspace(0.0, 1.0, grid_points, device=device, dtype=dtype), persistent=False
         )

@@ -63,8 +63,11 @@ class Span(nn.Module):
         self.coordinates = LearnedCoordinates(
             in_features, coordinates, squash, generator=generator, device=device, dtype=dtype
         )
-        self.khronos = Khronos(coordinates, out_features, grid_points, rank, device=device, dtype=dtype)
-        self.khronos.reset_parameters(generator)
+        self.khronos = Khronos(
+            coordinates, out_features, grid_points, rank, generator=generator, device=device, dtype=dtype
+        )
+        if generator is None:  # a second draw, which the start values of seeded runs have always been
+            self.khronos.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``(..., O)`` for inputs ``(..., D_in)``.

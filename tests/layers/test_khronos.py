@@ -161,3 +161,13 @@ def test_span_is_reproducible_and_checks_its_inputs():
         first(torch.randn(3, 5))
     with pytest.raises(ValueError):
         Span(4, 2, coordinates=3, squash="none")
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda g: Khronos(3, 2, 4, 5, generator=g), lambda g: Span(3, 2, coordinates=4, generator=g)]
+)
+def test_a_generator_is_the_only_source_of_random_numbers(kind):
+    before = torch.get_rng_state()
+    layer = kind(torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(bool(torch.isfinite(value).all()) for value in layer.parameters())
