@@ -1,6 +1,7 @@
 """What the two estimators share: the table's columns, checks of the arguments, and what is shown of the fit."""
 
 import abc
+import math
 import numbers
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,9 @@ class SeparableEstimator(BaseEstimator, abc.ABC):  # type: ignore[misc]
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
                 raise ValueError(f"{name}: {field} is an integer of at least {least}, got {value!r}")
+        effort = self.effort
+        if isinstance(effort, bool) or not isinstance(effort, numbers.Real) or not 0 < effort < math.inf:
+            raise ValueError(f"{name}: effort is a positive and finite number, got {effort!r}")
 
     def _training_table(self, X: Any, y: Any) -> tuple[Any, Any]:
         """The table as its columns can be read, and the checked targets; names and number of columns are kept."""

@@ -122,6 +122,11 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
         self._conclude(z, weights)
         return self
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if isinstance(self.links, str) or not self.links or not all(link in LINKS for link in self.links):
+            raise ValueError(f"{type(self).__name__}: links are some of {', '.join(LINKS)}; got {self.links!r}")
+
     def _smooth(self, z: Array, y: Array, weights: Array) -> SmoothModel:
         origin, unit = _origin_and_unit(y, weights)
         return fit_smooth_model(

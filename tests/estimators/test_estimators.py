@@ -197,3 +197,19 @@ def test_pipelines_grids_clones_and_pickles() -> None:
 def test_wrong_settings_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         SeparableRegressor(**setting).fit(np.random.rand(20, 2), np.arange(20.0))  # noqa: NPY002
+
+
+@pytest.mark.parametrize("order", ["auto", 1, 2, None])
+@pytest.mark.parametrize(
+    "setting", [{"effort": 0.0}, {"effort": float("nan")}, {"effort": "1"}, {"links": ("cube",)}, {"links": "log"}]
+)
+def test_settings_of_the_growth_are_refused_before_any_fit(order, setting: dict[str, object], monkeypatch) -> None:
+    monkeypatch.setattr(SeparableRegressor, "_smooth", lambda *_: pytest.fail("a model was fitted first"))
+    with pytest.raises(ValueError, match=f"SeparableRegressor: {next(iter(setting))}"):
+        SeparableRegressor(order, **setting).fit(np.random.rand(300, 2), np.arange(300.0))  # noqa: NPY002
+
+
+def test_the_classifier_refuses_an_effort_before_any_fit(monkeypatch) -> None:
+    monkeypatch.setattr(SeparableClassifier, "_smooth", lambda *_: pytest.fail("a model was fitted first"))
+    with pytest.raises(ValueError, match="SeparableClassifier: effort"):
+        SeparableClassifier(1, effort=-1.0).fit(np.random.rand(300, 2), np.arange(300) % 2)  # noqa: NPY002
