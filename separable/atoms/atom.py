@@ -5,7 +5,7 @@ Words and shapes. An atom holds functions ``B_1 .. B_K`` of one coordinate ``x``
 dtype, and takes those of the tensor it is called with. Whoever uses an atom holds the coefficients ``c`` of
 ``psi(x) = sum_k c_k B_k(x)``, and, where the functions themselves are learned (`Perceptron`), their parameters.
 
-Outside its domain every atom follows a stated policy, never silently zero and never NaN:
+At a finite coordinate outside its domain every atom follows a stated policy, never silently zero and never NaN:
 
 =============  ====================================================================================
 ``linear``     value and slope at the nearer end, continued as a straight line
@@ -13,6 +13,9 @@ Outside its domain every atom follows a stated policy, never silently zero and n
 ``periodic``   the coordinate is wrapped into the domain
 ``error``      a ``ValueError`` that names the offending value (reads the data: not for compiled code)
 =============  ====================================================================================
+
+An infinite coordinate has a value under ``constant`` and is refused under ``error``. A straight line has none there
+(the K functions grow at rates of both signs, whose sum has no limit) and a circle neither: NaN, which is not hidden.
 """
 
 import abc
