@@ -63,7 +63,8 @@ def read_json(path: str | os.PathLike[str], expected: str = "an object in JSON",
     Args:
         path: the file.
         expected: what it should be, for errors.
-        finite: whether NaN and infinities, which Python writes and JSON does not know, are refused.
+        finite: whether NaN and infinities, which Python writes and JSON does not know, are refused, and numbers too
+            large for 64 bits, which Python reads as infinities.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -78,7 +79,7 @@ def read_json(path: str | os.PathLike[str], expected: str = "an object in JSON",
     """
     with refusing(path, expected):
         text = Path(path).read_text(encoding="utf-8")
-        found = json.loads(text, parse_constant=_no_number if finite else None)
+        found = json.loads(text, parse_constant=_no_number, parse_float=_finite_number) if finite else json.loads(text)
         if not isinstance(found, dict):
             raise TypeError(f"it holds a {type(found).__name__}")
     return found
@@ -167,6 +168,13 @@ def filled(
 
 def _no_number(name: str) -> float:
     raise ValueError(f"it holds {name}, which is no number")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"it holds {text[:20]}, which is too large a number")
+    return number
 
 
 def _largest(settings: Any) -> int:

@@ -10,6 +10,7 @@ import torch
 
 import separable
 from separable.atoms import BSpline, Chebyshev, Fourier, Gaussian
+from separable.files import read_json
 from separable.interactions import CanonicalPolyadic, TensorTrain, Tucker
 from separable.layers import (
     DepthwiseSeparableFilter,
@@ -134,3 +135,11 @@ def test_a_seed_gives_the_same_in_every_process_and_nearly_so_with_two_threads()
     # Two threads add up in another order: 1e-16 and 1e-7 at a time.
     assert np.abs(two - one)[:500].max() < 1e-9
     assert np.abs(two - one)[500:].max() < 1e-4
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[-1e400]"])
+def test_plain_data_that_is_not_finite_is_refused(text, tmp_path):
+    (tmp_path / "config.json").write_text(f'{{"rank": {text}, "rate": 1e-3}}')
+    with pytest.raises(ValueError, match=r"config\.json"):
+        read_json(tmp_path / "config.json")
+    assert read_json(tmp_path / "config.json", finite=False)["rate"] == 1e-3
