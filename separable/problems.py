@@ -145,7 +145,12 @@ def sobol_g(weights: tuple[float, ...]) -> Problem:
 
     Args:
         weights: The a_j, at least 0, one for each input.
+
+    Raises:
+        ValueError: If a weight is negative or not finite.
     """
+    if not all(0 <= a < math.inf for a in weights):
+        raise ValueError(f"sobol_g: weights are finite numbers of at least 0, got {weights}")
 
     def formula(x: Tensor) -> Tensor:
         a = x.new_tensor(weights)

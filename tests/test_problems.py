@@ -38,3 +38,9 @@ def test_samples_lie_in_the_ranges_and_repeat_with_their_seed() -> None:
         assert torch.equal(y, BOREHOLE.sample(256, seed=3, space_filling=filling)[1])
     with pytest.raises(ValueError):
         FRIEDMAN_1(torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_sobol_g_refuses_weights_without_a_value(weight: float) -> None:
+    with pytest.raises(ValueError, match="sobol_g: weights"):
+        sobol_g((0.0, weight))
