@@ -59,7 +59,10 @@ class Report:
         self._parts.append(f"<blockquote>{html.escape(text)}</blockquote>")
 
     def table(self, rows: Sequence[Mapping[str, Any]], best: int | None = None) -> None:
-        """Rows with the same keys; the row with index ``best`` is emphasised."""
+        """Rows with the same keys; the row with index ``best`` is emphasised. Of no rows the page says so."""
+        if not rows:
+            self.text("No rows.", note=True)
+            return
         head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
         body = "".join(
             f"<tr{' class=best' if i == best else ''}>"

@@ -69,3 +69,9 @@ def test_a_report_is_one_file_that_fetches_nothing_and_escapes_text(tmp_path) ->
     assert "0.123<" in text
     assert all(source.startswith("data:image/png") for source in re.findall(r'src="([^"]*)"', text))
     assert "http" not in text
+
+
+def test_a_table_of_no_rows_is_told() -> None:
+    page = Report("A title", "A summary")
+    page.table([])
+    assert "No rows." in page.html()
