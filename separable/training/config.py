@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Literal
 
 Decay = Literal["cosine", "linear", "constant"]
 Optimiser = Literal["adamw", "soap"]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+_COUNTS = ("steps", "batch", "accumulation", "evaluate_every", "evaluations", "checkpoint_every", "log_every", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,10 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+                raise ValueError(f"{name}: expected a whole number, got {value!r}")
         if self.steps < 0 or not (self.steps or 0 < self.minutes < math.inf):
             raise ValueError(f"steps, minutes: expected one above 0, got {self.steps} and {self.minutes}")
         for name in ("batch", "accumulation", "evaluate_every", "log_every"):
@@ -74,8 +81,8 @@ class TrainingConfig:
         for name in ("floor", "decay_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share from 0 to 1, got {getattr(self, name)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas: expected numbers from 0 to below 1, got {self.betas}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: expected two numbers from 0 to below 1, got {self.betas}")
         if self.clock not in ("wall", "processor"):
             raise ValueError(f"clock: expected wall or processor, got {self.clock!r}")
         if self.optimiser not in ("adamw", "soap"):

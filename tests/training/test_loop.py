@@ -363,3 +363,13 @@ def test_a_training_killed_at_random_moments_goes_on_to_the_bit(tmp_path: Path) 
     told = [[(line["step"], line.get("loss"), line.get("scores")) for line in lines] for lines in (whole, cut)]
     assert told[0] == told[1], seed
     assert len([line for line in cut if "loss" in line]) == 100
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": 2.5}, {"steps": True}, {"batch": 1.5}, {"log_every": 2.5}, {"seed": 0.5}]
+    + [{"betas": betas} for betas in ((), (0.9,), (0.9, 0.9, 0.9), (0.9, 1.0))],
+)
+def test_settings_that_no_training_can_have_are_refused(settings) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        TrainingConfig(**{"steps": 10, **settings})
