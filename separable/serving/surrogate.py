@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -214,6 +215,16 @@ class Surrogate:
             for c in self.coordinates:
                 if c.categories and c.name in given and not np.all(np.round(given[c.name]) == given[c.name]):
                     raise ValueError(f"{what}: {c.name!r} holds categories, numbered from 0; got {given[c.name]}")
+        if isinstance(solutions, bool) or not isinstance(solutions, numbers.Integral) or solutions < 1:
+            raise ValueError(f"solutions: expected a whole number of at least 1, got {solutions!r}")
+        for c in self.coordinates:
+            pair = bounds.get(c.name, (c.lower, c.upper))
+            if np.shape(pair) != (2,) or not (np.isfinite(pair).all() and pair[0] <= pair[1]):
+                raise ValueError(f"bounds: expected of {c.name!r} two finite numbers, the least first, got {pair}")
+            if c.name in fixed and not pair[0] <= fixed[c.name] <= pair[1]:
+                raise ValueError(
+                    f"fixed: {c.name!r} is {fixed[c.name]:g}, outside its bounds [{pair[0]:g}, {pair[1]:g}]"
+                )
         wanted = torch.as_tensor(target, dtype=torch.float64).flatten()
         if len(wanted) not in (1, len(self.values)) or not bool(torch.isfinite(wanted).all()):
             raise ValueError(f"target: expected {len(self.values)} finite numbers, got {wanted.tolist()}")

@@ -230,6 +230,15 @@ def test_wrong_questions_are_refused(posterior):
     for coverage in (0.0, 1.0, math.nan):
         with pytest.raises(ValueError):
             surrogate.evaluate([[1.0, 0.5]], coverage)
+    for options, told in (
+        ({"fixed": {"a": 50.0}}, "fixed: 'a' is 50"),
+        ({"bounds": {"a": (1.0, 0.0)}}, "bounds: .*'a'"),
+        ({"bounds": {"b": (0.0, math.inf)}}, "bounds: .*'b'"),
+        ({"bounds": {"b": (0.0, 0.5, 1.0)}}, "bounds: .*'b'"),
+        ({"solutions": 1.5}, "solutions: .*1.5"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            surrogate.inverse(2.0, **options)
     for target, options in (
         (math.nan, {}),
         (-1.0, {}),  # the logarithm's values are positive
