@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+from domains.command.folders import resolved
 from separable.serving.application import Limits, application
 from separable.serving.served import Served
 from separable.serving.served_surrogate import load_surrogate
@@ -20,7 +21,8 @@ def serve(
     """Answer questions about a fitted surrogate or a forecaster over HTTP, with a page to try it; Ctrl-C ends it.
 
     Args:
-        run: a folder that a Surrogate, layer, posterior, solution or forecaster was saved in, or a run that left one.
+        run: a folder that a Surrogate, layer, posterior, solution or forecaster was saved in, a run that left one, or
+            the name of a forecaster that ships.
         host: the address to listen on; the default is reached from this machine only.
         port: 0 takes a free one.
         data: for a forecaster, a file of flows whose first frames are offered as starts.
@@ -35,12 +37,13 @@ def serve(
 
 
 def loader_of(run: Path, data: Path | None = None) -> Callable[[], Served]:
-    """What loads a folder to be served, by what lies in it.
+    """What loads a folder to be served, by what lies in it; a name of a trained model that ships is its folder.
 
     Raises:
         FileNotFoundError: nothing that can be served lies there.
         ValueError: ``data`` is given for what is no forecaster.
     """
+    run = resolved(run)
     if (run / "forecaster.json").exists():
         from domains.turbulence.serving import load_served_forecaster  # which needs more than a surrogate does
 

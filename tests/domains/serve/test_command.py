@@ -36,6 +36,7 @@ def test_the_folder_says_what_is_loaded(layer, tmp_path):
     assert loader_of(tmp_path / "layer").func is load_surrogate
     assert loader_of(tmp_path / "surrogate").func is load_surrogate
     assert loader_of(FORECASTER).func is load_served_forecaster
+    assert loader_of(Path("kolmogorov_flow")).args[0] == FORECASTER  # by the name that `separable list` tells
     with pytest.raises(ValueError):
         loader_of(tmp_path / "layer", data=tmp_path)
     for nothing in (tmp_path, tmp_path / "nowhere"):
