@@ -125,6 +125,18 @@ def test_a_weight_of_zeros_is_fitted(case):
     found = SeparableLinear.from_linear(dense, **case)
     assert found.relative_error == 0
     assert torch.equal(found.dense(), dense.weight)
+    optimiser = torch.optim.SGD(found.matrix.parameters(), lr=0.1)  # as layers that start at zero must be able to
+    x = torch.randn(20, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    first, last = (one_step(found, optimiser, x) for _ in range(2))
+    assert last < first
+
+
+def one_step(layer, optimiser, x):
+    loss = (layer(x) - x.sum(1, keepdim=True)).square().mean()
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item()
 
 
 def test_reported_error_is_the_error(case):

@@ -79,8 +79,11 @@ class CanonicalPolyadicMatrix(FactorisedMatrix):
         """The singular value decomposition for one digit each, else alternating least squares (at most 200 sweeps).
 
         A sweep costs two products of the matrix with R columns: the row factors see only ``W B`` and the column
-        factors only ``W^T A``, with A and B the Khatri-Rao matrices of the factors.
+        factors only ``W^T A``, with A and B the Khatri-Rao matrices of the factors. Of zeros only one factor is zero.
         """
+        if not bool(matrix.any()):
+            self._start_at_zero(self.row_factors[0])
+            return
         target = matrix.detach().double()
         if len(self.row_shape) == len(self.column_shape) == 1:
             u, s, vh = torch.linalg.svd(target, full_matrices=False)

@@ -93,6 +93,12 @@ class FactorisedMatrix(nn.Module, abc.ABC):
     def _parameter(self, *shape: int, like: dict[str, object]) -> nn.Parameter:
         return nn.Parameter(torch.zeros(*shape, **like))  # type: ignore[call-overload]
 
+    def _start_at_zero(self, zero: Tensor) -> None:
+        """A matrix of zeros that can learn: with two factors of zeros none would have a gradient, so it is only one."""
+        generator = torch.Generator(zero.device).manual_seed(0)  # the fit is a function of the matrix alone
+        self.reset_parameters(self.n_columns**-0.5, generator)
+        nn.init.zeros_(zero)
+
 
 def relative_distance(found: Tensor, wanted: Tensor) -> float:
     """Frobenius norm of the difference, relative to that of ``wanted``, in float64."""

@@ -111,7 +111,13 @@ class TensorTrainMatrix(FactorisedMatrix):
         return cost + 2 * ELEMENT * self.n_rows * self.n_columns + OPERATION
 
     def fit(self, matrix: Tensor) -> None:
-        """The tensor-train SVD from left to right (Oseledets, SIAM J. Sci. Comput. 33, 2011, algorithm 1)."""
+        """The tensor-train SVD from left to right (Oseledets, SIAM J. Sci. Comput. 33, 2011, algorithm 1).
+
+        Of zeros only the last core is zero.
+        """
+        if not bool(matrix.any()):
+            self._start_at_zero(self.cores[-1])
+            return
         n = len(self.cores)
         tensor = matrix.detach().double().reshape(*self.row_shape, *self.column_shape)
         rest = tensor.permute([j for k in range(n) for j in (k, n + k)]).reshape(1, -1)
