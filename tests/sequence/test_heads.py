@@ -137,8 +137,7 @@ def test_losses_are_at_least_float32(config, hidden, dtype):
     expected = head.loss(hidden, targets)
     embedding.to(dtype)
     low = head.to(dtype).loss(hidden.to(dtype), targets)
-    if config.kind != "adaptive":  # torch's own keeps the dtype
-        assert low.dtype == torch.float32
+    assert low.dtype == torch.float32
     tolerance = 0.15 if dtype == torch.bfloat16 else 1e-4
     torch.testing.assert_close(low.double(), expected, rtol=tolerance, atol=tolerance)
 
@@ -154,6 +153,8 @@ def test_settings_are_checked():
     for shares in ((), (0.5, 0.2), (0.0, 0.5), (0.5, 1.0)):
         with pytest.raises(ValueError):
             head_config("adaptive", shares=shares)
+    with pytest.raises(ValueError, match="vocabulary of 5"):
+        head_config("adaptive").build(WIDTH, TableEmbeddingConfig().build(5, WIDTH))
     table = TableEmbeddingConfig().build(23, WIDTH)
     with pytest.raises(ValueError):
         LowRankHeadConfig().build(WIDTH, table)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from separable.sequence.embeddings import TokenEmbedding
 from separable.sequence.heads.head import START_DEVIATION, Head, HeadConfig
@@ -42,6 +43,11 @@ class AdaptiveHead(Head):
     ) -> None:
         super().__init__(vocabulary, width)
         cutoffs = [max(1, round(share * vocabulary)) for share in shares]
+        if sorted({*cutoffs, vocabulary}) != [*cutoffs, vocabulary]:
+            raise ValueError(
+                f"AdaptiveHead: a vocabulary of {vocabulary} tokens is too small for clusters that begin at its shares "
+                f"{tuple(shares)}, which are at tokens {cutoffs}"
+            )
         self.order = TokenOrder(vocabulary)
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(width, vocabulary, cutoffs, division)
         self.reset_parameters(generator)
@@ -58,9 +64,12 @@ class AdaptiveHead(Head):
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """See `Head`."""
         with torch.autocast(hidden.device.type, enabled=False):  # torch's module mixes dtypes under it, and fails
-            hidden = hidden.to(self.softmax.head.weight.dtype)
-            logarithms: Tensor = self.softmax(hidden, self.order.place[targets]).output
-        return -logarithms
+            wide = torch.promote_types(self.softmax.head.weight.dtype, torch.float32)
+            given = hidden.to(wide), self.order.place[targets]
+            if self.softmax.head.weight.dtype == wide:
+                return -self.softmax(*given).output  # type: ignore[no-any-return]
+            widened = {name: parameter.to(wide) for name, parameter in self.softmax.named_parameters()}
+            return -functional_call(self.softmax, widened, given).output  # type: ignore[no-any-return]
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """See `Head`."""
