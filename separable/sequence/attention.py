@@ -60,7 +60,8 @@ class GroupedQueryAttention(nn.Module):
             layer: Which layer of the cache is this one's.
         """
         batch, count, _ = x.shape
-        projected = self.projection(x).view(batch, count, -1, self.head_width).transpose(1, 2)
+        heads = self.heads + 2 * self.key_heads  # sizes in full, here and below: of no positions torch can infer none
+        projected = self.projection(x).view(batch, count, heads, self.head_width).transpose(1, 2)
         turned, value = projected.split([self.heads + self.key_heads, self.key_heads], 1)
         query, key = torch.split(rotate(turned, angles), [self.heads, self.key_heads], 1)
         if cache is not None:
@@ -75,7 +76,8 @@ class GroupedQueryAttention(nn.Module):
             if groups > 1:
                 key, value = (_repeated(t, groups) for t in (key, value))
             seen = _attended(query, key, value, mask, dropout)
-        return self.readout(seen.reshape(batch, self.heads, count, -1).transpose(1, 2).reshape(batch, count, -1))  # type: ignore[no-any-return]
+        seen = seen.reshape(batch, self.heads, count, self.head_width).transpose(1, 2)
+        return self.readout(seen.reshape(batch, count, self.heads * self.head_width))  # type: ignore[no-any-return]
 
 
 def seen_by(start: int, count: int, prefix: int | Tensor, device: torch.device) -> Tensor | None:

@@ -19,7 +19,7 @@ from separable.sequence.embeddings import EmbeddingConfig, TableEmbeddingConfig,
 from separable.sequence.heads import HeadConfig, TableHeadConfig, head_config
 from separable.sequence.sampling import check_sampling, sample
 from separable.sequence.token_order import frequency_order
-from separable.sequence.transformer import Transformer, TransformerConfig
+from separable.sequence.transformer import Transformer, TransformerConfig, check_prefix
 
 KIND, VERSION = "LanguageModel", 1  # of the files that `LanguageModel.save` writes
 MODEL_TYPE = "separable"  # by which transformers finds the class
@@ -210,14 +210,15 @@ class LanguageModel(nn.Module):
             The next ids ``(B,)``. Dropout is off while they are computed and no gradient is kept.
 
         Raises:
-            ValueError: On settings outside their range or an empty beginning, at the call.
+            ValueError: On settings outside their range, a prefix that does not fit or an empty beginning, at the call.
         """
         check_sampling(temperature, top_k, top_p)
         if steps < 0:
             raise ValueError(f"LanguageModel.generate: steps is 0 or more, got {steps}")
-        if tokens.ndim != 2 or not tokens.shape[1]:
-            raise ValueError(f"LanguageModel.generate: expected tokens (B, T) with T > 0, got {tuple(tokens.shape)}")
+        if tokens.ndim != 2 or not tokens.numel():
+            raise ValueError(f"LanguageModel.generate: expected tokens (B, T) with B, T > 0, got {tuple(tokens.shape)}")
         check_tokens(tokens, self.config.vocabulary)
+        check_prefix(prefix, len(tokens), 0, tokens.shape[1])
         ends = torch.tensor([stop] if isinstance(stop, int) else list(stop), dtype=torch.long, device=tokens.device)
         settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator}
         return self._continued(tokens, steps, prefix, ends, settings)

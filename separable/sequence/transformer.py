@@ -176,7 +176,7 @@ class Transformer(nn.Module):
 
     def _forward(self, x: Tensor, prefix: int | Tensor, cache: Cache | None) -> Tensor:
         start, count, config = 0 if cache is None else cache.length, x.shape[1], self.config
-        _check_prefix(prefix, len(x), start, count)
+        check_prefix(prefix, len(x), start, count)
         mask = seen_by(start, count, prefix, x.device)
         angles = rotary_angles(start, count, config.head_width, config.rotary_base, device=x.device, dtype=x.dtype)
         # Autocast may have narrowed the vectors; sums along the blocks stay in full precision.
@@ -188,7 +188,8 @@ class Transformer(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
 
-def _check_prefix(prefix: int | Tensor, batch: int, start: int, count: int) -> None:
+def check_prefix(prefix: int | Tensor, batch: int, start: int, count: int) -> None:
+    """Refuse a prefix that does not fit ``count`` positions of ``batch`` sequences after ``start`` others."""
     if isinstance(prefix, Tensor):
         if prefix.shape != (batch,) or prefix.dtype.is_floating_point or prefix.dtype == torch.bool:
             raise ValueError(

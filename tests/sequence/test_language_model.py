@@ -57,6 +57,14 @@ def test_loss_of_nothing_is_zero(model, tokens):
     assert all((p.grad == 0).all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("head", ["table", "hierarchical", "product_mixture", "adaptive"])
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_no_tokens_have_no_logits_and_a_loss_of_zero(head, shape):
+    model, tokens = build(head=head_config(head)), torch.zeros(shape, dtype=torch.long)
+    assert model(tokens).shape == (*shape, 31)
+    assert model.loss(tokens, tokens) == 0
+
+
 def test_low_precision_is_near(model, tokens):
     expected = model.loss(tokens, tokens).item()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -202,8 +210,15 @@ def test_inputs_are_checked(model, tokens):
         model.loss(tokens, torch.full_like(tokens, 31))
     with pytest.raises(ValueError):
         model.loss(tokens, tokens, chunk=0)
-    for wrong in ({"steps": -1}, {"steps": 1, "top_p": 0.0}, {"steps": 1, "temperature": -0.1}):
+    for wrong in (
+        {"steps": -1},
+        {"steps": 1, "top_p": 0.0},
+        {"steps": 1, "temperature": -0.1},
+        {"steps": 1, "prefix": 11},
+    ):
         with pytest.raises(ValueError):
             model.generate(tokens, **wrong)
     with pytest.raises(ValueError):
         model.generate(tokens[:, :0], 1)
+    with pytest.raises(ValueError):
+        model.generate(tokens[:0], 1)

@@ -86,7 +86,9 @@ class ProductMixtureHead(Head):
         rank = len(self.shares)
         shares = at_least_float32(linear(hidden, self.shares)).log_softmax(-1)
         groups, members = (
-            at_least_float32(linear(hidden, weight.flatten(0, 1))).view(len(hidden), rank, -1).log_softmax(-1)
+            at_least_float32(linear(hidden, weight.flatten(0, 1)))
+            .view(len(hidden), rank, weight.shape[1])
+            .log_softmax(-1)
             for weight in (self.group_weight, self.member_weight)
         )
         held = self.vocabulary - (self.groups - 1) * self.members  # tokens in the last group
