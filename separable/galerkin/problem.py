@@ -56,7 +56,7 @@ class Coordinate:
         for end in (self.left, self.right):
             if end not in get_args(Hold):
                 raise ValueError(f"Coordinate {self.name}: left and right are one of {get_args(Hold)}, got {end!r}")
-        if self.atom.initial_parameters():
+        if self.atom.learned:
             raise ValueError(f"Coordinate {self.name}: {type(self.atom).__name__} atoms are learned; take fixed ones")
         if self.periodic and (self.left, self.right) != ("free", "free"):
             raise ValueError(f"Coordinate {self.name}: a periodic coordinate has no ends to hold a condition at")

@@ -224,7 +224,7 @@ def _one_each(name: str, value: object, dimensions: int) -> tuple:  # type: igno
 
 
 def _check_atom(atom: Atom, period: float) -> None:
-    if atom.discrete or atom.initial_parameters():
+    if atom.discrete or atom.learned:
         raise ValueError(
             f"SeparableConvolution: filters need atoms of a continuous coordinate without parameters, got {atom}"
         )

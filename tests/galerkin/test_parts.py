@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import scipy.integrate
+import torch
 
-from separable.atoms import BSpline, Chebyshev, Fourier
+from separable.atoms import BSpline, Chebyshev, Fourier, Perceptron
 from separable.galerkin import Coordinate, Field, Problem, Solution, Source, Term, separate, solve
 from separable.galerkin.alternating import State, alternate, l2_norm, norm, residual, sweep
 from separable.galerkin.axes import Axis
@@ -256,3 +257,10 @@ def test_saved_and_loaded(solution, tmp_path):
 def test_missing_or_unknown_coordinates_are_refused(solution, places):
     with pytest.raises(ValueError):
         solution(**places)
+
+
+def test_a_coordinate_refuses_learned_atoms_and_draws_nothing():
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="Perceptron atoms are learned"):
+        Coordinate("x", Perceptron())
+    assert torch.equal(torch.get_rng_state(), before)

@@ -345,3 +345,10 @@ def test_compiled_code_is_the_same():
         layer = SeparableConvolution(1, 2, 4, order=2, **options)
         compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
         torch.testing.assert_close(compiled(u), layer(u), rtol=1e-4, atol=1e-5)
+
+
+def test_a_refused_atom_draws_nothing():
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="without parameters"):
+        SeparableConvolution(1, 1, 1, atoms=Perceptron())
+    assert torch.equal(torch.get_rng_state(), before)
