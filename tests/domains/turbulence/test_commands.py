@@ -155,7 +155,9 @@ def test_innovations_and_tokens_are_trained_and_scored(tmp_path, capsys):
 
 
 def test_what_was_learned_from_is_known_in_a_part_and_in_a_whole(tmp_path):
-    folder = generate_data(tmp_path / "flow", FlowDataConfig(size=(16, 16), trajectories=5, frames=2, spin_up=0, shard=2))
+    folder = generate_data(
+        tmp_path / "flow", FlowDataConfig(size=(16, 16), trajectories=5, frames=2, spin_up=0, shard=2)
+    )
 
     def unseen(trained: Path, data: Path) -> list[int]:
         (tmp_path / "config.json").write_text(json.dumps({"data": str(trained), "held_out": 0.4}))
