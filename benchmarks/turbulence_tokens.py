@@ -91,8 +91,8 @@ def main(arguments: list[str]) -> None:
     rows[0]["autoencoder: spectrum error"] = float(np.mean([cell["autoencoder"]["spectrum error"] for cell in found]))
     others = []
     for name in BESIDE:
-        paths = [cells.place(name, seed) / "scores.json" for seed in seeds]
-        if all(path.exists() for path in paths):
+        paths = [path for seed in seeds if (path := cells.place(name, seed) / "scores.json").exists()]
+        if paths:
             others.append(row_of(name, [json.loads(path.read_text()) for path in paths]))
     print(rows, others)
     if cells.trial():
@@ -119,7 +119,7 @@ def row_of(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds of what is kept of a model."""
     crps = np.mean([np.array(cell["crps"]) for cell in found], 0)
     by_lead = crps if crps.ndim == 1 else crps.mean(0)  # by trajectory and lead in the cells of the others
-    row: dict[str, Any] = {"model": name, "parameters": found[0]["parameters"]}
+    row: dict[str, Any] = {"model": name, "parameters": found[0]["parameters"], "seeds": len(found)}
     row |= {f"CRPS, lead {lead}": float(by_lead[lead - 1]) for lead in LEADS if lead <= len(by_lead)}
     climate = [cell["climate"] for cell in found]
     return row | {
