@@ -1,8 +1,6 @@
 """A posterior kept in two files comes back as it was; what is not one is refused."""
 
-import errno
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,16 +64,9 @@ def test_files_of_two_posteriors_are_not_mixed(posterior, tmp_path):
 
 
 @pytest.mark.parametrize("written", [0, 1])
-def test_a_full_disk_leaves_the_pair_that_was_there(posterior, tmp_path, monkeypatch, written):
+def test_a_full_disk_leaves_the_pair_that_was_there(posterior, tmp_path, disk_fills_after, written):
     posterior.save(tmp_path)
-    write, left = Path.write_bytes, iter([True] * written)
-
-    def failing(path, content):
-        if next(left, False):
-            return write(path, content)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", failing)
+    disk_fills_after(written)
     with pytest.raises(OSError, match="No space left"):
         posterior.extended([[0.5, 0.5]], [4.0]).save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["posterior.json", "posterior.safetensors"]

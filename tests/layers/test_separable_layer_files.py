@@ -1,10 +1,8 @@
 """The separable layer kept in files and copies: the same layer again, or a refusal; never half of one."""
 
 import copy
-import errno
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,17 +65,10 @@ def test_a_layer_of_numpy_sizes_is_saved(tmp_path):
 
 
 @pytest.mark.parametrize("written", [0, 1])
-def test_a_full_disk_leaves_the_copy_that_was_there(written, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_copy_that_was_there(written, tmp_path, disk_fills_after):
     layer = small(CanonicalPolyadic(rank=1), [Chebyshev(degree=4)])
     layer.save(tmp_path)
-    write, left = Path.write_bytes, iter([True] * written)
-
-    def failing(path, content):
-        if next(left, False):
-            return write(path, content)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", failing)
+    disk_fills_after(written)
     with pytest.raises(OSError, match="No space left"):
         small(CanonicalPolyadic(rank=2), [Chebyshev(degree=5)]).save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
