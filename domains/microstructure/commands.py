@@ -16,7 +16,7 @@ from domains.microstructure.design import Designer, Designs, Library
 from domains.microstructure.elasticity import elastic_response
 from domains.microstructure.familiarity import Familiarity
 from domains.microstructure.images import read_cell, write_cell
-from domains.microstructure.images.writing import FORMATS
+from domains.microstructure.images.writing import check_formats
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import property_names, read_properties
@@ -146,7 +146,9 @@ def design(
     """
     targets = parse_targets(target)
     designer = Designer.load(run)
-    suffixes = _suffixes(formats, len(designer.model.config.size))
+    dimensions = len(designer.model.config.size)
+    suffixes = ("png" if dimensions == 2 else "vti", "h5") if formats is None else formats
+    check_formats(suffixes, dimensions)
     materials = designer.library.materials
     given, values = None, None
     if images:
@@ -354,17 +356,6 @@ def parse_targets(texts: tuple[str, ...]) -> dict[str, float]:
     if not targets:
         raise ValueError("target: expected one or more of the form name=value, got none")
     return targets
-
-
-def _suffixes(formats: tuple[str, ...] | None, dimensions: int) -> tuple[str, ...]:
-    """Formats that cells of so many axes can be written in, refused before there is anything to write."""
-    if formats is None:
-        return ("png" if dimensions == 2 else "vti", "h5")
-    possible = [name[1:] for name in FORMATS if dimensions == 2 or name != ".png"]
-    for name in formats:
-        if name.lower() not in possible:
-            raise ValueError(f"formats: expected some of {', '.join(possible)}, got {name!r}")
-    return formats
 
 
 def _fitting(path: Path, model: Janus) -> Tensor:

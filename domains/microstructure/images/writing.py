@@ -1,7 +1,7 @@
 """Cells to files; a file is complete or absent, and an older one stays unless told otherwise."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +85,18 @@ def write_cell(
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def check_formats(formats: Sequence[str], dimensions: int) -> None:
+    """Refuse formats, without their dot, that cells of so many axes cannot be written in.
+
+    Raises:
+        ValueError: one is not known, or is of flat cells.
+    """
+    possible = [name[1:] for name in FORMATS if dimensions == 2 or name != ".png"]
+    for name in formats:
+        if name.lower() not in possible:
+            raise ValueError(f"formats: expected some of {', '.join(possible)}, got {name!r}")
 
 
 def _write_npy(values: NDArray[np.uint8], path: Path) -> None:
