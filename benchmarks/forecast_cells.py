@@ -39,6 +39,7 @@ from separable.training import RunFolder
 MINUTES = float(os.environ.get("MINUTES", "20"))  # of the processor, a model
 HALVED = ("core", "B")  # head B is trained on a core: half the minutes are for each
 HELD = 1.0  # minutes of head B's that the runs take by which it holds the spectrum
+HELD_SPREAD = 0.5  # of head A's that the ensembles take by which it holds the spread
 TUNING = 0.2  # of these minutes for each setting of a baseline that is tried
 SEEDS = (0, 1, 2)
 FLOW = KolmogorovFlow(viscosity=0.01, drag=0.1, forcing_mode=4)
@@ -72,6 +73,7 @@ BASELINES: dict[str, list[Setting]] = {
         *(noisy(20, 8), noisy(20, 8, 6e-3), noisy(20, 12), noisy(32, 12, 1e-3), noisy(20, 8, noise_vector=16)),
         *(noisy(20, 8, 1.2e-2), noisy(20, 8, 1.2e-2, {"octave_weight": 3.0}, noise_size=0.5)),
         *(noisy(20, 8, 6e-3, SOAP), noisy(20, 8, 1.2e-2, SOAP), noisy(20, 8, 6e-3, {"rollout": 2})),
+        *(noisy(20, 8, 6e-3, noise_late=True), noisy(20, 8, 1.2e-2, SOAP, noise_late=True)),
     ],
     "U-Net": [
         *(u_net(16, 4), u_net(16, 4, 3e-3), u_net(16, 3, 3e-3), u_net(24, 4), u_net(16, 4, **LARGE)),
@@ -164,12 +166,13 @@ def told_of(setting: Setting) -> str:
     others = "".join(f", {key} {value}" for key, value in setting.items() if key not in ("model", "rate"))
     if isinstance(setting["model"], NoisyConfig):
         others += f", noise of size {setting['model'].noise_size:g}, vector {setting['model'].noise_vector}"
+        others += ", before the last layer" if setting["model"].noise_late else ""
     return f"{sizes}, rate {setting.get('rate', TrainConfig().rate):g}{others}"
 
 
 def minutes_of(name: str) -> float:
     """Minutes of the processor that a model is trained for."""
-    return MINUTES / 2 if name in HALVED else MINUTES
+    return MINUTES / 2 if name in HALVED else MINUTES - HELD_SPREAD if name == "A" else MINUTES
 
 
 def prepare(name: str, seed: int) -> None:

@@ -126,8 +126,8 @@ def write_records(command: str) -> None:
     found = gathered()
     half = cells.MINUTES / 2
     minutes = (
-        f"{cells.MINUTES:g} minutes of one core for each model ({half:g} for the core, then as many for B, of which "
-        f"{cells.HELD:g} for the runs by which it holds the spectrum)"
+        f"{cells.MINUTES:g} minutes of one core for each model (A: {cells.HELD_SPREAD:g} of them to hold the spread; "
+        f"{half:g} for the core, then as many for B, {cells.HELD:g} of them to hold the spectrum)"
     )
     setup = (
         "Kolmogorov flow (viscosity 0.01, drag 0.1, force at k = 4) on 64 x 64 points, frames one unit of time apart; "

@@ -34,6 +34,8 @@ PARTS: dict[str, cells.Setting] = {
     "two members from the start": {"model": NoiseForecasterConfig(), "alone_until": 0.0},
     "score at points only": {"model": NoiseForecasterConfig(), "octave_weight": 0.0},
     "octaves weighed as points": {"model": NoiseForecasterConfig(), "octave_weight": 1.0},
+    "noise before all blocks": {"model": NoiseForecasterConfig(noise_blocks=12)},
+    "noise before the last block": {"model": NoiseForecasterConfig(noise_blocks=1)},
     "noise vector of 16 as well": {"model": NoiseForecasterConfig(noise_vector=16)},
     "one step ahead only": {"model": NoiseForecasterConfig(), "rollout_from": 1.0},
     "batches of 16": {"model": NoiseForecasterConfig(), "batch": 16},

@@ -123,11 +123,12 @@ class LearnedForecaster(Forecaster):
 
     @abstractmethod
     def step(self, past: Tensor, noise: Tensor) -> Tensor:
-        """States ``(B, ...)`` of the next frame from those ``(B, H, ...)`` of the last ones.
+        """States ``(m B, ...)`` of the next frame from those ``(B, H, ...)`` of the last ones.
 
         Args:
             past: see `standardised`.
-            noise: ``(B, noise_numbers)``, independent and normal.
+            noise: ``(m B, noise_numbers)``, independent and normal, for m members of each past: one round of all pasts
+                after another.
         """
 
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:

@@ -16,6 +16,9 @@ step again and again, with a fraction of the numbers.
 Interaction order 2 is what advection needs: ``u . grad w`` is a sum of products of two filtered fields. The filters are
 `separable.layers.DepthwiseSeparableFilter`: as many free taps as there are modes.
 
+Some inputs, such as noise, may go in before the last blocks only. What comes earlier is then worked out once for all
+members of an ensemble that start from one state.
+
 Why coefficients. Mixing and filtering are products there, and v_3 never leaves; only the factors of the products are
 brought to points and back, on the smallest grid on which they do not alias (3 m + 1 points, the rule that the solver
 uses). So a block needs 3 M transforms of a truncated field instead of C + 3 M of a full one, half the time at the same
@@ -62,6 +65,8 @@ class OperatorConfig:
         inner: (m_y, m_x) or (m_x,) that those between act on; () for all.
         condition: length of the vector z that scales the channels of every block; 0 for none.
         reach: of the filters' start values, in taps, which are 1 / (2 m + 1) of the box apart.
+        late: fields that go in later.
+        late_blocks: of all rounds, that come after them.
     """
 
     inputs: int
@@ -75,9 +80,11 @@ class OperatorConfig:
     inner: tuple[int, ...] = ()
     condition: int = 0
     reach: float = 2.0
+    late: int = 0
+    late_blocks: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "channels", "products", "blocks", "rounds", "fine"):
+        for name in ("inputs", "outputs", "channels", "products", "blocks", "rounds", "fine", "late_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
         if len(self.modes) not in (1, 2) or min(self.modes) < 1:
@@ -87,8 +94,13 @@ class OperatorConfig:
         )
         if self.inner and not fits:
             raise ValueError(f"inner: expected numbers from 1 to the modes {self.modes}, got {self.inner}")
-        if self.condition < 0:
-            raise ValueError(f"condition: expected 0 or more, got {self.condition}")
+        if self.condition < 0 or self.late < 0:
+            raise ValueError(f"condition, late: expected 0 or more, got {self.condition}, {self.late}")
+        if self.late_blocks > self.blocks * self.rounds:
+            raise ValueError(
+                f"late_blocks: expected at most the {self.blocks * self.rounds} blocks of all rounds, "
+                f"got {self.late_blocks}"
+            )
 
     def block_modes(self) -> list[tuple[int, ...]]:
         """Modes that each block acts on."""
@@ -105,6 +117,10 @@ class SeparableOperator(nn.Module):
         generator: source of random numbers for the start values, of which the last matrix is zero: an operator that has
             not been trained gives zero.
 
+    Attributes:
+        late_gains: what the coefficients of late inputs are multiplied by, a number for each mode; 1 at first, and not
+            trained.
+
     Example:
         >>> operator = SeparableOperator(OperatorConfig(2, 1, (5, 5)))
         >>> operator.on_points(torch.randn(3, 2, 16, 20)).shape
@@ -113,10 +129,16 @@ class SeparableOperator(nn.Module):
         21456
     """
 
+    late_gains: Tensor | None
+
     def __init__(self, config: OperatorConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.lift = _normal(config.channels, config.inputs, config.inputs**-0.5, generator)
+        deviation = (config.inputs + config.late) ** -0.5
+        self.lift = _normal(config.channels, config.inputs, deviation, generator)
+        self.late_lift = _normal(config.channels, config.late, deviation, generator) if config.late else None
+        shape = (config.modes[-1] + 1, *(2 * m + 1 for m in config.modes[:-1]))
+        self.register_buffer("late_gains", torch.ones(shape) if config.late else None)
         self.blocks = nn.ModuleList(_Block(config, modes, generator) for modes in config.block_modes())
         self.read = nn.Parameter(torch.zeros(config.outputs, config.channels))
 
@@ -125,18 +147,21 @@ class SeparableOperator(nn.Module):
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.parameters())
 
-    def forward(self, coefficients: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, coefficients: Tensor, condition: Tensor | None = None, late: Tensor | None = None) -> Tensor:
         """Coefficients ``(B, outputs, ...)`` from those of the inputs ``(B, inputs, ...)``, see `modes.to_modes`.
 
         Args:
             coefficients: complex64 or, with parameters of float64, complex128.
             condition: z, ``(B, condition)``, where there is one.
+            late: what goes in later, ``(m B, late, ...)``: m members of the B samples, one round of all samples after
+                another; so are the outputs then. None stands for zeros.
 
         Raises:
             ValueError: a shape does not fit.
         """
         config = self.config
-        wanted = (config.inputs, config.modes[-1] + 1, *(2 * m + 1 for m in config.modes[:-1]))
+        grid = (config.modes[-1] + 1, *(2 * m + 1 for m in config.modes[:-1]))
+        wanted = (config.inputs, *grid)
         if tuple(coefficients.shape[1:]) != wanted or not coefficients.is_complex():
             raise ValueError(
                 f"coefficients: expected complex (B, {', '.join(map(str, wanted))}), "
@@ -146,15 +171,43 @@ class SeparableOperator(nn.Module):
         expected = (len(coefficients), config.condition) if config.condition else None
         if given != expected:
             raise ValueError(f"condition: expected {expected}, got {given}")
+        if late is not None and (
+            self.late_lift is None
+            or tuple(late.shape[1:]) != (config.late, *grid)
+            or len(late) % max(1, len(coefficients))
+            or (config.condition and len(late) != len(coefficients))
+        ):
+            raise ValueError(
+                f"late: expected members of {len(coefficients)} samples, each {(config.late, *grid)}, and one of each "
+                f"where there is a condition, got {tuple(late.shape)}"
+            )
         h = _mix(self.lift, coefficients)
-        for _ in range(config.rounds):
-            for block in self.blocks:
-                h = block(h, condition)
+        blocks = [block for _ in range(config.rounds) for block in self.blocks]
+        for left, block in zip(range(len(blocks), 0, -1), blocks, strict=True):
+            if late is not None and left == config.late_blocks:
+                h = self._joined_by(late, h)
+            h = block(h, condition)
         return _mix(self.read, h)
 
-    def on_points(self, fields: Tensor, condition: Tensor | None = None) -> Tensor:
-        """As `forward`, from fields ``(B, inputs, *grid)`` to fields ``(B, outputs, *grid)`` on any grid."""
-        return to_points(self(to_modes(fields, self.config.modes), condition), fields.shape[2:])
+    def _joined_by(self, late: Tensor, h: Tensor) -> Tensor:
+        """Channels of all members, once what is late has gone in."""
+        assert self.late_lift is not None
+        assert self.late_gains is not None
+        return _mix(self.late_lift, late * self.late_gains, h.repeat(len(late) // len(h), *[1] * (h.ndim - 1)))
+
+    def on_points(self, fields: Tensor, condition: Tensor | None = None, late: Tensor | None = None) -> Tensor:
+        """As `forward`, from fields ``(B, inputs, *grid)`` to fields ``([m] B, outputs, *grid)`` on any grid."""
+        modes = self.config.modes
+        found = self(to_modes(fields, modes), condition, None if late is None else to_modes(late, modes))
+        return to_points(found, fields.shape[2:])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        lift, late = state_dict.get(prefix + "lift"), prefix + "late_lift"
+        if self.late_gains is not None and late not in state_dict and lift is not None:
+            # Forecasters of versions in which all inputs went in together have one matrix.
+            state_dict[prefix + "lift"], state_dict[late] = lift[:, : -self.config.late], lift[:, -self.config.late :]
+            state_dict[prefix + "late_gains"] = torch.ones_like(self.late_gains)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Networks of forecasters that act on values at points: what they have in common, and the separable operator as one.
 
 A network maps fields ``(B, inputs, *grid)`` and, where it is conditioned, a vector ``(B, condition)`` to fields
-``(B, outputs, *grid)``. It starts as zero, so that an untrained forecaster, which adds it to the last frame, gives
-persistence.
+``(B, outputs, *grid)``. Some take more fields in before their last layer, ``(m B, late, *grid)`` of m members of every
+sample, and then give ``(m B, outputs, *grid)``. A network starts as zero, so that an untrained forecaster, which adds
+it to the last frame, gives persistence.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ class NetworkConfig(ABC):
 
     @abstractmethod
     def made(
-        self, inputs: int, outputs: int, condition: int, dimensions: int, generator: torch.Generator | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        condition: int,
+        dimensions: int,
+        generator: torch.Generator | None = None,
+        late: int = 0,
     ) -> nn.Module:
         """A network that gives zero.
 
@@ -40,6 +47,10 @@ class NetworkConfig(ABC):
             condition: length of the vector that conditions it; 0 for none.
             dimensions: 1 or 2, of the grid.
             generator: of the start values.
+            late: fields that go in before the last layer.
+
+        Raises:
+            ValueError: the network takes none.
         """
 
 
@@ -74,13 +85,20 @@ class SeparableNetwork(NetworkConfig):
         return dataclasses.replace(self, modes=modes, inner=inner)
 
     def made(
-        self, inputs: int, outputs: int, condition: int, dimensions: int, generator: torch.Generator | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        condition: int,
+        dimensions: int,
+        generator: torch.Generator | None = None,
+        late: int = 0,
     ) -> nn.Module:
         """See `NetworkConfig`."""
         if len(self.modes) != dimensions:
             raise ValueError(f"modes: expected {dimensions} numbers, got {self.modes}")
         sizes = dataclasses.asdict(self) | {"inner": self.inner or ()}
-        return _OnPoints(SeparableOperator(OperatorConfig(inputs, outputs, condition=condition, **sizes), generator))
+        config = OperatorConfig(inputs, outputs, condition=condition, late=late, **sizes)
+        return _OnPoints(SeparableOperator(config, generator))
 
 
 class _OnPoints(nn.Module):
@@ -90,6 +108,6 @@ class _OnPoints(nn.Module):
         super().__init__()
         self.operator = operator
 
-    def forward(self, fields: Tensor, condition: Tensor | None = None) -> Tensor:
-        found: Tensor = self.operator.on_points(fields, condition)
+    def forward(self, fields: Tensor, condition: Tensor | None = None, late: Tensor | None = None) -> Tensor:
+        found: Tensor = self.operator.on_points(fields, condition, late)
         return found

@@ -16,6 +16,9 @@ an ensemble has one member without noise, whose CRPS is its absolute error: what
 the cost, and how sure it is afterwards. Everything else is the same for all, so that what they learn in the same
 minutes can be compared.
 
+At last head A runs on its own for a few steps, and the loudness of its noise is set so that its members are spread as
+wide as they err (`held_spread`).
+
 Windows are drawn at random from the training samples and changed by a random symmetry of the flow each.
 
 The training ends after a number of steps, or after minutes of work: the time of the processor on a CPU, all its threads
@@ -39,9 +42,10 @@ from domains.turbulence.descent import DescentConfig, descend
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
+from domains.turbulence.held_spread import LEADS, hold_spread
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.model import SeparableOperator, products_watched
-from domains.turbulence.noise_forecaster import NoiseForecasterConfig
+from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.octaves import octaves
 from domains.turbulence.readers import FlowData, Windows
 from domains.turbulence.symmetries import Symmetries
@@ -74,6 +78,8 @@ class TrainConfig:
         rollout_from: share of the training after which the last part begins; 1 for never.
         alone_until: share of the training of an ensemble in which one member learns without noise.
         octave_weight: of the score of octaves beside that of points, for ensembles.
+        spread_windows: in each round by which the loudness of head A's noise is set, see `held_spread`, after the
+            minutes; 0 to leave it as it was learned.
         symmetries: those of the flow where the file says which it is, otherwise none; every shift; or none.
         held_out: share of the samples never trained on, the last ones.
         seed: of start values, windows, symmetries and noise.
@@ -90,6 +96,7 @@ class TrainConfig:
     rollout_from: float = 0.8
     alone_until: float = 0.6
     octave_weight: float = 3.0
+    spread_windows: int = 96
     symmetries: Literal["flow", "shifts", "none"] = "flow"
     held_out: float = 0.1
     seed: int = 0
@@ -100,6 +107,8 @@ class TrainConfig:
         for name in ("rollout_from", "alone_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share, got {getattr(self, name)}")
+        if self.spread_windows < 0:
+            raise ValueError(f"spread_windows: expected 0 or more, got {self.spread_windows}")
         if not 0 <= self.octave_weight < math.inf:
             raise ValueError(f"octave_weight: expected 0 or more, got {self.octave_weight}")
         self.descent  # noqa: B018 - it refuses what does not fit
@@ -163,6 +172,10 @@ def train(
         progress=progress,
     )
     hold_products(forecaster, windows[0], symmetries, config.seed)
+    if isinstance(forecaster, NoiseForecaster) and forecaster.config.noise_fields and config.spread_windows:
+        leads = min(LEADS, data.fields.shape[1] - model.history)
+        looked_at = training.windows(model.history, leads, samples=chosen)
+        hold_spread(forecaster, looked_at, config.spread_windows, config.seed, progress=progress)
     forecaster.to("cpu")
     if run is not None and is_main_process():
         forecaster.save(run.path)
@@ -202,11 +215,12 @@ def window_loss(
     history, grid = forecaster.history, tuple(frames.shape[2:])
     ensemble = forecaster.trained_members > 1
     members = 1 if alone else forecaster.trained_members
-    past = forecaster.standardised(frames[:, :history]).repeat(members, *[1] * (1 + len(grid)))
+    past = forecaster.standardised(frames[:, :history])
+    count = members * len(past)
     truth = (frames[:, history:].to(forecaster.device) - forecaster.centre) / forecaster.scale
     losses = []
     for observed in truth.unbind(1):
-        noise = torch.randn(len(past), forecaster.noise_numbers, generator=generator).to(forecaster.device)
+        noise = torch.randn(count, forecaster.noise_numbers, generator=generator).to(forecaster.device)
         if alone:
             noise = torch.zeros_like(noise)
         following = forecaster.step(past, noise)
@@ -222,5 +236,6 @@ def window_loss(
                 scored = crps(*parts, estimator="almost fair", alpha=_FAIR)
                 of_parts = scored.mean((0, *range(2, 2 + len(grid)))).sum()
                 losses[-1] = losses[-1] + octave_weight * of_parts
+        past = past.repeat(count // len(past), *[1] * (past.ndim - 1))
         past = torch.cat([past[:, 1:], following[:, None]], 1)
     return torch.stack(losses).mean()

@@ -9,8 +9,9 @@ On C channels v, after Li et al. (2021, arXiv:2010.08895)::
 R(k) is a C x C complex matrix of its own for every mode: 2 C^2 (m_x + 1) (2 m_y + 1) numbers a layer.
 
 Deviations: the coordinates are not among the inputs, as the box repeats (the forecaster gives waves instead); start
-values of R keep the variance of the modes (the published code starts it near 1 / C^2); Q_2 starts at zero; a vector can
-scale the channels in front of every layer (FiLM), for forecasts by noise.
+values of R keep the variance of the modes (the published code starts it near 1 / C^2); Q_2 starts at zero. For
+forecasts by noise a vector can scale the channels in front of every layer (FiLM), and more fields can go in before the
+last one.
 """
 
 from __future__ import annotations
@@ -47,10 +48,16 @@ class FourierNetwork(NetworkConfig):
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
 
     def made(
-        self, inputs: int, outputs: int, condition: int, dimensions: int, generator: torch.Generator | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        condition: int,
+        dimensions: int,
+        generator: torch.Generator | None = None,
+        late: int = 0,
     ) -> nn.Module:
         """See `NetworkConfig`."""
-        return FourierOperator(self, inputs, outputs, condition, dimensions, generator)
+        return FourierOperator(self, inputs, outputs, condition, dimensions, generator, late)
 
 
 class FourierOperator(nn.Module):
@@ -70,6 +77,7 @@ class FourierOperator(nn.Module):
         condition: int,
         dimensions: int,
         generator: torch.Generator | None = None,
+        late: int = 0,
     ) -> None:
         super().__init__()
         c = config.channels
@@ -81,13 +89,16 @@ class FourierOperator(nn.Module):
         self.widen = Pointwise(c, 2 * c, generator)
         self.read = Pointwise(2 * c, outputs, generator)
         nn.init.zeros_(self.read.weight)
+        self.late_lift = Pointwise(late, c, generator) if late else None
 
-    def forward(self, fields: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, fields: Tensor, condition: Tensor | None = None, late: Tensor | None = None) -> Tensor:
         """See `NetworkConfig`."""
         v = self.lift(fields)
         layers = [layer for _ in range(self.rounds) for layer in self.layers]
         for layer in layers[:-1]:
             v = nn.functional.gelu(layer(v, condition))
+        if self.late_lift is not None and late is not None:
+            v = v.repeat(len(late) // len(v), *[1] * (v.ndim - 1)) + self.late_lift(late)
         v = layers[-1](v, condition)
         found: Tensor = self.read(nn.functional.gelu(self.widen(v)))
         return found

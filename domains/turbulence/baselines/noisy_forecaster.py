@@ -1,7 +1,8 @@
 """Any network at points as an ensemble by noise: the noisy Fourier neural operator, which head A is compared with.
 
-As `deterministic_forecaster`, with white fields among the inputs and, if wanted, a vector that scales the channels of
-every layer, drawn anew for each member and step, and trained as head A is: on the almost fair CRPS of two members.
+As `deterministic_forecaster`, with white fields among the inputs or, as in head A, in front of the last layer, and, if
+wanted, a vector that scales the channels of every layer, drawn anew for each member and step. It is trained as head A
+is: on the almost fair CRPS of two members.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class NoisyConfig(PointConfig):
         noise_fields: number of white fields that go in.
         noise_vector: length of the vector that scales channels; 0 for none.
         noise_size: standard deviation of the fields as they go in; small, so that noise does not have to be unlearned.
+        noise_late: whether the fields go in before the last layer; without a vector, members share those before it.
     """
 
     network: AnyNetwork = dataclasses.field(default_factory=FourierNetwork)
     noise_fields: int = 3
     noise_vector: int = 0
     noise_size: float = 0.2
+    noise_late: bool = False
 
     def __post_init__(self) -> None:
         if (
@@ -93,22 +96,30 @@ class NoisyForecaster(PointForecaster):
         statistics: FrameStatistics,
         generator: torch.Generator | None = None,
     ) -> None:
-        inputs = config.history + 2 * len(config.waves or ()) + config.noise_fields
-        network = config.network.made(inputs, 1, config.noise_vector, len(description.shape), generator)
+        early, late = (0, config.noise_fields) if config.noise_late else (config.noise_fields, 0)
+        inputs = config.history + 2 * len(config.waves or ()) + early
+        network = config.network.made(inputs, 1, config.noise_vector, len(description.shape), generator, late)
         super().__init__(config, description, statistics, network)
         self.noise_numbers = config.noise_vector + config.noise_fields * math.prod(description.shape)
 
     def step(self, past: Tensor, noise: Tensor) -> Tensor:
-        """Standardised values ``(B, *grid)`` of the next frame from those ``(B, H, *grid)`` of the last ones.
+        """See `LearnedForecaster`; states are values at points.
 
         The noise is white on the grid that the forecaster was trained on, and is interpolated to another.
         """
         config, grid = self.config, tuple(past.shape[2:])
+        if config.noise_vector or not config.noise_late:
+            past = past.repeat(len(noise) // len(past), *[1] * (past.ndim - 1))
         vector, white = noise.split([config.noise_vector, noise.shape[1] - config.noise_vector], 1)
-        fields = white.reshape(len(past), config.noise_fields, *self.description.shape)
+        fields = white.reshape(len(noise), config.noise_fields, *self.description.shape)
         if grid != self.description.shape:
             fields = resample(fields, grid)
+        fields = config.noise_size * fields
         waves = wave_fields(config.waves or (), grid).to(past)
-        inputs = torch.cat([past, waves.expand(len(past), *waves.shape), config.noise_size * fields], 1)
-        change: Tensor = self.network(inputs, vector if config.noise_vector else None)[:, 0]
-        return past[:, -1] + self.increment * change
+        inputs = torch.cat([past, waves.expand(len(past), *waves.shape)], 1)
+        given = vector if config.noise_vector else None
+        if config.noise_late:
+            change: Tensor = self.network(inputs, given, fields)[:, 0]
+        else:
+            change = self.network(torch.cat([inputs, fields], 1), given)[:, 0]
+        return past[:, -1].repeat(len(noise) // len(past), *[1] * (past.ndim - 2)) + self.increment * change

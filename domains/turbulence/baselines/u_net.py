@@ -40,15 +40,21 @@ class UNetNetwork(NetworkConfig):
             raise ValueError(f"channels: expected a multiple of {_GROUPS}, got {self.channels}")
 
     def made(
-        self, inputs: int, outputs: int, condition: int, dimensions: int, generator: torch.Generator | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        condition: int,
+        dimensions: int,
+        generator: torch.Generator | None = None,
+        late: int = 0,
     ) -> nn.Module:
         """See `NetworkConfig`.
 
         Raises:
-            ValueError: a vector is to condition it, which it does not take.
+            ValueError: a vector is to condition it or fields are to come late, neither of which it takes.
         """
-        if condition:
-            raise ValueError(f"condition: a U-Net takes no vector, got a length of {condition}")
+        if condition or late:
+            raise ValueError(f"condition, late: a U-Net takes no vector and no late fields, got {condition} and {late}")
         with torch.random.fork_rng(devices=[]):  # torch's convolutions draw from the global stream
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             return UNet(self, inputs, outputs, dimensions)

@@ -183,6 +183,30 @@ def test_a_noisy_forecast_depends_on_its_noise_and_is_saved(tmp_path):
         NoisyConfig(noise_fields=0, noise_vector=0)
 
 
+@pytest.mark.parametrize(
+    "network", [FourierNetwork(4, 2, 2), SeparableNetwork(4, 2, 2, modes=(3, 5))], ids=["fourier", "separable"]
+)
+@pytest.mark.parametrize("vector", [0, 3])
+def test_late_noise_makes_members_of_one_past(network, vector, tmp_path):
+    config = NoisyConfig(network, waves=(), noise_fields=2, noise_vector=vector, noise_late=True)
+    forecaster = made(config)
+    generator = torch.Generator().manual_seed(1)
+    past, noise = (torch.randn(*shape, generator=generator) for shape in ((2, 1, 8, 12), (6, vector + 2 * 8 * 12)))
+    with torch.no_grad():
+        together = forecaster.step(past, noise)
+        alone = torch.cat([forecaster.step(past[j % 2][None], noise[j][None]) for j in range(6)])
+        silent = forecaster.step(past, torch.zeros(2, noise.shape[1]))
+    torch.testing.assert_close(together, alone)
+    assert float((together[:2] - silent).abs().max()) > 1e-3
+    forecaster.save(tmp_path)
+    torch.testing.assert_close(load_forecaster(tmp_path).step(past, noise).detach(), together, rtol=0, atol=0)
+
+
+def test_a_u_net_takes_no_late_noise():
+    with pytest.raises(ValueError, match="late"):
+        made(NoisyConfig(UNetNetwork(4, 2), waves=(), noise_late=True))
+
+
 def test_one_dimension():
     for network in (FourierNetwork(4, 3, 2), UNetNetwork(4, 2), SeparableNetwork(4, 2, 1, modes=(5,))):
         found = made(DeterministicConfig(network, waves=()), LINE).forecast(torch.randn(1, 16), members=1, steps=2)

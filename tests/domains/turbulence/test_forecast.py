@@ -99,7 +99,7 @@ def test_seeds_reproduce_and_members_differ():
     forecaster, start = made(), past()[0]
     first = forecaster.forecast(start, members=4, steps=3, seed=1).vorticity.values
     assert np.array_equal(first, forecaster.forecast(start, members=4, steps=3, seed=1).vorticity.values)
-    assert np.abs(first - forecaster.forecast(start, members=4, steps=3, seed=2).vorticity.values).max() > 0.1
+    assert np.abs(first - forecaster.forecast(start, members=4, steps=3, seed=2).vorticity.values).max() > 0.02
     assert min(np.abs(first[0] - first[j]).max() for j in range(1, 4)) > 0.01
 
 
@@ -138,8 +138,8 @@ def test_the_next_frame_is_the_last_and_the_increment_of_the_network():
     y = torch.arange(16) / 16 * 2 * np.pi
     waves = 2**0.5 * torch.stack([torch.cos(4 * y), torch.sin(4 * y)])[None, :, :, None].expand(1, 2, 16, 12)
     frames = (start - 0.2) / 1.5
-    inputs = torch.cat([frames, waves, resample(white, (16, 12))], 1)
-    expected = start[:, -1] + 1.5 * 0.4 * forecaster.network.on_points(inputs, vector)[:, 0]
+    inputs, late = torch.cat([frames, waves], 1), resample(white, (16, 12))
+    expected = start[:, -1] + 1.5 * 0.4 * forecaster.network.on_points(inputs, vector, late)[:, 0]
     torch.testing.assert_close(next(forecaster.rollout(start, 1))[:, 0], expected.detach(), atol=1e-5, rtol=0)
 
 

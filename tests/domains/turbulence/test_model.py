@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from domains.turbulence.held_spectrum import rings
 from domains.turbulence.learned_forecaster import inner_modes_of, modes_of
 from domains.turbulence.model import OperatorConfig, SeparableOperator, products_watched
 from domains.turbulence.modes import mean_square, to_modes, to_points
@@ -54,22 +55,24 @@ def circulant(values):
     return np.array([[values[(j - i) % n] for i in range(n)] for j in range(n)])
 
 
-def by_loops(operator, fields, condition, seen=None):
+def by_loops(operator, fields, condition, seen=None, late=None):
     """The operator on points, one sample, channel and product at a time; ``seen`` gets the products of each block."""
     named = {name: value.detach().numpy() for name, value in operator.state_dict().items()}
     (m_y, m_x), (n_y, n_x) = operator.config.modes, fields.shape[2:]
     keep_y, keep_x = projection(n_y, m_y), projection(n_x, m_x)
     count, fine = operator.config.blocks, operator.config.fine
     results = []
-    for sample, z in zip(fields.numpy(), condition.numpy(), strict=True):
+    for place, (sample, z) in enumerate(zip(fields.numpy(), condition.numpy(), strict=True)):
         h = np.einsum("ci,iyx->cyx", named["lift"], np.stack([keep_y @ field @ keep_x for field in sample]))
-        for index in [*range(count)] * operator.config.rounds:
+        for turn, index in enumerate([*range(count)] * operator.config.rounds):
+            if late is not None and turn == count * operator.config.rounds - operator.config.late_blocks:
+                h = h + np.einsum("ci,iyx->cyx", named["late_lift"], late[place].numpy())
             p = {name.removeprefix(f"blocks.{index}."): v for name, v in named.items() if name.startswith("blocks.")}
             inner = fine / 2 <= index < count - fine // 2
             low_y, low_x = map(projection, (n_y, n_x), operator.config.inner) if inner else (keep_y, keep_x)
             low = low_y @ h @ low_x
             size = np.sqrt((low**2).mean() + 1e-6)
-            u = low / size * (p["gain"] * (1 + p["film"] @ z))[:, None, None]
+            u = low / size * (p["gain"] * (1 + (p["film"] @ z if len(z) else 0)))[:, None, None]
             v = []
             for k, row in enumerate(p["mix"]):
                 mixed = sum(weight * channel for weight, channel in zip(row, u, strict=True))
@@ -98,6 +101,29 @@ def test_the_operator_is_the_sums_of_its_definition(blocks, sizes):
     fields = torch.randn(2, 2, 12, 15, dtype=torch.float64)  # with modes above, which are to be dropped
     condition = torch.randn(2, 4, dtype=torch.float64)
     torch.testing.assert_close(operator.on_points(fields, condition).detach(), by_loops(operator, fields, condition))
+
+
+@pytest.mark.parametrize(("rounds", "late_blocks"), [(1, 1), (1, 2), (2, 3), (1, 3)])
+def test_late_inputs_make_members_of_every_sample(rounds, late_blocks):
+    operator = made(blocks=3, inner=(2, 2), condition=0, late=2, late_blocks=late_blocks, rounds=rounds)
+    fields, late = (torch.randn(count, 2, 12, 15, dtype=torch.float64) for count in (2, 6))
+    gains = (torch.rand(9, dtype=torch.float64) + 0.5)[rings((3, 4), (1.0, 1.0))]
+    operator.late_gains.copy_(gains)
+    found = operator.on_points(fields, late=late).detach()
+    heard = to_points(gains * to_modes(late, (3, 4)), (12, 15))
+    expected = by_loops(operator, fields.repeat(3, 1, 1, 1), torch.empty(6, 0), late=heard)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        operator.on_points(fields).detach(), by_loops(operator, fields, torch.empty(2, 0), late=0 * heard[:2])
+    )
+
+
+def test_operators_whose_inputs_all_went_in_together_are_read():
+    old = made(inputs=5, condition=0)
+    new = made(inputs=3, late=2, late_blocks=2, condition=0, seed=1)
+    new.load_state_dict(old.state_dict())
+    fields = torch.randn(4, 5, 12, 15, dtype=torch.float64)
+    torch.testing.assert_close(new.on_points(fields[:, :3], late=fields[:, 3:]), old.on_points(fields))
 
 
 def test_products_are_held_to_the_largest_that_were_watched():
@@ -200,8 +226,12 @@ def test_refusals():
             OperatorConfig(1, 1, (3, 3), inner=inner)
     with pytest.raises(ValueError, match="modes"):
         OperatorConfig(1, 1, (3, 3, 3))
-    with pytest.raises(ValueError, match="condition"):
-        OperatorConfig(1, 1, (3, 3), condition=-1)
+    for name in ("condition", "late"):
+        with pytest.raises(ValueError, match=name):
+            OperatorConfig(1, 1, (3, 3), **{name: -1})
+    for count in (0, 5):
+        with pytest.raises(ValueError, match="late_blocks"):
+            OperatorConfig(1, 1, (3, 3), blocks=2, rounds=2, late=1, late_blocks=count)
     operator = made()
     fields, z = torch.randn(1, 2, 12, 12, dtype=torch.float64), torch.randn(1, 4, dtype=torch.float64)
     for wrong, condition in ((fields[:, :1], z), (fields, None), (fields, z[:, :3])):
@@ -209,6 +239,14 @@ def test_refusals():
             operator.on_points(wrong, condition)
     with pytest.raises(ValueError, match="None"):
         made(**dataclasses.asdict(OperatorConfig(2, 2, (3, 4), blocks=1))).on_points(fields, z)
+    with pytest.raises(ValueError, match="late"):
+        operator.on_points(fields, z, fields)  # it has none
+    noisy = made(late=1)
+    for wrong in (fields, fields[:, :1].repeat(2, 1, 1, 1)):  # two fields; two members where there is a condition
+        with pytest.raises(ValueError, match="late"):
+            noisy.on_points(fields, z, wrong)
+    with pytest.raises(ValueError, match="late"):
+        made(late=1, condition=0).on_points(fields.repeat(2, 1, 1, 1), late=fields[:, :1].repeat(3, 1, 1, 1))
 
 
 def test_the_modes_of_data_are_those_of_the_last_frames_and_nothing_else_is_read(monkeypatch):
