@@ -107,6 +107,14 @@ def test_one_member_alone_learns_its_absolute_error_without_noise():
     assert found.item() == pytest.approx(error.abs().mean().item(), rel=1e-5)
 
 
+def test_the_loudness_of_noise_is_set_after_the_training(flow):
+    held, left = (
+        tensors(train(flow, dataclasses.replace(SMALL, spread_windows=count), progress=False)) for count in (8, 0)
+    )
+    assert [name for name in left if not torch.equal(held[name], left[name])] == ["late_gains"]
+    assert bool((left["late_gains"] == 1).all())
+
+
 def test_members_are_alone_in_the_first_part_only(flow, monkeypatch):
     shares = []
 
