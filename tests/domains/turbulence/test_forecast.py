@@ -219,6 +219,9 @@ def test_refusals():
     forecaster.scale = float("inf")
     with pytest.raises(FloatingPointError, match="member 0"):
         forecaster.forecast(past()[0], members=1, steps=1)
+    for name, least in (("noise_fields", 0), ("noise_blocks", 1)):
+        with pytest.raises(ValueError, match=name):
+            NoiseForecasterConfig(**{name: least - 1})
     with pytest.raises(ValueError, match="waves"):
         made(config=dataclasses.replace(SMALL, waves=((6, 0),)))
     with pytest.raises(ValueError, match="modes"):
