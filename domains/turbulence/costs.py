@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from domains.turbulence.train_tokens import TokenTrainConfig
 from domains.turbulence.train_tokens import train_tokens as train_by_tokens
 from separable.records import Cost, cost_of_training, peak_memory, trial_seconds
 
+_SHARED = 1.3  # time of two members of head A from one past, of which all but the last blocks are the same
 _WORK = "The minutes are of the processor, all its threads together."
 
 
@@ -89,36 +91,36 @@ def train(data: Path, run: Path, config: TrainConfig, device: str) -> Cost:
     """Of a training: some of its first steps."""
     flow = read_flow(data)
     told = cost_of_training(lambda: train_forecaster(flow, config, progress=False, device=device), device=device)
-    # From which share of the training on a step takes how many times longer, and why.
-    changes: dict[tuple[float, str], float] = {}
-    ahead = float(config.rollout)
+    if isinstance(config.model, NoiseForecasterConfig) and config.spread_windows:
+        ensembles = f"{ROUNDS} rounds of {config.spread_windows} small ensembles at most"
+        told = dataclasses.replace(
+            told, notes=(*told.notes, f"Then {ensembles} hold the spread, which are not in the time.")
+        )
+    changes = [(config.rollout_from, f"looks {config.rollout} ahead")] if config.rollout > 1 else []
     if not isinstance(config.model, DeterministicConfig):
-        two = 2.0
-        if isinstance(config.model, NoiseForecasterConfig) and not config.model.noise_vector:
-            two = 1.3  # from one past members share all blocks but the last ones; measured on 64^2 points
-            if config.alone_until < config.rollout_from:
-                ahead = (two + 2 * (config.rollout - 1)) / two  # from pasts of their own they share none
-        changes[config.alone_until, "has two members instead of one"] = two
-        if two < 2 and config.spread_windows:
-            ensembles = f"{ROUNDS} rounds of {config.spread_windows} small ensembles"
-            told = dataclasses.replace(
-                told, notes=(*told.notes, f"Then {ensembles} hold the spread, which are not in the time.")
-            )
-    changes[config.rollout_from, f"looks {config.rollout} ahead"] = ahead
-    later = {change: times for change, times in sorted(changes.items()) if 0 < change[0] < 1 < times}
+        changes.append((config.alone_until, "has two members instead of one"))
+    later = sorted(change for change in changes if 0 < change[0] < 1)
     if not later:
         return told
-    slower, seen = 1.0, 1.0
-    for (share, _), times in later.items():
-        slower += (1 - share) * seen * (times - 1)
-        seen *= times
+    edges = [0.0, *(share for share, _ in later), 1.0]
+    slower = sum((end - start) * _time_of_step(config, start) for start, end in itertools.pairwise(edges))
+    slower /= _time_of_step(config, 0.0)
     text = "; ".join(f"from {share:.0%} on a step {what}" for share, what in later)
-    text = f"{text[0].upper()}{text[1:]}; it takes about as many times longer"
+    text = f"{text[0].upper()}{text[1:]}: the whole takes about {slower:.1f} times as long as by the first steps"
     if not config.steps:
         return dataclasses.replace(told, notes=(*told.notes, f"{text}, so there are fewer.", _WORK))
     return dataclasses.replace(
         told, seconds=(told.seconds or 0) * slower, notes=(*told.notes, f"{text}, which is in the time.")
     )
+
+
+def _time_of_step(config: TrainConfig, share: float) -> float:
+    """Of a step where a share of the training is done, about, in units of one member's over one step."""
+    ahead = config.rollout if share >= config.rollout_from else 1
+    if isinstance(config.model, DeterministicConfig) or share < config.alone_until:
+        return ahead
+    shared = isinstance(config.model, NoiseForecasterConfig) and not config.model.noise_vector
+    return (_SHARED if shared else 2) + 2 * (ahead - 1)  # from pasts of their own, members share nothing
 
 
 def train_core(data: Path, run: Path, config: TrainConfig, device: str) -> Cost:

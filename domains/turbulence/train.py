@@ -59,6 +59,7 @@ from separable.training.config import Optimiser
 # nothing.
 _FAIR = 0.99
 _WATCHED, _TOGETHER = 1024, 16  # windows whose products are noted; of them at once
+_LEARNED = 50  # windows that were learned from, for one in a round that holds the spread
 AnyConfig = NoiseForecasterConfig | DeterministicConfig | NoisyConfig
 
 
@@ -79,7 +80,7 @@ class TrainConfig:
         alone_until: share of the training of an ensemble in which one member learns without noise.
         octave_weight: of the score of octaves beside that of points, for ensembles.
         spread_windows: in each round by which the loudness of head A's noise is set, see `held_spread`, after the
-            minutes; 0 to leave it as it was learned.
+            minutes, and fewer after a short training; 0 to leave it as it was learned.
         symmetries: those of the flow where the file says which it is, otherwise none; every shift; or none.
         held_out: share of the samples never trained on, the last ones.
         seed: of start values, windows, symmetries and noise.
@@ -159,7 +160,7 @@ def train(
     forecaster: LearnedForecaster = model.made(description, statistics, generator).to(device)
     windows = [training.windows(config.model.history, leads, samples=chosen) for leads in (1, config.rollout)]
     looks = HeldOutLooks(data, held_out, config.model.history, statistics.scale, noise=forecaster.trained_members > 1)
-    descend(
+    result = descend(
         forecaster.network,
         lambda frames, share: window_loss(
             forecaster, frames, alone=share < config.alone_until, octave_weight=config.octave_weight
@@ -175,7 +176,8 @@ def train(
     if isinstance(forecaster, NoiseForecaster) and forecaster.config.noise_fields and config.spread_windows:
         leads = min(LEADS, data.fields.shape[1] - model.history)
         looked_at = training.windows(model.history, leads, samples=chosen)
-        hold_spread(forecaster, looked_at, config.spread_windows, config.seed, progress=progress)
+        count = min(config.spread_windows, math.ceil(result.steps * config.batch / _LEARNED))
+        hold_spread(forecaster, looked_at, count, config.seed, progress=progress)
     forecaster.to("cpu")
     if run is not None and is_main_process():
         forecaster.save(run.path)
