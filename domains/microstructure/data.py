@@ -44,6 +44,11 @@ from separable.training.run_lock import sole_user
 Array = NDArray[Any]
 MIN_SPACING = 3  # voxels that a wave needs
 _EXPECTED = "a data set of cells that no other process is writing"
+_UNITS = {
+    "conductivity": "unit of the phase conductivities",
+    "stiffness": "unit of the phase moduli",
+    "permeability": "voxel^2",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,29 +269,33 @@ def _lay_out(file: Any, config: CellDataConfig) -> None:
 
     if "config" in file.attrs:
         return
-    dimensions, voigt = len(config.size), 3 if len(config.size) == 2 else 6
     chunk = (min(64, config.count), *config.size)
     file.create_dataset("cells", (config.count, *config.size), "u1", chunks=chunk, compression="gzip")
     # Of one length: HDF5 keeps texts of variable length in a heap, which damage can make it read for ever.
     file.create_dataset("kind", (config.count,), h5py.string_dtype("ascii", max(map(len, RANDOM_KINDS))))
     file.create_dataset("done", (config.count,), "?")
     file.create_dataset("volume_fraction", (config.count,), "f4", fillvalue=np.nan)
-    wanted = {
-        "conductivity": (config.materials.conductivities, dimensions, "unit of the phase conductivities"),
-        "stiffness": (config.materials.young, voigt, "unit of the phase moduli"),
-        "permeability": (config.materials.permeability, dimensions, "voxel^2"),
-    }
-    for name, (asked, side, unit) in wanted.items():
-        if asked:
-            file.create_dataset(name, (config.count, side, side), "f4", fillvalue=np.nan).attrs["units"] = unit
+    for name, shape in _tensors(config).items():
+        file.create_dataset(name, shape, "f4", fillvalue=np.nan).attrs["units"] = _UNITS[name]
     file.attrs["phases"] = "1 = phase 1 (solid), 0 = phase 0 (matrix or pore); axis k of a cell is coordinate k"
     file.attrs["config"] = config.to_json()
+
+
+def _tensors(config: CellDataConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of the properties that are asked for."""
+    dimensions, voigt = len(config.size), 3 if len(config.size) == 2 else 6
+    sides = {
+        "conductivity": dimensions if config.materials.conductivities else 0,
+        "stiffness": voigt if config.materials.young else 0,
+        "permeability": dimensions if config.materials.permeability else 0,
+    }
+    return {name: (config.count, side, side) for name, side in sides.items() if side}
 
 
 def _check_shapes(file: Any, config: CellDataConfig) -> None:
     """Refuse a file whose arrays are not those of its configuration."""
     wanted: dict[str, tuple[int, ...]] = {"cells": (config.count, *config.size)}
-    wanted |= dict.fromkeys(("done", "kind", "volume_fraction"), (config.count,))
+    wanted |= dict.fromkeys(("done", "kind", "volume_fraction"), (config.count,)) | _tensors(config)
     for name, shape in wanted.items():
         if file[name].shape != shape:
             raise ValueError(f"{name} has the shape {file[name].shape}, its configuration says {shape}")
@@ -368,8 +377,7 @@ def read_data(path: str | Path) -> CellData:
         rows = np.flatnonzero(file["done"][:])
         if len(rows) == 0:
             raise ValueError(f"{path}: expected finished rows, got none of {len(file['done'])}")
-        names = [n for n in ("volume_fraction", "conductivity", "stiffness", "permeability") if n in file]
-        columns = {name: torch.from_numpy(file[name][:][rows]) for name in names}
+        columns = {name: torch.from_numpy(file[name][:][rows]) for name in ("volume_fraction", *_tensors(config))}
         for name, values in columns.items():
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} has rows that are marked as finished and are not finite")

@@ -86,8 +86,8 @@ class FlowDataConfig:
         ):
             raise ValueError(f"stored: expected from 4 points to those solved on, {grid.shape}, got {self.stored}")
         for name in ("trajectories", "frames", "shard"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a whole number of 1 or more, got {getattr(self, name)}")
         for name in ("spacing", "step"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: expected a time above 0, got {getattr(self, name)}")

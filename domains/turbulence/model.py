@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from domains.turbulence.modes import mean_square, to_modes, to_points, with_modes
 from separable.layers import DepthwiseSeparableFilter
 
+MOST = 10_000  # of any size of a network; more is a mistake, and would take for ever to be made
 _FLOOR = 1e-6  # of the mean square, where a sample is zero everywhere
 
 
@@ -85,8 +86,8 @@ class OperatorConfig:
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "channels", "products", "blocks", "rounds", "fine", "late_blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+            if not isinstance(getattr(self, name), int) or not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name}: expected a whole number from 1 to {MOST}, got {getattr(self, name)}")
         if len(self.modes) not in (1, 2) or min(self.modes) < 1:
             raise ValueError(f"modes: expected one or two numbers of 1 or more, got {self.modes}")
         fits = len(self.inner) == len(self.modes) and all(

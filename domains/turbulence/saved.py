@@ -40,7 +40,8 @@ def load_forecaster(folder: str | Path) -> Forecaster:
     with refusing(folder, "a forecaster"):
         forecaster: Forecaster = found.load(folder)
         told = forecaster.description
-        if not isinstance(told.variable, str) or not {"field", "length", "time"} <= set(told.units):
+        named = (told.variable, *(told.units.get(name) for name in ("field", "length", "time")))
+        if not all(isinstance(name, str) for name in named):
             raise ValueError(f"it forecasts {told.variable!r} in {told.units}")
         sizes = (told.time_step, *told.shape, *told.lengths)
         if len(told.shape) != len(told.lengths) or not all(

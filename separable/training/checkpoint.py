@@ -2,14 +2,16 @@
 
 A checkpoint is a safetensors file with the tensors ``model/<name>`` and ``optimiser/<name>/<entry>``, whole ones
 whatever the number of processes, and with the rest as JSON in its header, so that one renaming replaces all of it; a
-file ``.json`` of the same name repeats the rest for people. There is no state of random generators: every step seeds
-them by its number (`separable.training.loop`).
+file ``.json`` of the same name repeats the rest for people. A checksum of all that stands in the header too: a training
+does not go on from a file in which a bit has changed. There is no state of random generators: every step seeds them by
+its number (`separable.training.loop`).
 """
 
 import contextlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from separable.files import read_tensors, read_texts, refusing
 
-_KEY = "training"
+_KEY, _CHECKSUM = "training", "checksum"
 _OPTIMISER = "optimiser"
 
 
@@ -138,15 +140,29 @@ def _restore(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> Non
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     expected = "a checkpoint of a training"
     with refusing(path, expected):
-        progress = dict(json.loads(read_texts(path, expected)[_KEY]))
-    return read_tensors(path, expected), progress
+        texts = read_texts(path, expected)
+        progress = dict(json.loads(texts[_KEY]))
+    tensors = read_tensors(path, expected)
+    if _CHECKSUM in texts and texts[_CHECKSUM] != _checksum(tensors, texts[_KEY]):  # older files have none
+        raise ValueError(f"{path}: expected {expected}, got a damaged file: its checksum is another")
+    return tensors, progress
+
+
+def _checksum(tensors: Mapping[str, Tensor], progress: str) -> str:
+    found = zlib.crc32(progress.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
+        found = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def _write(path: Path, tensors: dict[str, Tensor], progress: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     size = sum(value.numel() * value.element_size() for value in tensors.values())
     try:
-        safetensors.torch.save_file(tensors, temporary, metadata={_KEY: progress})
+        header = {_KEY: progress, _CHECKSUM: _checksum(tensors, progress)}
+        safetensors.torch.save_file(tensors, temporary, metadata=header)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # a full disk or a lost mount may show only now
         temporary.replace(path)

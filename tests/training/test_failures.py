@@ -126,6 +126,29 @@ def test_a_full_disk_or_a_locked_one_leaves_the_last_checkpoint(tmp_path: Path, 
     assert result.steps == 20
 
 
+@pytest.mark.parametrize("wrong", ["weight", "name", "progress"])
+def test_a_checkpoint_that_was_changed_is_refused(tmp_path: Path, wrong: str) -> None:
+    run = RunFolder(tmp_path / "run", CONFIG, 0)
+    run_training(network(), squares, stream(), CONFIG, run=run, progress=False)
+    path = tmp_path / "run" / "last.safetensors"
+    with safetensors.safe_open(path, framework="pt") as file:
+        tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    safetensors.torch.save_file(tensors, path, header)
+    load_weights(path, network())  # written again as it was
+    if wrong == "weight":
+        tensors["model/weight"][0, 0] += 1e-3
+    elif wrong == "name":
+        tensors["optimiser/weight/other"] = tensors.pop("optimiser/weight/exp_avg")
+    else:
+        header["training"] = header["training"].replace('"step": 20', '"step": 10')
+    safetensors.torch.save_file(tensors, path, header)
+    with pytest.raises(ValueError, match=r"last\.safetensors"):
+        load_weights(path, network())
+    without = {name: text for name, text in header.items() if name != "checksum"}
+    safetensors.torch.save_file(tensors, path, without)  # as older versions wrote them
+    load_weights(path, network())
+
+
 def test_a_record_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch) -> None:
     run = RunFolder(tmp_path / "run", CONFIG, 0)
 

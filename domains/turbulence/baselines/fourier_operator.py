@@ -21,6 +21,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from domains.turbulence.model import MOST
 from domains.turbulence.modes import to_modes, to_points
 from domains.turbulence.networks import NetworkConfig
 
@@ -44,8 +45,8 @@ class FourierNetwork(NetworkConfig):
 
     def __post_init__(self) -> None:
         for name in ("channels", "modes", "layers", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+            if not isinstance(getattr(self, name), int) or not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name}: expected a whole number from 1 to {MOST}, got {getattr(self, name)}")
 
     def made(
         self,

@@ -13,6 +13,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from domains.turbulence.model import MOST
 from domains.turbulence.networks import NetworkConfig
 
 _GROUPS = 4
@@ -34,8 +35,8 @@ class UNetNetwork(NetworkConfig):
 
     def __post_init__(self) -> None:
         for name in ("channels", "levels", "blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+            if not isinstance(getattr(self, name), int) or not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name}: expected a whole number from 1 to {MOST}, got {getattr(self, name)}")
         if self.channels % _GROUPS:
             raise ValueError(f"channels: expected a multiple of {_GROUPS}, got {self.channels}")
 

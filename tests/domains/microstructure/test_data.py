@@ -91,6 +91,19 @@ def test_foreign_and_missing_files_are_refused(tmp_path):
         generate_data(tmp_path / "other.h5", SMALL, progress=False)
 
 
+@pytest.mark.parametrize("shape", [None, (1, 2, 2)])
+def test_a_property_that_is_missing_or_cut_off_is_refused(tmp_path, shape):
+    path = generate_data(tmp_path / "cells.h5", SMALL, progress=False)
+    with h5py.File(path, "a") as file:
+        del file["conductivity"]
+        file["done"][-1] = False  # one is still to be made
+        if shape:
+            file["conductivity"] = np.ones(shape, "f4")
+    for reading in (read_data, lambda file: generate_data(file, SMALL, progress=False)):
+        with pytest.raises(ValueError, match=r"cells\.h5"):
+            reading(path)
+
+
 @pytest.mark.parametrize(
     "change",
     [

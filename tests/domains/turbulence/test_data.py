@@ -190,6 +190,7 @@ def test_every_flow_on_its_grid(config, tmp_path):
         {"trajectories": 0},
         {"frames": 0},
         {"shard": 0},
+        {"shard": 2.5},
         {"spacing": 0.0},
         {"step": math.nan},
         {"spin_up": -1.0},

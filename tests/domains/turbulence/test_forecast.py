@@ -13,6 +13,7 @@ from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import resample
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
+from domains.turbulence.saved import load_forecaster
 
 FLOW = FlowDescription(
     "vorticity", "vorticity of the flow", {"field": "1/s", "length": "m", "time": "s"}, 0.5, (16, 12), (2.0, 3.0)
@@ -156,6 +157,11 @@ def test_a_saved_forecaster_gives_the_same_bits(tmp_path):
     (tmp_path / "forecaster.json").write_text(json.dumps(settings | {"kind": "Other"}))
     with pytest.raises(ValueError, match="Other"):
         NoiseForecaster.load(tmp_path)
+    for unit in (None, 1, {}):
+        told = settings["description"] | {"units": settings["description"]["units"] | {"time": unit}}
+        (tmp_path / "forecaster.json").write_text(json.dumps(settings | {"description": told}))
+        with pytest.raises(ValueError, match=tmp_path.name):
+            load_forecaster(tmp_path)
     changed = settings | {"config": settings["config"] | {"channels": 5}}
     (tmp_path / "forecaster.json").write_text(json.dumps(changed))
     with pytest.raises(ValueError, match="version"):

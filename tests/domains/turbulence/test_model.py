@@ -219,8 +219,9 @@ def test_refusals():
     with pytest.raises(ValueError, match="channels"):
         OperatorConfig(1, 1, (3, 3), channels=0)
     for name in ("fine", "rounds"):
-        with pytest.raises(ValueError, match=name):
-            OperatorConfig(1, 1, (3, 3), **{name: 0})
+        for size in (0, 2.5, float("nan"), 10**12):
+            with pytest.raises(ValueError, match=name):
+                OperatorConfig(1, 1, (3, 3), **{name: size})
     for inner in ((2,), (4, 2), (0, 2)):
         with pytest.raises(ValueError, match="inner"):
             OperatorConfig(1, 1, (3, 3), inner=inner)
