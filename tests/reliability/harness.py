@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 import traceback
 import warnings
 import zlib
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from tests.reliability.damage import Damage, damages
 
@@ -117,6 +119,7 @@ def _child(reader: Reader, folder: Path, cases: list[tuple[str, Damage]], write:
     """Read one case after the other and tell of each; never returns."""
     try:
         torch.set_num_threads(1)
+        tqdm.set_lock(threading.RLock())  # a thread that watches the bars of others may have held it at the fork
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)

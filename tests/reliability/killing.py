@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from tests.reliability.jobs import Job
 
@@ -23,6 +25,7 @@ def start(action: Callable[[], object]) -> int:
         status = 1
         try:
             torch.set_num_threads(1)
+            tqdm.set_lock(threading.RLock())  # a thread that watches the bars of others may have held it at the fork
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 1)
             action()
