@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from domains.turbulence.held_spectrum import ring_energy, rings
+from domains.turbulence.members import rounds_of
 from domains.turbulence.noise_forecaster import NoiseForecaster
 from domains.turbulence.readers import Windows
 
@@ -82,7 +83,7 @@ def _variance_and_error(
     """V and E ``(L, K)``, float64, summed over windows ``(B, H, *grid)`` and ``(B, L, *grid)``."""
     held, found = forecaster.standardised(past), []
     truth = forecaster.standardised(future)
-    with torch.inference_mode():
+    with torch.no_grad():
         for lead in range(truth.shape[1]):
             drawn = rng.standard_normal((_MEMBERS * len(past), forecaster.noise_numbers), dtype=np.float32)
             following = forecaster.step(held, torch.from_numpy(drawn).to(forecaster.device))
@@ -91,7 +92,6 @@ def _variance_and_error(
             variance = ring_energy((members - mean).flatten(0, 1), ring).sum(0) / (_MEMBERS - 1)
             error = ring_energy(truth[:, lead] - mean, ring).sum(0) - variance / _MEMBERS
             found.append((variance, error))
-            held = held.repeat(len(following) // len(held), *[1] * (held.ndim - 1))
-            held = torch.cat([held[:, 1:], following[:, None]], 1)
+            held = torch.cat([rounds_of(held, len(following))[:, 1:], following[:, None]], 1)
     variances, errors = zip(*found, strict=True)
     return torch.stack(variances), torch.stack(errors)

@@ -43,6 +43,7 @@ import scipy.fft
 import torch
 from torch import Tensor, nn
 
+from domains.turbulence.members import rounds_of
 from domains.turbulence.modes import mean_square, to_modes, to_points, with_modes
 from separable.layers import DepthwiseSeparableFilter
 
@@ -194,7 +195,7 @@ class SeparableOperator(nn.Module):
         """Channels of all members, once what is late has gone in."""
         assert self.late_lift is not None
         assert self.late_gains is not None
-        return _mix(self.late_lift, late * self.late_gains, h.repeat(len(late) // len(h), *[1] * (h.ndim - 1)))
+        return _mix(self.late_lift, late * self.late_gains, rounds_of(h, len(late)))
 
     def on_points(self, fields: Tensor, condition: Tensor | None = None, late: Tensor | None = None) -> Tensor:
         """As `forward`, from fields ``(B, inputs, *grid)`` to fields ``([m] B, outputs, *grid)`` on any grid."""

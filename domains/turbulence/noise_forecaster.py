@@ -43,6 +43,7 @@ from domains.turbulence.learned_forecaster import (
     wave_fields,
     waves_of,
 )
+from domains.turbulence.members import rounds_of
 from domains.turbulence.model import OperatorConfig, SeparableOperator
 from domains.turbulence.modes import to_modes, to_points
 from domains.turbulence.readers import FlowData
@@ -219,10 +220,10 @@ class NoiseForecaster(LearnedForecaster):
         """See `LearnedForecaster`; states are complex coefficients, see `standardised`."""
         config = self.config
         if config.noise_vector:
-            past = past.repeat(len(noise) // len(past), *[1] * (past.ndim - 1))  # every block differs
+            past = rounds_of(past, len(noise))  # every block differs
         vector, white = noise.split([config.noise_vector, noise.shape[1] - config.noise_vector], 1)
         fields = to_modes(white.reshape(len(noise), config.noise_fields, *self.points), config.modes)
         inputs = torch.cat([past, self._waves.expand(len(past), *self._waves.shape)], 1)
         late = fields if config.noise_fields else None
         change = self.network(inputs, vector if config.noise_vector else None, late)[:, 0]
-        return past[:, -1].repeat(len(change) // len(past), *[1] * (past.ndim - 2)) + self.increment * change
+        return rounds_of(past[:, -1], len(change)) + self.increment * change

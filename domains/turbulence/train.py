@@ -44,6 +44,7 @@ from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.held_spread import LEADS, hold_spread
 from domains.turbulence.learned_forecaster import LearnedForecaster
+from domains.turbulence.members import rounds_of
 from domains.turbulence.model import SeparableOperator, products_watched
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.octaves import octaves
@@ -238,6 +239,5 @@ def window_loss(
                 scored = crps(*parts, estimator="almost fair", alpha=_FAIR)
                 of_parts = scored.mean((0, *range(2, 2 + len(grid)))).sum()
                 losses[-1] = losses[-1] + octave_weight * of_parts
-        past = past.repeat(count // len(past), *[1] * (past.ndim - 1))
-        past = torch.cat([past[:, 1:], following[:, None]], 1)
+        past = torch.cat([rounds_of(past, count)[:, 1:], following[:, None]], 1)
     return torch.stack(losses).mean()

@@ -21,6 +21,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from domains.turbulence.members import rounds_of
 from domains.turbulence.model import MOST
 from domains.turbulence.modes import to_modes, to_points
 from domains.turbulence.networks import NetworkConfig
@@ -99,7 +100,7 @@ class FourierOperator(nn.Module):
         for layer in layers[:-1]:
             v = nn.functional.gelu(layer(v, condition))
         if self.late_lift is not None and late is not None:
-            v = v.repeat(len(late) // len(v), *[1] * (v.ndim - 1)) + self.late_lift(late)
+            v = rounds_of(v, len(late)) + self.late_lift(late)
         v = layers[-1](v, condition)
         found: Tensor = self.read(nn.functional.gelu(self.widen(v)))
         return found

@@ -19,6 +19,7 @@ from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import resample
 from domains.turbulence.learned_forecaster import LearnedConfig, wave_fields
+from domains.turbulence.members import rounds_of
 from domains.turbulence.point_forecaster import AnyNetwork, PointConfig, PointForecaster
 
 
@@ -109,7 +110,7 @@ class NoisyForecaster(PointForecaster):
         """
         config, grid = self.config, tuple(past.shape[2:])
         if config.noise_vector or not config.noise_late:
-            past = past.repeat(len(noise) // len(past), *[1] * (past.ndim - 1))
+            past = rounds_of(past, len(noise))
         vector, white = noise.split([config.noise_vector, noise.shape[1] - config.noise_vector], 1)
         fields = white.reshape(len(noise), config.noise_fields, *self.description.shape)
         if grid != self.description.shape:
@@ -122,4 +123,4 @@ class NoisyForecaster(PointForecaster):
             change: Tensor = self.network(inputs, given, fields)[:, 0]
         else:
             change = self.network(torch.cat([inputs, fields], 1), given)[:, 0]
-        return past[:, -1].repeat(len(noise) // len(past), *[1] * (past.ndim - 2)) + self.increment * change
+        return rounds_of(past[:, -1], len(noise)) + self.increment * change
