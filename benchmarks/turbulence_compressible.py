@@ -51,7 +51,12 @@ TOLD = (1, 5) if TRIAL else (1, 5, 10)  # leads in the record
 
 
 SETTINGS = {
-    "head A": [{"model": NoiseForecasterConfig()}],
+    "head A": [
+        *({"model": NoiseForecasterConfig(), "rate": rate} for rate in (6e-3, 1.2e-2, 2.4e-2)),
+        {"model": NoiseForecasterConfig(fine=4)},
+        {"model": NoiseForecasterConfig(blocks=8)},
+        {"model": NoiseForecasterConfig(channels=24, products=18, blocks=8)},
+    ],
     "FNO": [
         *(fourier(20, 8, rate) for rate in (3e-3, 6e-3)),
         *(fourier(20, 12, rate) for rate in (3e-3, 6e-3)),
@@ -145,7 +150,7 @@ def main() -> None:
         claim="compressible turbulence at Mach 0.1 in PDEBench's recipe: the CRPS of head A's vorticity is "
         + ", ".join(f"{ratio:.2f} at lead {lead}" for lead, ratio in ratios.items())
         + " of the best of FNO, U-Net, persistence and climatology",
-        measured=table[:1],
+        measured=table[:1] + study.rows_of_tried("head A"),
         target="at most 0.60 of the best of them at leads 1 and 5",
         holds=ratios[1] <= 0.60 and ratios[5] <= 0.60,
         baselines=table[1:] + study.rows_of_tried("FNO") + study.rows_of_tried("U-Net"),
