@@ -44,6 +44,7 @@ class Study:
         settings: of each model; one is taken as it is, of several the best.
         minutes: of the processor, a model.
         common: of every training, such as symmetries; ``{"steps": 4}`` tries that all runs.
+        held: minutes of a model's that pass after its training, in which its spread is held.
     """
 
     folder: Path
@@ -51,11 +52,12 @@ class Study:
     settings: dict[str, list[Setting]]
     minutes: float
     common: Setting = dataclasses.field(default_factory=dict)
+    held: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def forecaster(self, name: str, seed: int) -> Forecaster:
         """The forecaster of a model and a seed, trained first if need be."""
         place = self._place(name, seed)
-        self._trained(name, self.tuned(name), seed, self.minutes, place)
+        self._trained(name, self.tuned(name), seed, self.minutes - self.held.get(name, 0.0), place)
         return load_forecaster(place)
 
     def tuned(self, name: str) -> Setting:
