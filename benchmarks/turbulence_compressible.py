@@ -161,9 +161,9 @@ def main() -> None:
         baselines=table[1:] + study.rows_of_tried("FNO") + study.rows_of_tried("U-Net"),
         command=COMMAND,
         seeds=SEEDS,
-        spread=f"least and greatest of {len(SEEDS)} seeds of the training ({HELD_SPREAD:g} of head A's minutes hold its "
-        f"spread); {len(test)} test trajectories from starts "
-        f"at frames {', '.join(map(str, STARTS))}, {MEMBERS} members, units of the standard deviation",
+        spread=f"least and greatest of {len(SEEDS)} seeds of the training ({HELD_SPREAD:g} of head A's minutes hold "
+        f"its spread); {len(test)} test trajectories from starts at frames {', '.join(map(str, STARTS))}, {MEMBERS} "
+        "members, units of the standard deviation",
     )
 
 
