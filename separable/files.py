@@ -217,6 +217,37 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_together(folder: str | os.PathLike[str], contents: Mapping[str, bytes]) -> None:
+    """Write files that belong together into a folder, which is made where there is none.
+
+    All are written before any takes the place of an older one, so that a full disk leaves those that were there.
+
+    Args:
+        folder: The folder.
+        contents: Of each file, by its name.
+
+    Raises:
+        OSError: one could not be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp(), "model")
+        >>> write_together(folder, {"settings.json": b"{}", "weights.bin": b"12"})
+        >>> sorted(file.name for file in folder.iterdir())
+        ['settings.json', 'weights.bin']
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        for name, content in contents.items():
+            stack.enter_context(replacing(folder / name)).write_bytes(content)
+
+
+def plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a safetensors file takes them: on the CPU, without gaps."""
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text in UTF-8, whole or not at all; see `replacing`.
 
@@ -234,7 +265,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -
         OSError: it could not be written.
     """
     with replacing(path) as temporary:
-        safetensors.torch.save_file({n: v.detach().cpu().contiguous() for n, v in tensors.items()}, temporary)
+        safetensors.torch.save_file(plain_tensors(tensors), temporary)
 
 
 def member(folder: str | os.PathLike[str], name: Any) -> Path:

@@ -17,14 +17,12 @@ All happens on coefficients of modes, so the grid may be any that the core accep
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +36,7 @@ from domains.turbulence.learned_forecaster import (
     saved_settings,
     wave_fields,
     waves_of,
+    write_forecaster,
 )
 from domains.turbulence.modes import check_gains, mean_square, to_modes, to_points, with_modes
 from domains.turbulence.readers import FlowData
@@ -247,13 +246,7 @@ class InnovationForecaster(Forecaster):
         folder = Path(folder)
         self.core.save(folder / "core")
         settings = {"kind": type(self).__name__, "config": dataclasses.asdict(self.config)}
-        temporary = folder / ".forecaster.safetensors"
-        tensors = _Both(self.codecs, self.network).state_dict()
-        safetensors.torch.save_file({n: v.cpu().contiguous() for n, v in tensors.items()}, temporary)
-        temporary.replace(folder / "forecaster.safetensors")
-        written = folder / ".forecaster.json"
-        written.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        written.replace(folder / "forecaster.json")
+        write_forecaster(folder, settings, _Both(self.codecs, self.network).state_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> InnovationForecaster:

@@ -14,7 +14,7 @@ import functools
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -29,7 +29,7 @@ from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid
 from domains.turbulence.modes import mean_square, to_modes
 from domains.turbulence.readers import FlowData
-from separable.files import read_json, read_tensors
+from separable.files import plain_tensors, read_json, read_tensors, write_together
 
 _BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
 _CACHED = 2**16  # points advanced together on a CPU: what a block touches then stays in its cache
@@ -146,21 +146,13 @@ class LearnedForecaster(Forecaster):
 
     def save(self, folder: str | Path) -> None:
         """Write ``forecaster.safetensors`` and ``forecaster.json`` into a folder; the same bits come back."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         settings = {
             "kind": type(self).__name__,
             "config": self.config.to_settings(),
             "description": dataclasses.asdict(self.description),
             "statistics": self.statistics.to_settings(),
         }
-        temporary = folder / ".forecaster.safetensors"
-        tensors = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
-        safetensors.torch.save_file(tensors, temporary)
-        temporary.replace(folder / "forecaster.safetensors")
-        written = folder / ".forecaster.json"
-        written.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        written.replace(folder / "forecaster.json")
+        write_forecaster(folder, settings, self.network.state_dict())
 
     @classmethod
     def load(cls: type[Self], folder: str | Path) -> Self:
@@ -196,6 +188,15 @@ def saved_settings(folder: Path) -> dict[str, Any]:
     if not (folder / "forecaster.json").exists():
         raise FileNotFoundError(f"{folder}: no forecaster.json; `separable turbulence train` makes a forecaster")
     return read_json(folder / "forecaster.json", "the settings of a forecaster", finite=False)
+
+
+def write_forecaster(folder: str | Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write ``forecaster.safetensors`` and ``forecaster.json``, in place of older ones when both are whole."""
+    contents = {
+        "forecaster.safetensors": safetensors.torch.save(plain_tensors(tensors)),
+        "forecaster.json": json.dumps(settings, indent=2).encode(),
+    }
+    write_together(folder, contents)
 
 
 def modes_of(data: FlowData) -> tuple[int, ...]:

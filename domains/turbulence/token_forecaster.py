@@ -15,21 +15,19 @@ step codes its frame again. Kept as a comparison.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from domains.turbulence.digit_head import DigitHead
 from domains.turbulence.finite_scalar import FiniteScalarAutoencoder
 from domains.turbulence.forecaster import FlowDescription, Forecaster
-from domains.turbulence.learned_forecaster import saved_settings
+from domains.turbulence.learned_forecaster import saved_settings, write_forecaster
 from separable.files import read_tensors
 from separable.layers import LeviathanEmbedding
 from separable.sequence.transformer import Transformer, TransformerConfig
@@ -212,8 +210,6 @@ class TokenForecaster(Forecaster):
 
     def save(self, folder: str | Path) -> None:
         """Write ``forecaster.safetensors`` and ``forecaster.json`` into a folder; the same bits come back."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         settings = {
             "kind": type(self).__name__,
             "config": dataclasses.asdict(self.config),
@@ -221,13 +217,7 @@ class TokenForecaster(Forecaster):
             "centre": self.centre,
             "scale": self.scale,
         }
-        temporary = folder / ".forecaster.safetensors"
-        parts = nn.ModuleDict({"coder": self.coder, "model": self.model})
-        safetensors.torch.save_file({n: v.cpu().contiguous() for n, v in parts.state_dict().items()}, temporary)
-        temporary.replace(folder / "forecaster.safetensors")
-        written = folder / ".forecaster.json"
-        written.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        written.replace(folder / "forecaster.json")
+        write_forecaster(folder, settings, nn.ModuleDict({"coder": self.coder, "model": self.model}).state_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> TokenForecaster:

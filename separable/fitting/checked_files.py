@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from separable.files import read_json, refusing, replacing
+from separable.files import plain_tensors, read_json, refusing, write_together
 
 _VERSION = 1
 
@@ -30,16 +30,11 @@ def write_checked(
         facts: Plain data.
         tensors: By name.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    stored = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    stored = safetensors.torch.save(plain_tensors(tensors))
     plain = json.loads(json.dumps(facts))
     described = {"version": _VERSION, "sha256": _digest(plain, stored), "facts": plain}
     text = json.dumps(described, indent=2).encode()
-    # Both are written before either is renamed: a full disk leaves the pair that was there.
-    with replacing(folder / f"{name}.json") as first, replacing(folder / f"{name}.safetensors") as second:
-        first.write_bytes(text)
-        second.write_bytes(stored)
+    write_together(folder, {f"{name}.json": text, f"{name}.safetensors": stored})
 
 
 def read_checked(folder: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

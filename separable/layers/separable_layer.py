@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from separable import atoms as atom_families
 from separable import interactions as interaction_families
 from separable.atoms import Atom
-from separable.files import read_json, refusing, replacing
+from separable.files import plain_tensors, read_json, refusing, write_together
 from separable.interactions import CanonicalPolyadic, Interaction
 from separable.layers.coordinates import LearnedCoordinates
 from separable.layers.expansion import Expansion
@@ -360,15 +360,10 @@ class SeparableLayer(nn.Module):
         Raises:
             OSError: If a file could not be written: no space, no permission.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        model, config = safetensors.torch.save(tensors), self.config()
+        model, config = safetensors.torch.save(plain_tensors(self.state_dict())), self.config()
         description = {"version": _VERSION, "sha256": _digest(config, model), "layer": config}
-        # Both are written before either is renamed: a full disk leaves the copy that was there.
-        with replacing(folder / "config.json") as first, replacing(folder / "model.safetensors") as second:
-            first.write_bytes(json.dumps(description, indent=2).encode())
-            second.write_bytes(model)
+        described = json.dumps(description, indent=2).encode()
+        write_together(folder, {"config.json": described, "model.safetensors": model})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "SeparableLayer":

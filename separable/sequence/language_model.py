@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from separable.files import filled, read_json, read_tensors, refusing
+from separable.files import filled, plain_tensors, read_json, read_tensors, refusing, write_together
 from separable.sequence.cache import Cache
 from separable.sequence.embeddings import EmbeddingConfig, TableEmbeddingConfig, check_tokens, embedding_config
 from separable.sequence.heads import HeadConfig, TableHeadConfig, head_config
@@ -259,18 +259,12 @@ class LanguageModel(nn.Module):
 
         The same bits come back; what is tied or generated is stored once or not at all.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         described = {"kind": KIND, "version": VERSION, "model_type": MODEL_TYPE, **self.config.settings()}
         contents = {
-            "model.safetensors": safetensors.torch.save(tensors, {"format": "pt"}),
+            "model.safetensors": safetensors.torch.save(plain_tensors(self.state_dict()), {"format": "pt"}),
             "config.json": (json.dumps(described, indent=2) + "\n").encode(),
         }
-        for name, content in contents.items():
-            (folder / f".{name}").write_bytes(content)
-        for name in contents:
-            (folder / f".{name}").replace(folder / name)
+        write_together(folder, contents)
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> LanguageModel:

@@ -16,7 +16,7 @@ from domains.language.reversal.evaluate import ranking
 from domains.language.reversal.facts import Fact, FactSet
 from domains.language.reversal.model import FactModel, JointFactModel, JointModelConfig
 from domains.language.reversal.transformer import TransformerModelConfig
-from separable.files import filled, read_json, read_tensors, refusing
+from separable.files import filled, plain_tensors, read_json, read_tensors, refusing, write_together
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingResult, run_training
 
 ModelConfig = JointModelConfig | TransformerModelConfig
@@ -96,7 +96,6 @@ def train(
 
 def save(model: JointFactModel, folder: Path, inverses: dict[str, str]) -> Path:
     """Write ``config.json`` (settings, names, inverses) and ``model.safetensors``; each replaces an older one whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     described = {
         "kind": "JointFactModel",
         "model": dataclasses.asdict(model.config),
@@ -105,15 +104,11 @@ def save(model: JointFactModel, folder: Path, inverses: dict[str, str]) -> Path:
         "first": model.first,
         "inverses": inverses,
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     contents = {
-        "model.safetensors": safetensors.torch.save(tensors),
+        "model.safetensors": safetensors.torch.save(plain_tensors(model.state_dict())),
         "config.json": (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode(),
     }
-    for name, content in contents.items():
-        (folder / f".{name}").write_bytes(content)
-    for name in contents:
-        (folder / f".{name}").replace(folder / name)
+    write_together(folder, contents)
     return folder
 
 
