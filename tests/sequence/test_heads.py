@@ -182,6 +182,25 @@ def test_loss_and_gradients_under_autocast(config, hidden):
     assert hidden.grad.abs().max() > 0
 
 
+def test_probabilities_in_half_precision(config, hidden):
+    """Of weights in bfloat16, or under autocast: they are float32, sum to one and agree with the loss."""
+    head, _, embedding = build(config)
+    head, embedding, hidden, targets = head.float(), embedding.float(), hidden.float(), torch.arange(40) % 23
+    expected = head.log_probabilities(hidden)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [head.log_probabilities(hidden)]
+    embedding.bfloat16()
+    head.bfloat16()
+    found.append(head.log_probabilities(hidden.bfloat16()))
+    torch.testing.assert_close(
+        -found[1][range(40), targets], head.loss(hidden.bfloat16(), targets), rtol=1e-5, atol=1e-5
+    )
+    for logarithms in found:
+        assert logarithms.dtype == torch.float32
+        torch.testing.assert_close(logarithms.exp().sum(-1), torch.ones(40), rtol=0, atol=1e-5)
+        torch.testing.assert_close(logarithms, expected, rtol=0.03, atol=0.15)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_table_loss_of_targets_too_improbable_for_their_type(tied):
     """The first target's logarithm is -2000: its probability is zero in float32, and its loss is not infinite."""

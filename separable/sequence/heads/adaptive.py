@@ -6,7 +6,7 @@ Source: Grave et al., Efficient softmax approximation for GPUs (2017, arXiv:1609
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,18 +63,32 @@ class AdaptiveHead(Head):
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """See `Head`."""
-        with torch.autocast(hidden.device.type, enabled=False):  # torch's module mixes dtypes under it, and fails
-            wide = torch.promote_types(self.softmax.head.weight.dtype, torch.float32)
-            given = hidden.to(wide), self.order.place[targets]
-            if self.softmax.head.weight.dtype == wide:
-                return -self.softmax(*given).output  # type: ignore[no-any-return]
-            widened = {name: parameter.to(wide) for name, parameter in self.softmax.named_parameters()}
-            return -functional_call(self.softmax, widened, given).output  # type: ignore[no-any-return]
+        return -_widened(self.softmax, hidden, self.order.place[targets]).output  # type: ignore[no-any-return]
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """See `Head`."""
-        logarithms: Tensor = self.softmax.log_prob(hidden)
+        logarithms: Tensor = _widened(_Logarithms(self.softmax), hidden)
         return logarithms[:, self.order.place]
+
+
+class _Logarithms(nn.Module):
+    """All log probabilities of a softmax, as a module's output."""
+
+    def __init__(self, softmax: nn.AdaptiveLogSoftmaxWithLoss) -> None:
+        super().__init__()
+        self.softmax = softmax
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.softmax.log_prob(hidden)
+
+
+def _widened(module: nn.Module, hidden: Tensor, *others: Tensor) -> Any:
+    """What a module gives with parameters and vectors in float32 at least; torch's own fails where dtypes are mixed."""
+    parameters = dict(module.named_parameters())
+    wide = torch.promote_types(next(iter(parameters.values())).dtype, torch.float32)
+    with torch.autocast(hidden.device.type, enabled=False):
+        widened = {name: parameter.to(wide) for name, parameter in parameters.items()}
+        return functional_call(module, widened, (hidden.to(wide), *others))
 
 
 @dataclasses.dataclass(frozen=True)
