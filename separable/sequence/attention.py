@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from separable.sequence.cache import Cache
-from separable.sequence.rotary import rotate
+from separable.sequence.rotary import rotated_heads
 
 # Positions up to which torch's gradient on CPUs takes up to three times longer in bfloat16 than in float32.
 _SHORT = 512
@@ -61,9 +61,8 @@ class GroupedQueryAttention(nn.Module):
         """
         batch, count, _ = x.shape
         heads = self.heads + 2 * self.key_heads  # sizes in full, here and below: of no positions torch can infer none
-        projected = self.projection(x).view(batch, count, heads, self.head_width).transpose(1, 2)
-        turned, value = projected.split([self.heads + self.key_heads, self.key_heads], 1)
-        query, key = torch.split(rotate(turned, angles), [self.heads, self.key_heads], 1)
+        projected = self.projection(x).view(batch, count, heads, self.head_width)
+        query, key, value = rotated_heads(projected, angles, self.heads, self.key_heads)
         if cache is not None:
             key, value = cache.append(layer, key, value)
         dropout = self.dropout if self.training else 0.0

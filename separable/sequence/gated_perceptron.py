@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
-_NUMBERS = 2**18  # gates whose gradient is found at a time, such that what lies between stays in the cache
+_NUMBERS = 2**17  # gates whose gradient is found at a time, such that what lies between stays in the cache
 
 
 class GatedPerceptron(nn.Module):
@@ -60,6 +60,7 @@ class _Gated(torch.autograd.Function):
         parts = (part.reshape(-1, part.shape[-1]).split(rows) for part in (expanded, slope, found))
         for source, by_product, target in zip(*parts, strict=True):
             (gate, value), (by_gate, by_value) = source.chunk(2, -1), target.chunk(2, -1)
-            torch.mul(silu(gate), by_product, out=by_value)
-            torch.ops.aten.silu_backward.grad_input(by_product * value, gate, grad_input=by_gate)
+            torch.ops.aten.silu.out(gate, out=by_value).mul_(by_product)
+            torch.mul(by_product, value, out=by_gate)
+            torch.ops.aten.silu_backward.grad_input(by_gate, gate, grad_input=by_gate)
         return found

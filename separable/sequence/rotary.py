@@ -41,34 +41,63 @@ def rotary_angles(
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     """Queries or keys ``(..., T, head_width)`` turned by the angles ``(T, head_width / 2)`` of their places."""
     cosine, sine = (part.to(x.dtype) for part in angles)
-    if x.device.type == "cpu" and not torch.compiler.is_compiling():
-        return _Turned.apply(x, cosine, sine)  # type: ignore[no-any-return, no-untyped-call]
     first, second = x.chunk(2, -1)
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)
 
 
-class _Turned(torch.autograd.Function):
-    """The rotation on a CPU in half the time: its gradient is the rotation back, and nothing passes through memory."""
+def rotated_heads(
+    projected: Tensor, angles: tuple[Tensor, Tensor], heads: int, key_heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Turned queries ``(B, heads, T, h)`` and keys ``(B, key_heads, T, h)``, and values of the keys' shape.
+
+    Args:
+        projected: All heads of a position after one another, ``(B, T, heads + 2 key_heads, h)``.
+        angles: See `rotate`.
+        heads: Of the queries, the first ones.
+        key_heads: Of the keys, and of the values that come last.
+    """
+    if projected.device.type == "cpu" and not torch.compiler.is_compiling():
+        cosine, sine = (part.to(projected.dtype) for part in angles)
+        return _RotatedHeads.apply(projected, cosine, sine, heads, key_heads)  # type: ignore[no-any-return, no-untyped-call]
+    turned, value = torch.split(projected.transpose(1, 2), [heads + key_heads, key_heads], 1)
+    query, key = torch.split(rotate(turned, angles), [heads, key_heads], 1)
+    return query, key, value
+
+
+class _RotatedHeads(torch.autograd.Function):
+    """`rotated_heads` on a CPU: what lies between stays in the cache, and the gradient is written in one piece."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Turned, of the same shape."""
+    def forward(
+        ctx: Any, projected: Tensor, cosine: Tensor, sine: Tensor, heads: int, key_heads: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values."""
         ctx.save_for_backward(cosine, sine)
-        return _turned(x, cosine, sine)
+        ctx.sizes = [heads, key_heads, key_heads]
+        parts = torch.split(projected.transpose(1, 2), ctx.sizes, 1)
+        query, key = (part.new_empty(part.shape) for part in parts[:2])
+        _turn(parts[0], cosine, sine, query)
+        _turn(parts[1], cosine, sine, key)
+        return query, key, parts[2]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        """The gradient for x."""
+    def backward(ctx: Any, by_query: Tensor, by_key: Tensor, by_value: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient for what was projected: turned back."""
         cosine, sine = ctx.saved_tensors
-        return _turned(slope, cosine, -sine), None, None
+        batch, _, count, width = by_query.shape
+        found = by_query.new_empty(batch, count, sum(ctx.sizes), width)
+        into_query, into_key, into_value = torch.split(found.transpose(1, 2), ctx.sizes, 1)
+        _turn(by_query, cosine, -sine, into_query)
+        _turn(by_key, cosine, -sine, into_key)
+        into_value.copy_(by_value)
+        return found, None, None, None, None
 
 
-def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    turned = x.new_empty(x.shape)
-    count = max(1, _NUMBERS // max(1, x.shape[1:].numel())) if x.ndim > 2 else len(x)
-    for source, target in zip(torch.split(x, count), torch.split(turned, count), strict=True):
+def _turn(x: Tensor, cosine: Tensor, sine: Tensor, into: Tensor) -> None:
+    """Write heads ``(B, H, T, h)``, turned, into others of that shape, some sequences at a time."""
+    count = max(1, _NUMBERS // max(1, x.shape[1:].numel()))
+    for source, target in zip(torch.split(x, count), torch.split(into, count), strict=True):
         (first, second), (into_first, into_second) = source.chunk(2, -1), target.chunk(2, -1)
         torch.mul(first, cosine, out=into_first).addcmul_(second, sine, value=-1)
         torch.mul(first, sine, out=into_second).addcmul_(second, cosine)
-    return turned

@@ -8,7 +8,7 @@ import torch
 from separable.sequence import Transformer, TransformerConfig
 from separable.sequence.gated_perceptron import GatedPerceptron
 from separable.sequence.normalisation import RootMeanSquareNorm
-from separable.sequence.rotary import rotary_angles, rotate
+from separable.sequence.rotary import rotary_angles, rotate, rotated_heads
 
 SMALL = TransformerConfig(width=24, layers=2, heads=6, key_heads=2, hidden=20, rotary_base=100.0)
 
@@ -199,8 +199,19 @@ def test_rotation_is_a_product_of_complex_numbers():
     expected = torch.cat([turned.real, turned.imag], -1)
     found = rotate(x, (cosine, sine))
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-14)
-    slope = torch.randn(x.shape, dtype=torch.float64, generator=drawn(1))
-    one, other = (torch.autograd.grad(y, x, slope)[0] for y in (found, expected))
+
+
+@pytest.mark.parametrize("batch", [0, 3])
+def test_heads_are_cut_from_a_projection_and_queries_and_keys_turned(batch):
+    projected = torch.randn(batch, 5, 4 + 2 + 2, 8, dtype=torch.float64, generator=drawn(), requires_grad=True)
+    cosine, sine = rotary_angles(2, 5, 8, 50.0, dtype=torch.float64)
+    query, key, value = (projected[:, :, heads].transpose(1, 2) for heads in (slice(4), slice(4, 6), slice(6, 8)))
+    turned = [torch.complex(*x.chunk(2, -1)) * torch.complex(cosine, sine) for x in (query, key)]
+    expected = [*(torch.cat([x.real, x.imag], -1) for x in turned), value]
+    found = rotated_heads(projected, (cosine, sine), 4, 2)
+    slopes = [torch.randn(x.shape, dtype=torch.float64, generator=drawn(1)) for x in expected]
+    torch.testing.assert_close(list(found), expected, rtol=1e-13, atol=1e-14)
+    one, other = (torch.autograd.grad(y, projected, slopes)[0] for y in (found, expected))
     torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-14)
 
 
