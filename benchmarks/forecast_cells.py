@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.forecast_study import Setting, fourier, u_net
+from benchmarks.forecast_study import Setting, fourier, noisy, u_net
 from domains.turbulence.baselines.climatology import Climatology
 from domains.turbulence.baselines.coarse_solver import CoarseSolver
-from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
 from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.baselines.residual_draws import ResidualDraws
@@ -48,12 +47,6 @@ LEARNED = FlowDataConfig(FLOW, trajectories=128, frames=80, spin_up=40.0, seed=0
 TESTED = dataclasses.replace(LEARNED, trajectories=32, frames=62, seed=1)
 FOLDER = Path("runs/benchmarks/turbulence_forecast")
 STARTS, LEADS = (0, 10), 50  # frames of each test trajectory that are the last known ones (of one), frames after them
-
-
-def noisy(channels: int, modes: int, rate: float = 3e-3, more: Setting | None = None, **noise: Any) -> Setting:
-    """One that is trained on the CRPS."""
-    model = NoisyConfig(FourierNetwork(channels, modes), **noise)
-    return {"model": model, "optimiser": "adamw", "rate": rate, "octave_weight": 1.0} | (more or {})
 
 
 # What is tried for each baseline, with our optimiser and our shorter look ahead among it.

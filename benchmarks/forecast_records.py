@@ -4,16 +4,20 @@ import json
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks import forecast_cells as cells
 from benchmarks import record
-from separable.distributions import BootstrapInterval, bootstrap_interval
+from benchmarks.forecast_tables import Found, against, mean, ratio, seeds_apart, table, told
+from separable.distributions import bootstrap_interval
 
 Array = NDArray[np.float64]
-Found = dict[str, list[dict[str, Any]]]  # scores of a model, one for each seed
-DETERMINISTIC = ("FNO", "FNO of our size", "U-Net", "persistence")  # learned or free; the solver stands apart
+COMPARED = {
+    "best deterministic": ("FNO", "FNO of our size", "U-Net", "persistence"),  # learned or free
+    "the solver": ("half resolution",),
+    "noisy FNO": ("noisy FNO",),
+    "FNO + residuals": ("FNO + residuals",),
+}
 SHOWN = (1, 5, 10, 20, 50)
 COLOURS = dict(
     zip(cells.NAMES, ("C0", "C4", "C3", "C6", "C1", "C5", "C8", "C9", "tan", "C2", "0.6", "0.2", "C7"), strict=False)
@@ -38,89 +42,6 @@ def _whole(seed: int) -> bool:
     return all((cells.place(name, seed) / "scores.json").exists() for name in cells.NAMES if name not in cells.FREE)
 
 
-def mean(rows: list[dict[str, Any]], key: str) -> torch.Tensor:
-    """A score by trajectory and lead ``(T, L)``, mean over seeds."""
-    return torch.tensor([row[key] for row in rows], dtype=torch.float64).mean(0)
-
-
-def ratio(ours: torch.Tensor, theirs: torch.Tensor) -> BootstrapInterval:
-    """Ratio of mean scores by lead, with its interval over the test trajectories."""
-    leads = min(ours.shape[1], theirs.shape[1])
-    both = torch.stack([ours[:, :leads], theirs[:, :leads]], -1)
-    return bootstrap_interval(both, lambda drawn: drawn.mean(0)[:, 0] / drawn.mean(0)[:, 1])
-
-
-def told(interval: BootstrapInterval, lead: int) -> str:
-    """A number and its interval."""
-    if lead > len(interval.estimate):
-        return "-"
-    estimate, low, high = (float(part[lead - 1]) for part in (interval.estimate, interval.low, interval.high))
-    return f"{estimate:.3f} ({low:.3f} to {high:.3f})"
-
-
-def seeds_apart(found: Found, names: tuple[str, ...], lead: int = 1) -> str:
-    """How the CRPS moves from seed to seed."""
-    parts = []
-    for name in names:
-        values = [float(np.mean(row["crps"], 0)[lead - 1]) for row in found.get(name, [])]
-        if values:
-            parts.append(f"{name} {min(values):.4f} to {max(values):.4f}")
-    return f"CRPS at lead {lead} over seeds: " + "; ".join(parts)
-
-
-def table(found: Found) -> list[dict[str, Any]]:
-    """Scores of every model at some leads."""
-    rows = []
-    for name, content in found.items():
-        crps, energy = mean(content, "crps"), mean(content, "energy")
-        row: dict[str, Any] = {"model": name, "parameters": content[0]["parameters"], "seeds": len(content)}
-        for lead in (lead for lead in SHOWN if lead <= crps.shape[1]):
-            row[f"CRPS {lead}"] = float(crps[:, lead - 1].mean())
-        for lead in (1, 5):
-            row[f"energy {lead}"] = float(energy[:, lead - 1].mean())
-        rows.append(row)
-    return rows
-
-
-def against(found: Found, ours: str = "A") -> tuple[list[dict[str, Any]], bool]:
-    """Ratios of our scores to those of the baselines beside their bars, and whether all are reached."""
-    first = {name: mean(rows, "crps") for name, rows in found.items()}
-    best = min((name for name in DETERMINISTIC if name in found), key=lambda name: float(first[name][:, 0].mean()))
-    best_5 = min((name for name in DETERMINISTIC if name in found), key=lambda name: float(first[name][:, 4].mean()))
-    compared = [
-        ("best deterministic", {1: best, 5: best_5}, {1: 0.60, 5: 0.60}),
-        ("the solver", {1: "half resolution", 5: "half resolution"}, {1: 0.60, 5: 0.60}),
-        ("noisy FNO", {1: "noisy FNO", 5: "noisy FNO"}, {1: 0.60, 5: 0.75}),
-        ("FNO + residuals", {1: "FNO + residuals", 5: "FNO + residuals"}, {1: 0.75, 5: 0.85}),
-    ]
-    rows, holds = [], True
-    for label, peers, bars in compared:
-        for lead in (1, 5):
-            row: dict[str, Any] = {"over": label, "lead": lead, "baseline": peers[lead], "at most": bars[lead]}
-            if peers[lead] not in found:
-                rows.append(row | {"CRPS": "missing", "energy": "missing"})
-                holds = False
-                continue
-            for key, word in (("crps", "CRPS"), ("energy", "energy")):
-                interval = ratio(mean(found[ours], key), mean(found[peers[lead]], key))
-                row[word] = told(interval, lead)
-                holds &= float(interval.estimate[lead - 1]) <= bars[lead]
-            rows.append(row)
-    late = ratio(mean(found[ours], "crps"), mean(found["climatology"], "crps")).estimate[9:]
-    worst = float(late.max()) if len(late) else float("nan")
-    rows.append(
-        {
-            "over": "climatology",
-            "lead": "10 to 50, worst",
-            "baseline": "climatology",
-            "at most": 1.03,
-            "CRPS": f"{worst:.3f}",
-        }
-        | {"energy": "-"}
-    )
-    return rows, holds and worst <= 1.03
-
-
 def write_records(command: str) -> None:
     """Every record whose cells are there; a trial prints them only."""
     found = gathered()
@@ -136,7 +57,7 @@ def write_records(command: str) -> None:
     write = _printed if cells.trial() else record.write
     common: dict[str, Any] = {"command": command, "seeds": [seed for seed in cells.SEEDS if _whole(seed)]}
     if "A" in found and {"FNO", "climatology"} <= found.keys():
-        ratios, holds = against(found)
+        ratios, holds = against(found, "A", COMPARED)
         small = found["A"][0]["parameters"] <= found["FNO"][0]["parameters"] / 10
         write(
             "turbulence",
@@ -145,7 +66,7 @@ def write_records(command: str) -> None:
             measured=ratios,
             target="ratios of CRPS and energy score as in column 'at most'; a tenth of the FNO's parameters at most",
             holds=holds and small,
-            baselines=table(found),
+            baselines=table(found, SHOWN),
             spread=f"intervals of 95 % by bootstrap over test trajectories; {seeds_apart(found, cells.NAMES)}. "
             f"Settings tried: {_tried()}",
             **common,
@@ -273,7 +194,7 @@ def _innovations(found: Found, write: Any, common: dict[str, Any], setup: str) -
         target="ratio of head B to random residual draws: spectrum error after 500 steps at most 0.7, CRPS at lead 5 "
         "at most 0.97",
         holds=spectrum <= 0.7 and float(crps.estimate[4]) <= 0.97,
-        baselines=[row for row in table(found) if row["model"] in ("core", *errors)],
+        baselines=[row for row in table(found, SHOWN) if row["model"] in ("core", *errors)],
         spread="spectrum errors (decades): "
         + ", ".join(f"{name} {error:.4f}" for name, error in errors.items())
         + ". Head B's runs say how large its innovations are; draws that are held so too are a row of their own. "

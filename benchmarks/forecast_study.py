@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
+from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
 from domains.turbulence.baselines.u_net import UNetNetwork
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import Forecaster
@@ -32,6 +33,12 @@ def fourier(channels: int, modes: int, rate: float = 3e-3, layers: int = 4, roun
 def u_net(channels: int, levels: int, rate: float = 1e-3, **more: Any) -> Setting:
     """A U-Net in L2."""
     return {"model": DeterministicConfig(UNetNetwork(channels, levels)), "optimiser": "adamw", "rate": rate} | more
+
+
+def noisy(channels: int, modes: int, rate: float = 3e-3, more: Setting | None = None, **noise: Any) -> Setting:
+    """A Fourier neural operator that is trained on the CRPS."""
+    model = NoisyConfig(FourierNetwork(channels, modes), **noise)
+    return {"model": model, "optimiser": "adamw", "rate": rate, "octave_weight": 1.0} | (more or {})
 
 
 @dataclasses.dataclass(frozen=True)
