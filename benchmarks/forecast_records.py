@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from benchmarks import forecast_cells as cells
 from benchmarks import record
 from benchmarks.forecast_tables import Found, against, mean, ratio, seeds_apart, table, told
-from separable.distributions import bootstrap_interval
+from separable.distributions import BootstrapInterval, bootstrap_interval
 
-Array = NDArray[np.float64]
 COMPARED = {
     "best deterministic": ("FNO", "FNO of our size", "U-Net", "persistence"),  # learned or free
     "the solver": ("half resolution",),
@@ -92,21 +91,21 @@ def _calibration(found: Found, write: Any, common: dict[str, Any], setup: str) -
     rows, holds = [], True
     for name in (n for n in ("A", "B", "noisy FNO", "FNO + residuals", "core + residuals") if n in found):
         ratios, coverage = calibration(found[name])
-        inside = bool((abs(ratios - 1) <= 0.08).all() and (abs(coverage - 0.9) <= 0.03).all())
+        inside = bool(((ratios.estimate - 1).abs() <= 0.08).all() and ((coverage.estimate - 0.9).abs() <= 0.03).all())
         if name == "A":
             holds = inside
-        rows.append(
-            {
-                "model": name,
-                "spread/skill, least": float(ratios.min()),
-                "greatest": float(ratios.max()),
-                "90 % coverage, least": float(coverage.min()),
-                "greatest ": float(coverage.max()),
-                "at leads 1, 5, 10, 20": " ".join(
-                    f"{ratios[lead - 1]:.2f}/{coverage[lead - 1]:.2f}" for lead in (1, 5, 10, 20) if lead <= len(ratios)
-                ),
-            }
-        )
+        row: dict[str, Any] = {
+            "model": name,
+            "spread/skill, least": float(ratios.estimate.min()),
+            "greatest": float(ratios.estimate.max()),
+            "90 % coverage, least": float(coverage.estimate.min()),
+            "greatest ": float(coverage.estimate.max()),
+        }
+        for lead in (1, 5, 10, 20):
+            row[f"spread/skill {lead}"], row[f"coverage {lead}"] = told(ratios, lead), told(coverage, lead)
+        rows.append(row)
+    each = [calibration([row])[0].estimate for row in found["A"]]
+    apart = ", ".join(f"{float(ratios.min()):.3f} to {float(ratios.max()):.3f}" for ratios in each)
     write(
         "turbulence",
         "2",
@@ -116,19 +115,24 @@ def _calibration(found: Found, write: Any, common: dict[str, Any], setup: str) -
         target="at every lead spread/skill between 0.92 and 1.08 and coverage of the 90 % interval from 0.87 to 0.93",
         holds=holds,
         baselines=rows[1:],
-        spread=f"means over seeds and test trajectories; {seeds_apart(found, ('A',))}",
+        spread="means over seeds; intervals of 95 % by bootstrap over test trajectories. Least and greatest "
+        f"spread/skill of A's seeds, one by one: {apart}; {seeds_apart(found, ('A',))}",
         **common,
     )
     _picture("2", draw_calibration(found))
 
 
-def calibration(rows: list[dict[str, Any]]) -> tuple[Array, Array]:
+def calibration(rows: list[dict[str, Any]]) -> tuple[BootstrapInterval, BootstrapInterval]:
     """Spread over skill, corrected for the number of members, and coverage, by lead."""
-    variance, error, coverage = (
-        np.mean([row["many"][key] for row in rows], axis=(0, 1)) for key in ("variance", "error", "coverage")
-    )
+    many = [row["many"] for row in rows]
+    variance, error, coverage = (mean(many, key) for key in ("variance", "error", "coverage"))
     members = 24
-    return np.sqrt((members + 1) / members * variance / error), coverage
+
+    def spread_over_skill(drawn: torch.Tensor) -> torch.Tensor:
+        both = drawn.mean(0)
+        return ((members + 1) / members * both[:, 0] / both[:, 1]).sqrt()
+
+    return bootstrap_interval(torch.stack([variance, error], -1), spread_over_skill), bootstrap_interval(coverage)
 
 
 def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
@@ -173,7 +177,9 @@ def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> No
         "one-point distribution within 2 % (the distance of distributions over the deviation); no run lost",
         holds=holds and "B" in ours,
         baselines=[row for row in rows if row["model"] not in ("A", "B")],
-        spread="means over seeds. The frames of the test trajectories alone, against all frames: spectrum "
+        spread=f"means over seeds; spectrum errors of each: A {_each(found['A'])}"
+        + (f", B {_each(found['B'])}" if "B" in found else "")
+        + ". The frames of the test trajectories alone, against all frames: spectrum "
         f"{own['spectrum error']:.3f} decades, energy {own['energy']:.3f}, enstrophy {own['enstrophy']:.3f}, "
         f"distribution {100 * own['distribution']:.1f} %.{unknown}",
         **common,
@@ -195,12 +201,17 @@ def _innovations(found: Found, write: Any, common: dict[str, Any], setup: str) -
         "at most 0.97",
         holds=spectrum <= 0.7 and float(crps.estimate[4]) <= 0.97,
         baselines=[row for row in table(found, SHOWN) if row["model"] in ("core", *errors)],
-        spread="spectrum errors (decades): "
-        + ", ".join(f"{name} {error:.4f}" for name, error in errors.items())
+        spread="spectrum errors (decades), mean and each seed: "
+        + ", ".join(f"{name} {error:.4f} ({_each(found[name])})" for name, error in errors.items())
         + ". Head B's runs say how large its innovations are; draws that are held so too are a row of their own. "
         + seeds_apart(found, names, 5),
         **common,
     )
+
+
+def _each(rows: list[dict[str, Any]]) -> str:
+    """Spectrum errors of the seeds."""
+    return ", ".join(f"{row['climate']['spectrum error']:.4f}" for row in rows)
 
 
 def _printed(area: str, item: str, **content: Any) -> None:
@@ -247,7 +258,7 @@ def draw_calibration(found: Found) -> Any:
     for name, rows in found.items():
         if "many" not in rows[0] or name == "climatology":
             continue
-        ratios, coverage = calibration(rows)
+        ratios, coverage = (interval.estimate.numpy() for interval in calibration(rows))
         lead = np.arange(1, len(ratios) + 1)
         axes[0].plot(lead, ratios, color=COLOURS[name], label=name)
         axes[1].plot(lead, coverage, color=COLOURS[name])
