@@ -1,8 +1,8 @@
 """A study of forecasters on one data set: settings that are tuned, trainings that are kept and go on where they were.
 
 All models learn from the same samples with the same symmetries for the same minutes of the processor. The setting of a
-model is the one that did best after a short training, by the score at lead 1 on samples that are held out of the
-training and are not those of the test. What is trained lies below the study's folder.
+model is the one that did best after a short training, by scores at lead 1, or at leads 1 and 5, on samples that are held
+out of the training and are not those of the test. What is trained lies below the study's folder.
 """
 
 import dataclasses
@@ -51,6 +51,7 @@ class Study:
         settings: of each model; one is taken as it is, of several the best.
         minutes: of the processor, a model.
         common: of every training, such as symmetries; ``{"steps": 4}`` tries that all runs.
+        scores: whose sum says which setting is best, "crps_1" or "crps_5" or both.
         held: minutes of a model's that pass after its training, in which its spread is held.
     """
 
@@ -59,6 +60,7 @@ class Study:
     settings: dict[str, list[Setting]]
     minutes: float
     common: Setting = dataclasses.field(default_factory=dict)
+    scores: tuple[str, ...] = ("crps_1",)
     held: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def forecaster(self, name: str, seed: int) -> Forecaster:
@@ -72,14 +74,15 @@ class Study:
         settings = self.settings[name]
         if len(settings) == 1:
             return settings[0]
-        return min(settings, key=lambda setting: float(self._tried(name, setting)["crps_1"]))
+        return min(settings, key=lambda setting: sum(self._tried(name, setting)[score] for score in self.scores))
 
     def rows_of_tried(self, name: str) -> list[dict[str, Any]]:
         """Rows for a record: what each setting of a model reached in a short training."""
         found = [(setting, self._tried(name, setting)) for setting in self.settings[name]]
         return [
             {
-                "model": f"{name}, tried: {told_of(setting)}: {last['crps_1']:.4f} at lead 1",
+                "model": f"{name}, tried: {told_of(setting)}: {last['crps_1']:.4f} and {last['crps_5']:.4f} at leads 1 "
+                "and 5",
                 "parameters": last["parameters"],
             }
             for setting, last in found

@@ -124,7 +124,8 @@ def main() -> None:
     learn, test = flow_data()
     scale = float(learn.load().std())
     common = {"symmetries": "shifts", "spread_windows": 32} | ({"steps": 4} if TRIAL else {})
-    study = Study(FOLDER, learn, SETTINGS, MINUTES, common, {"head A": HELD_SPREAD})
+    held = {"head A": HELD_SPREAD}
+    study = Study(FOLDER, learn, SETTINGS, MINUTES, common, scores=("crps_1", "crps_5"), held=held)
     description, shifts = FlowDescription.of(learn), all_shifts(learn.grid.shape)
     rows = split(learn, TrainConfig().held_out)[0]
 
