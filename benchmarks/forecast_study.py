@@ -1,8 +1,8 @@
 """A study of forecasters on one data set: settings that are tuned, trainings that are kept and go on where they were.
 
 All models learn from the same samples with the same symmetries for the same minutes of the processor. The setting of a
-model is the one that did best after a short training, by scores at lead 1, or at leads 1 and 5, on samples that are held
-out of the training and are not those of the test. What is trained lies below the study's folder.
+model is the one that did best after a short training, by scores at lead 1, or at leads 1 and 5, on samples that are
+held out of the training and are not those of the test. What is trained lies below the study's folder.
 """
 
 import dataclasses
