@@ -1,6 +1,6 @@
 """Ten times the data in the same memory: tokens from text and from tables, windows, fields.
 
-That a fit by rows streams is measured in `test_streaming`.
+That a fit by rows streams is measured in `test_streaming`. A numpy file is mapped, and its pages are the system's.
 """
 
 import subprocess
@@ -54,22 +54,79 @@ stream = WindowStream(Tokens(folder / "tokens").part("train"), 256)
 for _ in range(50):
     stream.load(stream.draw(16))
 """,
-    "fields of a flow": """
+    "tokens from lines of JSON in many files": """
+from domains.language.corpus import CorpusConfig
+from domains.language.shards import TokenizeConfig, write_tokens
+(folder / "corpus").mkdir()
+for part in range(size):
+    with (folder / "corpus" / f"{part}.jsonl").open("w") as file:
+        for number in range(10_000):
+            file.write(json.dumps({"text": f"line {number} of file {part}, all of it on one subject"}) + "\\n")
+start()
+config = TokenizeConfig(CorpusConfig(str(folder / "corpus")), vocabulary=400, shard=2**16)
+write_tokens(folder / "tokens", config, progress=False)
+""",
+    **{
+        f"fields of a flow, {layout}": f"""
 import h5py, numpy as np
 from domains.turbulence.readers import read_flow
+shape = (20 * size, 10, 64, 64)
+def sample(number):
+    return np.random.default_rng(number).standard_normal(shape[1:]).astype("f4")
+def fill(held):
+    for number in range(shape[0]):
+        held[number] = sample(number)
+{write}
+for number in range(len(data.fields)):
+    data.fields[number].mean()
+"""
+        for layout, write in {
+            "PDEBench": """
 with h5py.File(folder / "periodic.h5", "w") as file:
-    shape = (20 * size, 10, 64, 64)
     for name in ("Vx", "Vy", "density"):
-        held = file.create_dataset(name, shape, "f4", chunks=(1, 10, 64, 64))
-        for sample in range(shape[0]):
-            held[sample] = np.random.default_rng(sample).standard_normal(shape[1:])
+        fill(file.create_dataset(name, shape, "f4", chunks=(1, 10, 64, 64)))
     file["t-coordinate"] = 0.1 * np.arange(11)
     file["x-coordinate"] = file["y-coordinate"] = np.arange(64) / 64
 start()
 data = read_flow(folder / "periodic.h5", variable="density")
-for sample in range(len(data.fields)):
-    data.fields[sample].mean()
 """,
+            "worked out from velocities": """
+with h5py.File(folder / "periodic.h5", "w") as file:
+    for name in ("Vx", "Vy", "density"):
+        fill(file.create_dataset(name, shape, "f4", chunks=(1, 10, 64, 64)))
+    file["t-coordinate"] = 0.1 * np.arange(11)
+    file["x-coordinate"] = file["y-coordinate"] = np.arange(64) / 64
+start()
+data = read_flow(folder / "periodic.h5", variable="vorticity")
+""",
+            "The Well": """
+with h5py.File(folder / "well.hdf5", "w") as file:
+    file.attrs.update(dataset_name="dummy", grid_type="cartesian", n_spatial_dims=2, n_trajectories=shape[0])
+    axes, scalars = file.create_group("dimensions"), file.create_group("t0_fields")
+    axes.attrs["spatial_dims"], scalars.attrs["field_names"] = ["x", "y"], ["tracer"]
+    axes["time"], axes["x"], axes["y"] = 0.1 * np.arange(10), np.arange(64.0), np.arange(64.0)
+    for axis in "xy":
+        group = file.create_group(f"boundary_conditions/{axis}_boundary")
+        group.attrs["associated_dims"], group.attrs["bc_type"] = [axis], "PERIODIC"
+    held = scalars.create_dataset("tracer", shape, "f4", chunks=(1, 10, 64, 64))
+    held.attrs.update(sample_varying=True, time_varying=True, dim_varying=[True, True])
+    fill(held)
+start()
+data = read_flow(folder / "well.hdf5")
+""",
+            "netCDF": """
+with h5py.File(folder / "flow.nc", "w") as file:
+    held = file.create_dataset("vorticity", shape, "f4", chunks=(1, 10, 64, 64))
+    for place, (name, length) in enumerate(zip(("sample", "time", "y", "x"), shape)):
+        file[name] = 0.5 * np.arange(length)
+        file[name].make_scale(name)
+        held.dims[place].attach_scale(file[name])
+    fill(held)
+start()
+data = read_flow(folder / "flow.nc")
+""",
+        }.items()
+    },
 }
 # The highest use of memory by what follows, beside what stood before; mapped files count, for they can be let go.
 MEASURE = """

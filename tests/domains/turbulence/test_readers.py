@@ -154,6 +154,30 @@ def test_one_dimension(tmp_path):
     assert np.array_equal(data.fields[:], values)
     assert data.spacing == (1 / 32,)
     assert data.periodic is None
+    with h5py.File(tmp_path / "well.hdf5", "w") as file:
+        file.attrs["dataset_name"], file.attrs["grid_type"] = "dummy", "cartesian"
+        file.attrs["n_spatial_dims"], file.attrs["n_trajectories"] = 1, 4
+        axes, scalars = file.create_group("dimensions"), file.create_group("t0_fields")
+        axes.attrs["spatial_dims"], scalars.attrs["field_names"] = ["x"], ["height"]
+        axes["time"], axes["x"] = 0.01 * np.arange(9), np.arange(32) / 32
+        group = file.create_group("boundary_conditions").create_group("x_boundary")
+        group.attrs["associated_dims"], group.attrs["bc_type"] = ["x"], "PERIODIC"
+        scalars["height"] = values
+        for name in ("sample_varying", "time_varying"):
+            scalars["height"].attrs[name] = True
+        scalars["height"].attrs["dim_varying"] = [True]
+    data = read_flow(tmp_path / "well.hdf5")
+    assert np.array_equal(data.fields[:], values)
+    assert (data.spacing, data.periodic) == ((1 / 32,), (True,))
+
+
+def test_one_unknown_of_a_plane_as_pdebench_stores_it(truth, tmp_path):
+    with h5py.File(tmp_path / "2D_DarcyFlow_periodic.hdf5", "w") as file:
+        file["tensor"], file["t-coordinate"] = truth[0].transpose(0, 1, 3, 2), 0.1 * np.arange(T + 1)
+        file["x-coordinate"], file["y-coordinate"] = 0.5 * np.arange(NX), 0.25 * np.arange(NY)
+    data = read_flow(tmp_path / "2D_DarcyFlow_periodic.hdf5")
+    assert np.array_equal(data.fields[:], truth[0])
+    assert data.grid.lengths == pytest.approx(GRID.lengths)
 
 
 def test_arrays_of_the_user(truth, tmp_path):
@@ -315,6 +339,16 @@ def test_a_value_that_is_not_finite_is_named(name, truth, tmp_path):
         data.windows(2, 2)[1 * 3 + 1]
 
 
+def test_a_value_that_is_not_finite_is_named_in_arrays_and_incompressible_files(truth, tmp_path):
+    broken = truth[0].copy()
+    broken[2, 3, 5, 7] = np.inf
+    np.save(tmp_path / "mine.npy", broken)
+    path = write_incompressible(tmp_path / "ns_periodic.h5", (broken, truth[1]))
+    for source, name in ((tmp_path / "mine.npy", None), (broken, None), (path, "particles")):
+        with pytest.raises(ValueError, match=r"sample 2, frame 3: .*point y 5, x 7"):
+            read_flow(source, variable=name)
+
+
 @pytest.mark.parametrize("write", [write_pdebench, write_the_well])
 def test_missing_frames_are_named(write, truth, tmp_path):
     times = np.delete(0.1 * np.arange(T + 1), 3)
@@ -322,6 +356,10 @@ def test_missing_frames_are_named(write, truth, tmp_path):
         read_flow(write(tmp_path / "flow.h5", truth, times=times), variable="Vx")
     with pytest.raises(ValueError, match=r"flow\.h5"):
         read_flow(write(tmp_path / "flow.h5", truth, times=0.1 * np.arange(T + 4)), variable="Vx")
+    gap = as_dataset(truth).isel(time=[0, 1, 2, 4, 5])
+    gap.to_netcdf(tmp_path / "gap.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match=r"gap\.nc.*between frame 2 and 3: 1 missing"):
+        read_flow(tmp_path / "gap.nc")
     jumps = 0.1 * np.arange(T) + np.zeros((N, 1))
     jumps[2, 4] += 0.05
     if write is write_the_well:
@@ -359,8 +397,9 @@ def test_units_that_disagree_are_named(truth, tmp_path):
         read_flow(path, units={"pressure": "Pa"})
     mixed = as_dataset(truth)
     mixed.x.attrs["units"] = "km"
-    with pytest.raises(ValueError, match="'km' and 'm'"):
-        read_flow(mixed)
+    mixed.to_netcdf(tmp_path / "mixed.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match=r"mixed\.nc.*'km' and 'm'"):
+        read_flow(tmp_path / "mixed.nc")
 
 
 def test_our_shards_are_checked_against_their_sums(tmp_path):

@@ -1,5 +1,6 @@
 """Scores of forecasts whose right value is known, and the climate of forecasters that have a known one."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -89,7 +90,14 @@ def test_the_climate_of_a_long_run():
     assert found.enstrophy == pytest.approx(1.21, rel=0.02)
     assert found.energy == pytest.approx(1.21, rel=0.05)
     assert found.spectrum_error == pytest.approx(math.log10(1.21), abs=0.015)
-    assert list(found.by_band()) == ["large", "middle", "small"]
+    bands = dataclasses.replace(
+        found,
+        wave_numbers=torch.arange(1.0, 28.0),
+        spectrum=torch.tensor([10.0] * 3 + [1.0] * 6 + [0.1] * 18),  # k to 3, to 9 and to 27
+        truth_spectrum=torch.tensor([1.0] * 9 + [10.0] * 18),
+    )
+    assert bands.by_band() == pytest.approx({"large": 1.0, "middle": 0.0, "small": 2.0}, abs=1e-6)
+    assert bands.spectrum_error == pytest.approx((3 * 1.0 + 18 * 2.0) / 27)
     # Between N(0, 1) and N(0, s) the distance is |s - 1| E|z|.
     assert found.distribution == pytest.approx(0.1 * (2 / math.pi) ** 0.5, rel=0.1)
     assert found.by_step.shape == (200,)
