@@ -18,11 +18,11 @@ import torch
 
 from benchmarks import record
 from benchmarks.turbulence_solver_peers import exponax
-from domains.turbulence.flows import Flow, KolmogorovFlow, KuramotoSivashinsky
+from domains.turbulence.flows import DecayingTurbulence, Flow, KolmogorovFlow, KuramotoSivashinsky
 from domains.turbulence.grid import Grid
 from domains.turbulence.simulate import Stepper, simulate
 
-COMMAND = "OMP_NUM_THREADS=1 EXPONAX_PYTHON=.. python -m benchmarks.turbulence_solver"
+COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.turbulence_solver"
 FLOW = KolmogorovFlow()
 SIZES = ((64, 1), (64, 16), (256, 1), (256, 16))
 
@@ -39,6 +39,8 @@ def job(flow: Flow, grid: Grid, step: float, steps: int, repetitions: int, dtype
     if isinstance(flow, KolmogorovFlow):
         names = ("viscosity", "drag", "forcing_mode", "forcing_amplitude")
         return {"flow": "kolmogorov", **{name: getattr(flow, name) for name in names}, **common}
+    if isinstance(flow, DecayingTurbulence):
+        return {"flow": "decaying", "viscosity": flow.viscosity, "drag": flow.drag, **common}
     return {"flow": "kuramoto_sivashinsky", **common}
 
 
@@ -77,6 +79,7 @@ def main(quick: bool) -> None:
     compared = [
         (FLOW, Grid((48, 48)), 20.0, 0.01, 100),
         (FLOW, Grid((96, 96)), 20.0, 0.005, 200),
+        (DecayingTurbulence(viscosity=2e-3, drag=0.1), Grid((96, 96)), 2.0, 0.005, 200),
         (KuramotoSivashinsky(), Grid((96,), (60.0,)), 100.0, 0.05, 100),
     ]
     jobs, starts, mine = [], [], []

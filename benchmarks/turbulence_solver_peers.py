@@ -1,6 +1,8 @@
 """The same flows in exponax 0.2, run in an environment of its own, since it brings JAX.
 
-    python -m venv somewhere && somewhere/bin/pip install exponax
+`make benchmark` makes that environment, or
+
+    python -m venv somewhere && somewhere/bin/pip install exponax==0.2.0
     EXPONAX_PYTHON=somewhere/bin/python python -m benchmarks.turbulence_solver
 
 As a module it is called by the benchmark and starts that interpreter; as a script it is what runs there, and needs
@@ -20,20 +22,22 @@ from typing import Any
 
 import numpy as np
 
+USUAL = Path(__file__).parents[1] / ".venv/exponax/bin/python"
+
 
 def exponax(jobs: list[dict[str, Any]], starts: list[np.ndarray]) -> list[dict[str, Any]] | None:
-    """Run jobs in the environment that EXPONAX_PYTHON names; None if there is none.
+    """Run jobs in the environment that EXPONAX_PYTHON names, by default that of the Makefile; None if there is none.
 
     Args:
-        jobs: each with ``flow`` (kolmogorov or kuramoto_sivashinsky), its parameters, ``length``, ``step``, ``steps``,
-            ``repetitions`` and ``dtype``.
+        jobs: each with ``flow`` (kolmogorov, decaying or kuramoto_sivashinsky), its parameters, ``length``, ``step``,
+            ``steps``, ``repetitions`` and ``dtype``.
         starts: fields ``(B, y, x)`` or ``(B, x)`` of each.
 
     Returns:
         Of each job the ``fields`` after the steps and ``seconds`` of one step, fastest and median.
     """
-    python = os.environ.get("EXPONAX_PYTHON")
-    if python is None or not Path(python).exists():
+    python = os.environ.get("EXPONAX_PYTHON", str(USUAL))
+    if not Path(python).exists():
         return None
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
@@ -74,6 +78,17 @@ def _main(given: str, found: str) -> None:
                 order=4,
             )
             state = -np.swapaxes(start, 1, 2)[:, None]
+        elif job["flow"] == "decaying":
+            stepper = ex.stepper.NavierStokesVorticity(
+                2,
+                job["length"],
+                start.shape[-1],
+                job["step"],
+                diffusivity=job["viscosity"],
+                drag=-job["drag"],
+                order=4,
+            )
+            state = -np.swapaxes(start, 1, 2)[:, None]
         else:
             stepper = ex.stepper.KuramotoSivashinskyConservative(
                 1, job["length"], start.shape[-1], job["step"], order=4
@@ -92,7 +107,7 @@ def _main(given: str, found: str) -> None:
             times.append((time.perf_counter() - began) / job["steps"])
         seconds.append((min(times, default=np.nan), np.median(times) if times else np.nan))
         plain = np.asarray(fields)[:, 0]
-        results[f"fields{index}"] = -np.swapaxes(plain, 1, 2) if job["flow"] == "kolmogorov" else plain
+        results[f"fields{index}"] = -np.swapaxes(plain, 1, 2) if plain.ndim == 3 else plain
     np.savez(found, seconds=np.array(seconds), version=f"exponax {ex.__version__}, jax {jax.__version__}", **results)
 
 
