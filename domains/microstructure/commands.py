@@ -258,6 +258,8 @@ def sketch(
         "milliseconds": 1e3 * (middle - started),
         "milliseconds of the solver": 1e3 * (ended - middle),
     }
+    if not is_main_process():  # several share the two trainings; one draws and writes
+        return found
     print(", ".join(f"{name} {_shown(value)}" for name, value in found.items()))
     unusual = float(Familiarity.of(model, designer.library.cells[:1000])(cell)[0])
     if unusual > 1:
@@ -287,21 +289,24 @@ def _sketch_models(
 ) -> tuple[SketchCleaner, StressDecoder]:
     """The two models beside a Janus; what the run folder has not got is trained if there are data."""
     phases = materials.elastic()
-    missing = not (run / "sketch" / "cleaner.json").exists() or not (run / "stress" / "stress.json").exists()
-    if missing and data is not None:
+    kept = run / "sketch" / "cleaner.json", run / "stress" / "stress.json"
+    cleaner, decoder = None, None
+    if data is not None and not all(file.exists() for file in kept):
         found = read_data(data)
         if found.config.materials.elastic() != phases:
             raise ValueError(f"{data}: expected cells of {phases}, got {found.config.materials.elastic()}")
         rows = split(found, _TRAINING.held_out)[0]
         cells = found.cells[: rows.stop]
-        if not (run / "sketch" / "cleaner.json").exists():
-            train_cleaner(cells, model, cleaning, run=RunFolder(run / "sketch", cleaning, cleaning.seed))
-        if not (run / "stress" / "stress.json").exists():
+        if not kept[0].exists():
+            cleaner = train_cleaner(cells, model, cleaning, run=RunFolder(run / "sketch", cleaning, cleaning.seed))
+        if not kept[1].exists():
             config = StressConfig(model.config.latent, materials.young or (0.0, 0.0), materials.poisson)
             settings = {"model": dataclasses.asdict(config), "training": dataclasses.asdict(training)}
             folder = RunFolder(run / "stress", settings, training.seed)
-            train_stress(cells, model, config, training, run=folder)
-    cleaner, decoder = SketchCleaner.load(run / "sketch", model), StressDecoder.load(run / "stress")
+            decoder = train_stress(cells, model, config, training, run=folder)
+    # What was trained just now may not be written yet where another process writes it.
+    cleaner = cleaner or SketchCleaner.load(run / "sketch", model)
+    decoder = decoder or StressDecoder.load(run / "stress")
     if decoder.config.materials() != phases or decoder.config.latent != model.config.latent:
         raise ValueError(
             f"{run}/stress: expected a decoder of {phases}, got {decoder.config}; remove it and train again"

@@ -233,10 +233,11 @@ class SketchConfig:
     Attributes:
         touch: channels of the convolutions over drawing and draft; 0 leaves them out, and the draft is the answer.
         steps: optimiser steps.
-        batch: drawings in a step.
+        batch: drawings in a step, over all processes.
         rate: greatest learning rate of AdamW; it rises over 50 steps and falls as a cosine.
         drawings: number of drawings that it learns from, each of another random cell and shift.
         seed: of drawings, start values, batches and symmetries.
+        accumulation: parts in which each process computes its drawings, one after another; more need less memory.
     """
 
     touch: int = 24
@@ -245,6 +246,7 @@ class SketchConfig:
     rate: float = 3e-3
     drawings: int = 6000
     seed: int = 0
+    accumulation: int = 1
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.drawings) < 1 or self.touch < 0 or not self.rate > 0:
@@ -253,7 +255,7 @@ class SketchConfig:
     @property
     def loop(self) -> TrainingConfig:
         """The same for the loop that all trainings share."""
-        return loop_settings(self.steps, self.batch, self.rate, self.seed, warm_up=50)
+        return loop_settings(self.steps, self.batch, self.rate, self.seed, warm_up=50, accumulation=self.accumulation)
 
 
 class SketchCleaner(nn.Module):

@@ -47,9 +47,10 @@ class StressTraining:
     Attributes:
         cells: number of cells whose fields the solver gives, the first ones of the data.
         steps: optimiser steps.
-        batch: cells in a step.
+        batch: cells in a step, over all processes.
         rate: greatest learning rate of AdamW; it rises over 50 steps and falls as a cosine.
         seed: of start values, batches and symmetries.
+        accumulation: parts in which each process computes its cells, one after another; more need less memory.
     """
 
     cells: int = 1500
@@ -57,6 +58,7 @@ class StressTraining:
     batch: int = 8
     rate: float = 4e-3
     seed: int = 0
+    accumulation: int = 1
 
     def __post_init__(self) -> None:
         if min(self.cells, self.steps, self.batch) < 1 or not self.rate > 0:
@@ -65,7 +67,7 @@ class StressTraining:
     @property
     def loop(self) -> TrainingConfig:
         """The same for the loop that all trainings share."""
-        return loop_settings(self.steps, self.batch, self.rate, self.seed, warm_up=50)
+        return loop_settings(self.steps, self.batch, self.rate, self.seed, warm_up=50, accumulation=self.accumulation)
 
 
 def solved_stress(cells: Tensor, materials: tuple[Material, Material], *, progress: bool = False) -> Tensor:

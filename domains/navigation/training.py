@@ -38,7 +38,7 @@ from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
 from domains.navigation.stable_baselines import WaypointVecEnv
 from separable.files import read_tensors, write_tensors
-from separable.training import RunFolder
+from separable.training import RunFolder, process_count
 from separable.training.run_lock import sole_user
 
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "sac": SAC, "td3": TD3, "dqn": DQN}
@@ -296,12 +296,15 @@ def train(
     Raises:
         FloatingPointError: The parameters stopped being finite; policies and checkpoint are those from before.
         RuntimeError: Another process trains in this folder.
+        ValueError: Torchrun started several processes, and one trains.
 
     Example:
         >>> model = train(TrainConfig(steps=512, worlds=8, episodes=5), progress=False)
         >>> model.num_timesteps
         512
     """
+    if process_count() > 1:
+        raise ValueError(f"train: expected one process, which has many worlds, got {process_count()} of a torchrun")
     with contextlib.ExitStack() as held:
         if run is not None:
             held.enter_context(sole_user(run.path))

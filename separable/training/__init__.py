@@ -3,7 +3,7 @@
 from separable.training.batches import BatchStream, ShuffledRows
 from separable.training.checkpoint import load_weights
 from separable.training.config import TrainingConfig
-from separable.training.distributed import is_main_process
+from separable.training.distributed import is_main_process, process_count
 from separable.training.loop import TrainingInterrupted, TrainingResult, run_training
 from separable.training.optimiser import ParameterOptions, adamw, matrices_decay, optimiser_of
 from separable.training.report import Report
@@ -28,6 +28,7 @@ __all__ = [
     "load_weights",
     "matrices_decay",
     "optimiser_of",
+    "process_count",
     "run_training",
     "tried",
 ]

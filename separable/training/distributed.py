@@ -7,7 +7,9 @@ Gradients are averaged over the processes (DDP), or parameters, gradients and op
 import contextlib
 import copy
 import dataclasses
+import functools
 import gc
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +18,9 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+
+_JOINED = itertools.count()  # trainings of this process that several processes shared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +44,7 @@ class Processes:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes, in each."""
-        if self.count > 1:
-            values = values.clone()
-            dist.all_reduce(values)
-            values /= self.count
-        return values
+        return mean_over_processes(values) if self.count > 1 else values
 
     def of_main(self, value: Any) -> Any:
         """What process 0 has, in each."""
@@ -65,11 +66,34 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def mean_over_processes(values: Tensor) -> Tensor:
+    """The mean over the processes that train together, in each, for a loss that needs it; all of them must ask."""
+    if not dist.is_initialized():
+        return values
+    whole = values.clone()
+    dist.all_reduce(whole)
+    return whole / dist.get_world_size()
+
+
+def process_count() -> int:
+    """How many processes train together; one where torchrun started none."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@functools.cache
+def _meeting() -> tuple[Any, int, int]:
+    """The store where the processes find each other, the number of this one, and how many there are.
+
+    One for all trainings of a process: whoever comes early to the next would meet a store that is about to close.
+    """
+    return next(rendezvous("env://"))  # type: ignore[no-any-return]
+
+
 @contextlib.contextmanager
 def joined(device: torch.device | str) -> Iterator[Processes]:
     """Join the processes that torchrun started, if it did; leave them at the end."""
     device = torch.device(device)
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = process_count()
     if count == 1:
         yield Processes(0, 1, device)
         return
@@ -78,7 +102,11 @@ def joined(device: torch.device | str) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     first = not dist.is_initialized()
     if first:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        store, rank, count = _meeting()
+        # Under names of its own, as in the store a training would find the addresses of the one before.
+        named = dist.PrefixStore(f"training {next(_JOINED)}", store)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=named, rank=rank, world_size=count)
     try:
         yield Processes(dist.get_rank(), count, device)
     finally:

@@ -369,6 +369,7 @@ class _Loop:
         state = {"stream": self.batches.state(), **{name: getattr(self, name) for name in names}}
         path = self.run.path / f"{name}.safetensors"
         save_checkpoint(path, self.model, self.optimiser, state, write=self.processes.main)
+        self.processes.of_main(None)  # none goes on, say to read the best weights, before the file is there
 
     def give_back(self, model: nn.Module) -> None:
         """The trained weights in the module that was given, in evaluation mode."""

@@ -8,10 +8,12 @@ import pytest
 from tests.training.ranks import run_program
 
 PROGRAM = """
-import os
+import json, os, time
+from pathlib import Path
 import torch, torch._dynamo, torch.distributed.fsdp, torch.distributed.tensor, matplotlib.pyplot
 from torch import nn
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, run_training
+from separable.training import loop
 from tests.training.ranks import rank, ranks
 
 torch.set_num_threads(1)
@@ -55,6 +57,17 @@ def train(folder, distribution, stop_at=None):
 def in_processes(count, *arguments, stopped=False):
     ranks(count, lambda: train(*arguments), stopped)
 
+def train_twice_writing_late(*folders):
+    write_now = loop.save_checkpoint
+    def write_late(*arguments, write):
+        time.sleep(0.2 if write else 0.0)
+        write_now(*arguments, write=write)
+    loop.save_checkpoint = write_late
+    for folder in folders:
+        train(folder, "ddp")
+        assert json.loads(Path(folder, "last.json").read_text())["step"] == 20  # in every process, at once
+
+ranks(2, lambda: train_twice_writing_late("late", "late again"))
 in_processes(1, "one", "ddp")
 in_processes(2, "ddp", "ddp")
 in_processes(2, "fsdp", "fsdp")
@@ -65,7 +78,7 @@ in_processes(2, "one to fsdp", "fsdp")
 in_processes(2, "fsdp to ddp", "fsdp", 11, stopped=True)
 in_processes(2, "fsdp to ddp", "ddp")
 """
-KINDS = ("ddp", "fsdp", "ddp to one", "one to fsdp", "fsdp to ddp")
+KINDS = ("ddp", "late", "late again", "fsdp", "ddp to one", "one to fsdp", "fsdp to ddp")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ pytestmark = pytest.mark.validation
 STEPS, STOP = 12, 7
 
 PROGRAM = f"""
-import os, signal
 from pathlib import Path
 import torch, torch._dynamo, torch.distributed.fsdp, torch.distributed.tensor, matplotlib.pyplot
 from domains.language.corpus import CorpusConfig
@@ -19,26 +18,18 @@ from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, train
 from separable.sequence import TransformerConfig
-from separable.training import RunFolder, TrainingConfig
-from tests.training.ranks import rank, ranks
+from separable.training import TrainingConfig
+from tests.training.ranks import ranks
+from tests.training.stopping import Stopping
 
 torch.set_num_threads(1)
-
-class Stopping(RunFolder):
-    stop = 0
-    def log(self, **told):
-        super().log(**told)
-        if self.stop and told.get("step", 0) == self.stop and "loss" in told and rank() == 0:
-            os.kill(os.getpid(), signal.SIGTERM)  # one process is told to stop, all of them do
 
 def run(folder, distribution, stop):
     training = TrainingConfig(steps={STEPS}, batch=8, accumulation=2, rate=3e-3, warm_up=2, evaluate_every=5,
                               log_every=1, distribution=distribution)
     config = LanguageConfig(TransformerConfig(width=24, layers=2, heads=2), context=16, validation_windows=8,
                             embedding="generated:rank=8,frequent=16", training=training)
-    record = Stopping(folder, {{}}, 0)
-    record.stop = stop
-    train(Tokens("tokens"), config, run=record, samples=False, progress=False)
+    train(Tokens("tokens"), config, run=Stopping(Path(folder), stop), samples=False, progress=False)
 
 def in_processes(count, *arguments):
     ranks(count, lambda: run(*arguments), stopped=bool(arguments[-1]))

@@ -4,12 +4,14 @@
 
 for a divergence D of `losses` and the mean squared difference M of projected states of `hidden_states`. TAID's target
 moves with the steps that are done and the projections are trained, so both lie in one module with the student: they
-are in its checkpoints, and a lesson that was cut off goes on exactly.
+are in its checkpoints, and a lesson that was cut off goes on exactly. It moves once a step, by the mean divergence of
+all parts and processes, so that any number of these has the same target.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +21,7 @@ from domains.language.distillation.hidden_states import HiddenMatching, even_pai
 from domains.language.distillation.logits_cache import cached_loss
 from domains.language.distillation.losses import DIVERGENCES, TemporalInterpolation, distillation_loss
 from separable.sequence import LanguageModel
+from separable.training.distributed import mean_over_processes
 
 
 class Lesson(nn.Module):
@@ -31,7 +34,6 @@ class Lesson(nn.Module):
         share: Of the divergence; the rest is cross-entropy.
         temperature: By which logits are divided in the divergence.
         hidden: Weight of matched states; 0 for none. Layers are paired by `even_pairs`.
-        parts: Calls of `forward` in the whole training, steps times parts of a step, over which TAID's target moves.
         generator: Source of random numbers for the projections.
 
     Raises:
@@ -39,7 +41,7 @@ class Lesson(nn.Module):
 
     Example:
         >>> student, teacher = LanguageModel(), LanguageModel().eval()
-        >>> lesson = Lesson(student, teacher, divergence="taid", hidden=0.1, parts=10)
+        >>> lesson = Lesson(student, teacher, divergence="taid", hidden=0.1)
         >>> tokens = torch.randint(256, (2, 9))
         >>> loss, told = lesson((tokens[:, :-1], tokens[:, 1:]), teacher)
         >>> list(told), round(float(told["mixing"]), 2)
@@ -47,7 +49,6 @@ class Lesson(nn.Module):
     """
 
     last: Tensor
-    calls: Tensor
 
     def __init__(
         self,
@@ -58,7 +59,6 @@ class Lesson(nn.Module):
         share: float = 0.5,
         temperature: float = 1.0,
         hidden: float = 0.0,
-        parts: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -66,25 +66,27 @@ class Lesson(nn.Module):
             raise ValueError("hidden: expected a teacher whose states are matched, got kept logits, which have none")
         self.student = student
         self.divergence = DIVERGENCES[divergence]()
-        self.share, self.temperature, self.hidden, self.parts = share, temperature, hidden, parts
+        self.share, self.temperature, self.hidden = share, temperature, hidden
         self.matching: HiddenMatching | None = None
         if hidden and teacher is not None:
             pairs = even_pairs(len(student.transformer.blocks), len(teacher.transformer.blocks))
             widths = student.config.transformer.width, teacher.config.transformer.width
             self.matching = HiddenMatching(*widths, pairs, generator)
-        self.register_buffer("last", torch.tensor(0.0))  # divergence of the call before
-        self.register_buffer("calls", torch.tensor(0))
+        self.register_buffer("last", torch.tensor(0.0))  # divergence of the step, over the parts that are done
+        self._done, self._parts = math.nan, 0  # share of the training before the step, parts of it that are done
 
-    def forward(self, batch: Sequence[Tensor], teacher: LanguageModel | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, batch: Sequence[Tensor], teacher: LanguageModel | None, done: float = 0.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, and its pieces for the record.
 
         Args:
             batch: Tokens and targets ``(B, T)``; of `LogitsCache.load`, with what was kept of the teacher.
             teacher: In evaluation mode; None where the batch brings what it says.
+            done: Share of the training before this step, which all parts of a step have in common.
         """
-        # The target must not move before the backward pass, which asks for it again: it moves before the next call.
-        if isinstance(self.divergence, TemporalInterpolation) and int(self.calls):
-            self.divergence.advance(self.last, min(1.0, int(self.calls) / self.parts))
+        if done != self._done:
+            self._begin_step(done)
         seen: list[Tensor] = []
 
         def heard(student: Tensor, lesson: Tensor) -> Tensor:
@@ -111,11 +113,22 @@ class Lesson(nn.Module):
         told: dict[str, Tensor] = {}
         if seen:
             told["divergence"] = torch.stack(seen).sum() / batch[0].numel()
-            self.last.copy_(told["divergence"])
-        self.calls += 1
+            self._remember(told["divergence"])
         if isinstance(self.divergence, TemporalInterpolation):
             told["mixing"] = self.divergence.mixing.clone()
         if self.matching is not None:
             told["hidden"] = self.matching([mine[s] for s, _ in pairs], [theirs[t] for _, t in pairs])
             loss = loss + self.hidden * told["hidden"]
         return loss, told
+
+    def _begin_step(self, done: float) -> None:
+        """TAID's target moves between steps: parts of one have the same, and so do their backward passes."""
+        if isinstance(self.divergence, TemporalInterpolation) and done > 0:
+            self.divergence.advance(self.last, done)
+        self._done, self._parts = done, 0
+
+    def _remember(self, divergence: Tensor) -> None:
+        """The mean over the parts of a step, those of other processes too, whose targets are to move alike."""
+        whole = mean_over_processes(divergence).to(self.last.dtype)
+        self.last.copy_(torch.lerp(whole, self.last, self._parts / (self._parts + 1)))
+        self._parts += 1

@@ -29,6 +29,7 @@ from domains.language.distillation.losses import Divergence, forward_kl, loss_in
 from domains.language.tokens import TokenPart, Tokens
 from separable.files import member, read_json, refusing, replacing
 from separable.sequence import LanguageModel
+from separable.training import process_count
 from separable.training.run_lock import sole_user
 
 Array = np.ndarray[Any, Any]
@@ -80,7 +81,8 @@ def write_logits(
 
     Raises:
         ValueError: If the teacher does not know all ids, there are not more tokens than entries, the part is shorter
-            than a window, the folder holds another cache, or its index is damaged.
+            than a window, the folder holds another cache, its index is damaged, or torchrun started several processes
+            and something is left to write.
         OSError: If there is no space or no permission; finished shards stay, and the same call goes on after them.
         RuntimeError: If another process writes into the folder.
     """
@@ -106,6 +108,8 @@ def write_logits(
                 raise ValueError(f"expected {windows} windows, {config.shard} of a shard")
         index = held
     if len(index["shards"]) < -(-windows // config.shard):
+        if process_count() > 1:
+            raise ValueError(f"{folder}: expected kept logits, or one process that keeps them, got {process_count()}")
         with sole_user(folder):
             _write_shards(folder, teacher, part, config, index)
     return folder

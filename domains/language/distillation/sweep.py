@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from domains.language.tokens import Tokens
 from domains.language.train import MODEL, LanguageConfig, build, train
 from separable.files import read_json
 from separable.sequence import LanguageModel, TransformerConfig
-from separable.training import RunFolder, TrainingConfig, TrainingResult
+from separable.training import RunFolder, TrainingConfig, TrainingResult, process_count
 
 ARMS = ("pruned", "scratch", "scratch_compute", "alone")
 _TEACHER = "teacher"
@@ -173,7 +172,7 @@ def sweep(
         FileExistsError: a cell was made with other settings.
         ValueError: a size cannot be reached, torchrun started this process, or as of `train` and `distil`.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         raise ValueError("sweep: expected processes of their own, which take a cell each, got those of one torchrun")
     folder, everything = Path(folder), cells(config)
     scratch = config.students if set(config.arms) - {"pruned"} else ()

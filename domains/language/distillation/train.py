@@ -73,12 +73,17 @@ def distil(
         share=config.share,
         temperature=config.temperature,
         hidden=config.hidden,
-        parts=training.steps * training.accumulation,
         generator=torch.Generator().manual_seed(training.seed),
     )
 
+    done = 0.0
+
+    def begin_step(share: float) -> None:
+        nonlocal done
+        done = share
+
     def loss(lesson: Lesson, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        return lesson(batch, model)
+        return lesson(batch, model, done)
 
     def evaluate(lesson: Lesson) -> dict[str, float]:
         return {"validation_loss": mean_loss(lesson.student, validation, config.context, windows)}
@@ -90,6 +95,7 @@ def distil(
         training,
         run=run,
         evaluate=evaluate if looks else None,
+        before_step=begin_step,
         unit="tokens",
         units_per_row=config.context,
         device=device,

@@ -196,3 +196,9 @@ def test_a_checkpoint_of_other_settings_or_none_is_refused(tmp_path):
         (other.path / "checkpoint.safetensors").write_bytes(bad)
         with pytest.raises(ValueError):
             train(small("ppo", pairs=1), other, progress=False)
+
+
+def test_the_processes_of_a_torchrun_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="one process"):
+        train(TrainConfig(steps=512, worlds=8, episodes=5), progress=False)

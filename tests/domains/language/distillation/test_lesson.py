@@ -31,13 +31,13 @@ def states(model: LanguageModel, tokens: torch.Tensor) -> list[torch.Tensor]:
 
 def test_taid_with_matched_states_is_its_formula_and_its_target_moves():
     student, teacher = model(0, 8, 2), model(1, 16, 4).eval()
-    lesson = Lesson(student, teacher, divergence="taid", share=0.7, temperature=2.0, hidden=0.4, parts=20).double()
+    lesson = Lesson(student, teacher, divergence="taid", share=0.7, temperature=2.0, hidden=0.4).double()
     generator = torch.Generator().manual_seed(5)
     u, gain, earlier = float(torch.tensor(0.4)), 0.0, []  # as a float32 holds it
     for call in range(4):
         drawn = torch.randint(29, (2, 7), generator=generator)
         tokens, targets = drawn[:, :-1], drawn[:, 1:]
-        loss, told = lesson((tokens, targets), teacher)
+        loss, told = lesson((tokens, targets), teacher, call / 20)
         # By hand, with everything in memory.
         mine, theirs = student(tokens), teacher(tokens).detach()
         if call > 1:
@@ -58,6 +58,19 @@ def test_taid_with_matched_states_is_its_formula_and_its_target_moves():
         for slope, right in zip(slopes, torch.autograd.grad(wanted, parameters), strict=True):
             torch.testing.assert_close(slope, right, rtol=1e-7, atol=1e-10)
         earlier.append(float(apart.detach()) / 4)
+
+
+def test_the_target_stands_still_within_a_step_and_moves_by_the_mean_of_its_parts():
+    lesson, teacher = Lesson(model(0, 8, 2), divergence="taid").double(), model(1, 16, 4).eval()
+    told = []
+    for done in (0.0, 0.5):
+        for part in range(3):
+            drawn = torch.randint(29, (2, 7), generator=torch.Generator().manual_seed(part))
+            told.append(lesson((drawn[:, :-1], drawn[:, 1:]), teacher, done)[1])
+        assert float(lesson.last) == pytest.approx(float(sum(each["divergence"] for each in told[-3:])) / 3)
+    assert [float(each["mixing"]) for each in told] == pytest.approx([0.4] * 6)  # two divergences give the first gain
+    lesson((drawn[:, :-1], drawn[:, 1:]), teacher, 0.75)
+    assert float(lesson.divergence.mixing) == pytest.approx(0.85)
 
 
 def test_states_need_a_teacher():

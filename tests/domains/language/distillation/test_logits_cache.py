@@ -150,3 +150,14 @@ def test_a_cache_of_something_else_is_refused(tokens, tmp_path):
         write_logits(tmp_path / "more", teacher, tokens, LogitsCacheConfig(entries=257, context=8))
     with pytest.raises(ValueError):
         write_logits(tmp_path / "long", teacher, tokens, LogitsCacheConfig(context=10**6))
+
+
+def test_several_processes_share_what_one_has_written(tokens, tmp_path, monkeypatch):
+    teacher = model(0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="one process"):
+        write_logits(tmp_path, teacher, tokens, CONFIG)
+    monkeypatch.delenv("WORLD_SIZE")
+    write_logits(tmp_path, teacher, tokens, CONFIG)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert write_logits(tmp_path, teacher, tokens, CONFIG) == tmp_path
