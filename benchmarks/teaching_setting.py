@@ -12,7 +12,6 @@ import torch
 
 from benchmarks.kept import kept, kept_path
 from domains.language.corpus import CorpusConfig
-from domains.language.distillation.claims import claimed
 from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.students import sized
 from domains.language.shards import TokenizeConfig, write_tokens
@@ -20,6 +19,7 @@ from domains.language.tokens import Tokens, WindowStream
 from domains.language.train import LanguageConfig, build
 from separable.sequence import TransformerConfig
 from separable.training import TrainingConfig, run_training
+from separable.training.claims import claimed
 
 MINUTES, TRIAL = float(os.environ.get("MINUTES", "10")), bool(os.environ.get("TRIAL"))
 SEEDS = 1 if TRIAL else int(os.environ.get("SEEDS", "3"))

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -202,7 +203,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         'whole'
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -256,6 +257,37 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_first(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8, whole, unless the file is there; of several processes that try at once one does.
+
+    Raises:
+        OSError: it could not be written.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "config.json"
+        >>> write_first(file, "one")
+        >>> write_first(file, "two")
+        >>> file.read_text()
+        'one'
+    """
+    path = Path(path)
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        try:
+            os.link(temporary, path)  # which fails where there is a file, and renaming does not
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:

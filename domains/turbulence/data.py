@@ -10,9 +10,13 @@ of T frames holds, and netCDF readers open it too::
     sha256      (N,) text                  of the little-endian float32 bytes of a trajectory, frame by frame
     attributes  config (JSON), Conventions, box_lengths, periodic, software versions
 
-A shard is one batch of the solver, written under another name and renamed when it is whole. An interrupted run computes
-a part-written shard again as the same batch, so the data are the same to the last bit on one machine and one version of
-torch, whatever the number of processes or interruptions.
+A shard is one batch of the solver, written elsewhere and renamed when it is whole. An interrupted run computes a
+part-written shard again as the same batch, so the data are the same to the last bit on one kind of machine and one
+version of torch, whatever the number of processes or interruptions.
+
+Any number of processes may make one data set, on one machine or on several that share its folder: each shard belongs to
+whoever claims it first, see `separable.training.claims`. While it is made, ``.claims`` in the folder holds the claims
+and what is half written.
 """
 
 from __future__ import annotations
@@ -20,13 +24,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,9 +42,11 @@ from tqdm import tqdm
 from domains.turbulence.flows import AnyFlow, KolmogorovFlow, flow_from_settings, flow_to_settings
 from domains.turbulence.grid import Grid, resample
 from domains.turbulence.simulate import frames_of
-from separable.files import read_json
+from separable.files import read_json, write_first
+from separable.training.claims import PATIENCE, claimed, work_through
 
 LAYOUT = "separable flow 1"
+_CLAIMS = ".claims"  # folder of a claim on each shard that is being made, with what is written of it
 _FRAMES_WRITTEN = 16  # frames in a chunk of the file
 
 
@@ -128,14 +135,26 @@ class FlowDataConfig:
         return cls(**settings | {"flow": flow_from_settings(settings["flow"])})
 
 
-def generate_data(folder: str | Path, config: FlowDataConfig, *, processes: int = 1, progress: bool = True) -> Path:
+def generate_data(
+    folder: str | Path,
+    config: FlowDataConfig,
+    *,
+    processes: int = 1,
+    progress: bool = True,
+    patience: float = PATIENCE,
+) -> Path:
     """Make a data set, or finish one that was interrupted.
+
+    The same call in several processes, on one machine or on several that share the folder, divides the shards. Each
+    returns when all are there, and takes over those of a process that died.
 
     Args:
         folder: where; a finished data set is left as it is.
         config: what to make.
         processes: worker processes, one thread and one shard each.
         progress: whether to show a bar with the time left.
+        patience: seconds after which a process on another machine that gives no sign of life has lost its shard; the
+            same in all.
 
     Returns:
         The folder.
@@ -144,18 +163,33 @@ def generate_data(folder: str | Path, config: FlowDataConfig, *, processes: int 
         ValueError: the folder holds another data set, or something else.
         FloatingPointError: a trajectory became unstable; the message says which and what to change.
         OSError: the disk is full or not writable, and what is finished stays, so that the same call goes on from
-            there; or another run is writing the data set.
+            there.
+
+    Example:
+        >>> import tempfile
+        >>> config = FlowDataConfig(size=(16, 16), trajectories=2, frames=3, spin_up=0.0, shard=1)
+        >>> folder = generate_data(tempfile.mkdtemp(), config, progress=False)
+        >>> sorted(file.name for file in folder.iterdir())
+        ['dataset.json', 'shard_00000.h5', 'shard_00001.h5']
     """
     folder = Path(folder)
     _prepare(folder, config)
-    with _alone(folder):
-        waiting = [index for index in range(config.shards) if not shard_path(folder, index).exists()]
-        _check_space(folder, config, waiting)
-        frames = config.trajectories * config.frames
-        left = sum(len(config.members(index)) for index in waiting) * config.frames
-        with tqdm(total=frames, initial=frames - left, unit="frame", disable=not progress) as bar:
-            for done in _made(folder, config, waiting, processes):
-                bar.update(done)
+    missing = _missing(folder, config)
+    _check_space(folder, config, missing)
+    total = config.trajectories * config.frames
+    started = total - _frames(config, missing)
+    try:
+        with tqdm(total=total, initial=started, unit="frame", disable=not progress) as bar:
+
+            def show(waiting: bool) -> None:
+                bar.n = total - _frames(config, _missing(folder, config))
+                bar.set_postfix_str("waiting for shards of other processes" if waiting else "")
+
+            told = bar.update if processes <= 1 else None  # workers cannot reach the bar
+            attempt = functools.partial(_attempt, folder, config, patience, told)
+            work_through(missing, attempt, processes=processes, patience=patience, show=show)
+    finally:
+        _tidy(folder, config)
     return folder
 
 
@@ -168,45 +202,36 @@ def _prepare(folder: Path, config: FlowDataConfig) -> None:
     """Write the configuration into an empty folder, or check that it is this one."""
     folder.mkdir(parents=True, exist_ok=True)
     described = folder / "dataset.json"
-    if described.exists():
-        there = read_json(described, "the description of a data set")
-        wanted = json.loads(config.to_json())
-        held = there.get("config", {})
-        names = sorted(wanted.keys() | held.keys())
-        different = [f"{n} = {held.get(n)}, not {wanted.get(n)}" for n in names if held.get(n) != wanted.get(n)]
-        if there.get("layout") != LAYOUT or different:
-            begun = any(folder.glob("shard_*"))
-            told = "choose another folder" if begun else "remove it, as it has no shard yet, or choose another folder"
-            raise ValueError(f"{folder}: it holds another data set, with {'; '.join(different)}; {told}")
-        return
-    other = sorted(path.name for path in folder.iterdir())
-    if other:
-        raise ValueError(f"{folder}: expected a data set or an empty folder, got {', '.join(other[:5])}")
-    temporary = folder / ".dataset.json"
-    temporary.write_text(json.dumps({"layout": LAYOUT, "config": json.loads(config.to_json())}, indent=1) + "\n")
-    temporary.replace(described)
+    # Listed before it is looked for: whatever another process adds comes after the description that it writes.
+    there = sorted(path.name for path in folder.iterdir())
+    if not described.exists():
+        other = [name for name in there if not name.startswith(f".{described.name}.")]
+        if other:
+            raise ValueError(f"{folder}: expected a data set or an empty folder, got {', '.join(other[:5])}")
+        write_first(described, json.dumps({"layout": LAYOUT, "config": json.loads(config.to_json())}, indent=1) + "\n")
+    found = read_json(described, "the description of a data set")
+    wanted = json.loads(config.to_json())
+    held = found.get("config", {})
+    names = sorted(wanted.keys() | held.keys())
+    different = [f"{n} = {held.get(n)}, not {wanted.get(n)}" for n in names if held.get(n) != wanted.get(n)]
+    if found.get("layout") != LAYOUT or different:
+        begun = any(folder.glob("shard_*")) or (folder / _CLAIMS).exists()
+        told = "choose another folder" if begun else "remove it, as it has no shard yet, or choose another folder"
+        raise ValueError(f"{folder}: it holds another data set, with {'; '.join(different)}; {told}")
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second run out of the folder, where the system has such locks; one that is killed lets go of its own."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / "dataset.json").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            raise OSError(errno.EAGAIN, f"{folder}: another run is writing this data set") from problem
-        yield
+def _missing(folder: Path, config: FlowDataConfig) -> list[int]:
+    return [index for index in range(config.shards) if not shard_path(folder, index).exists()]
+
+
+def _frames(config: FlowDataConfig, indices: Sequence[int]) -> int:
+    """Frames of some shards, of all their trajectories."""
+    return sum(len(config.members(index)) for index in indices) * config.frames
 
 
 def _check_space(folder: Path, config: FlowDataConfig, waiting: Sequence[int]) -> None:
     """Refuse what cannot fit: float32 of a turbulent field hardly compresses, by a tenth or so."""
-    frames = sum(len(config.members(index)) for index in waiting) * config.frames
-    needed = 0.8 * frames * 4 * math.prod(config.stored_grid.shape)
+    needed = 0.8 * _frames(config, waiting) * 4 * math.prod(config.stored_grid.shape)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
@@ -215,44 +240,57 @@ def _check_space(folder: Path, config: FlowDataConfig, waiting: Sequence[int]) -
         )
 
 
-def _made(folder: Path, config: FlowDataConfig, waiting: Sequence[int], processes: int) -> Iterator[int]:
-    """Make shards; gives the number of frames that were written since the last time."""
-    if processes <= 1:
-        # Two threads sum in another order, and chaos makes other fields of it; so one, as in the processes below.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for index in waiting:
-                yield from _shard(folder, config, index)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    # Longest first is not needed: all but the last shard take the same time.
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(_whole_shard, folder, config, index) for index in waiting]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _whole_shard(folder: Path, config: FlowDataConfig, index: int) -> int:
-    return sum(_shard(folder, config, index))
-
-
-def _shard(folder: Path, config: FlowDataConfig, index: int) -> Iterator[int]:
+def _attempt(
+    folder: Path, config: FlowDataConfig, patience: float, told: Callable[[int], object] | None, index: int
+) -> bool:
+    """Make a shard if nobody else does, and tell the numbers of frames written; returns whether it is there."""
     path = shard_path(folder, index)
-    temporary = path.with_suffix(".partial")
-    temporary.unlink(missing_ok=True)
+    if not path.exists():
+        place = folder / _CLAIMS / path.stem
+        with claimed(place, patience, remove=True) as mine:
+            if mine and not path.exists():  # since we looked
+                _make_shard(path, place, config, index, told)
+    return path.exists()
+
+
+def _tidy(folder: Path, config: FlowDataConfig) -> None:
+    """Remove what was needed to make the shards; while some are missing, only what nobody uses."""
+    claims = folder / _CLAIMS
+    if not _missing(folder, config):
+        shutil.rmtree(claims, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        claims.rmdir()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Two threads sum in another order, and chaos makes other fields of it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        yield from _write_shard(temporary, config, index)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _make_shard(
+    path: Path, place: Path, config: FlowDataConfig, index: int, told: Callable[[int], object] | None
+) -> None:
+    """Write a shard in a place of its own and move it to its path."""
+    folder = path.parent
+    temporary = place / f"{socket.gethostname()}-{os.getpid()}.h5"  # another's, if we are taken for dead, is not ours
+    try:
+        with _one_thread():
+            for frames in _write_shard(temporary, config, index):
+                if told is not None:
+                    told(frames)
         temporary.replace(path)
     except FloatingPointError as problem:
         members = config.members(index)
         raise FloatingPointError(f"shard {index}, trajectories {members[0]} to {members[-1]}: {problem}") from problem
     except (OSError, RuntimeError) as problem:
+        if isinstance(problem, FileNotFoundError) and (folder / "dataset.json").exists():
+            return  # we slept, another process took the shard over, and the place is gone
         # HDF5 tells of a full disk in words only, at times when the file is closed.
         if (
             getattr(problem, "errno", None) == errno.ENOSPC
@@ -265,9 +303,6 @@ def _shard(folder: Path, config: FlowDataConfig, index: int) -> Iterator[int]:
                 "finished and stay; make room and run the same again",
             ) from problem
         raise
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _write_shard(path: Path, config: FlowDataConfig, index: int) -> Iterator[int]:

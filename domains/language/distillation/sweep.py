@@ -12,7 +12,7 @@ start that is too poor; the second can. Cost counts 6 operations a number and to
 that is read; a teacher's own training is told beside it.
 
 Cells that are finished are never run again. Any number of processes may work on one folder, on one machine or on
-several that share it: see `claims`. A cell that was cut off goes on from its last checkpoint.
+several that share it: see `separable.training.claims`. A cell that was cut off goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 
-from domains.language.distillation.claims import claimed
 from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.logits_cache import belonging
 from domains.language.distillation.pruned_model import load
@@ -37,6 +36,7 @@ from domains.language.train import MODEL, LanguageConfig, build, train
 from separable.files import read_json
 from separable.sequence import LanguageModel, TransformerConfig
 from separable.training import RunFolder, TrainingConfig, TrainingResult, process_count
+from separable.training.claims import claimed
 
 ARMS = ("pruned", "scratch", "scratch_compute", "alone")
 _TEACHER = "teacher"
