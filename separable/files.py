@@ -276,18 +276,17 @@ def write_first(path: str | os.PathLike[str], text: str) -> None:
     path = Path(path)
     if path.exists():
         return
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+    write_text(draft, text)
     try:
-        temporary.write_text(text, encoding="utf-8")
-        try:
-            os.link(temporary, path)  # which fails where there is a file, and renaming does not
-        except FileExistsError:
-            return
-        except OSError:  # a file system without links
-            temporary.replace(path)
+        os.link(draft, path)  # which fails where there is a file, as renaming does not
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        draft.replace(path)
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:

@@ -13,19 +13,21 @@ Layout of a file of N cells in d dimensions, V = 3 or 6 Voigt components::
 
 Row i depends on the seed and on i alone, so the file does not depend on the number of processes or of interruptions.
 While it is made, finished rows lie in a folder beside it; they are joined at the end, or where an error or Ctrl-C ends
-it, or when it goes on after a kill.
+it, or when it goes on after a kill. Any number of processes may make one data set, on one machine or on several that
+share its folder: each block of rows belongs to whoever claims it first, and so does the joining, see
+`separable.training.claims`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,13 @@ from tqdm import tqdm
 from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
-from separable.files import open_hdf5, read_json, refusing, replacing, write_text
-from separable.training.run_lock import sole_user
+from separable.files import open_hdf5, read_json, refusing, replacing, write_first
+from separable.training.claims import PATIENCE, claimed, work_through
 
 Array = NDArray[Any]
 MIN_SPACING = 3  # voxels that a wave needs
+_CLAIMS = ".claims"  # folder of a claim on each block that is being made, and on the joining
+_JOIN = "join"  # name of the latter
 _EXPECTED = "a data set of cells that no other process is writing"
 _UNITS = {
     "conductivity": "unit of the phase conductivities",
@@ -159,46 +163,122 @@ def random_cell(config: CellDataConfig, index: int) -> tuple[str, Tensor]:
 
 
 def generate_data(
-    path: str | Path, config: CellDataConfig, *, processes: int = 1, block: int = 64, progress: bool = True
+    path: str | Path,
+    config: CellDataConfig,
+    *,
+    processes: int = 1,
+    block: int = 64,
+    progress: bool = True,
+    patience: float = PATIENCE,
 ) -> Path:
     """Make a data set, or finish one that was interrupted.
+
+    The same call in several processes, on one machine or on several that share the folder, divides the blocks. Each
+    returns when the file is finished, and takes over what a process that died was making.
 
     Args:
         path: the HDF5 file; a finished one is left as it is.
         config: what to make.
         processes: worker processes, one thread each.
-        block: cells computed and written at a time; what a kill can cost a process.
+        block: cells computed and written at a time; what a kill can cost a process. The same in all, or some cells are
+            made twice.
         progress: whether to show a bar with the time left.
+        patience: seconds after which a process on another machine that gives no sign of life has lost its block; the
+            same in all.
 
     Raises:
         ValueError: the file holds a data set with another configuration, something else, or is damaged; or processes
             or block are not positive.
         OSError: it cannot be written; rows that are finished stay, and the same call goes on after them.
-        RuntimeError: another process is making this data set.
+
+    Example:
+        >>> import tempfile
+        >>> config = CellDataConfig(size=(16, 16), count=4, feature=(0.25, 0.4), materials=Materials(young=None))
+        >>> len(read_data(generate_data(Path(tempfile.mkdtemp(), "cells.h5"), config, progress=False)))
+        4
     """
     if processes < 1 or block < 1:
         raise ValueError(f"processes, block: expected positive numbers, got {processes}, {block}")
-    path = Path(path)
-    parts = path.with_name(f".{path.name}.parts")
-    _rows_in(path, config)  # what is refused leaves no folder beside it
-    parts.mkdir(parents=True, exist_ok=True)
-    with sole_user(parts):
-        done = _rows_in(path, config) | _rows_in_parts(parts, config)
-        blocks = [range(i, min(i + block, config.count)) for i in range(0, config.count, block)]
-        waiting = [rows for rows in blocks if not done[rows.start : rows.stop].all()]
+    making = _Making(Path(path), config, patience)
+    while not making.finished():
         try:
-            with tqdm(total=config.count, initial=int(done.sum()), unit="cell", disable=not progress) as bar:
-                for rows, columns in _computed(waiting, config, processes):
-                    with replacing(parts / f"{rows.start}.npz") as temporary, temporary.open("wb") as file:
-                        np.savez(file, **dict[str, Any](columns))
-                    bar.update(len(rows))
+            making.go_on(processes, block, progress)
+        except FileNotFoundError:  # another process finished the file and removed the parts that we were looking at
+            if not making.finished():
+                raise
+    shutil.rmtree(making.parts, ignore_errors=True)
+    return making.path
+
+
+@dataclasses.dataclass(frozen=True)
+class _Making:
+    """A data set that is being made, by this process and perhaps by others.
+
+    Attributes:
+        path: of the file.
+        config: what it holds.
+        patience: of the claims.
+    """
+
+    path: Path
+    config: CellDataConfig
+    patience: float
+
+    @property
+    def parts(self) -> Path:
+        """The folder of the rows that are finished and not yet in the file, and of the claims."""
+        return self.path.with_name(f".{self.path.name}.parts")
+
+    def finished(self) -> bool:
+        """Whether all rows are in the file."""
+        return bool(_rows_in(self.path, self.config).all())
+
+    def done(self) -> Array:
+        """Which rows are finished; parts before the file, into which they move."""
+        return _rows_in_parts(self.parts, self.config) | _rows_in(self.path, self.config)
+
+    def go_on(self, processes: int, block: int, progress: bool) -> None:
+        """Make the rows that are missing and put all into the file."""
+        _describe(self.parts, self.config)
+        done = self.done()
+        starts = range(0, self.config.count, block)
+        blocks = [range(start, min(start + block, self.config.count)) for start in starts]
+        missing = [rows for rows in blocks if not done[rows.start : rows.stop].all()]
+        try:
+            with tqdm(total=self.config.count, initial=int(done.sum()), unit="cell", disable=not progress) as bar:
+
+                def show(waiting: bool) -> None:
+                    done[:] |= _rows_in_parts(self.parts, self.config)
+                    bar.n = int(done.sum())
+                    bar.set_postfix_str("waiting for other processes" if waiting else "")
+
+                work_through(missing, self.attempt, processes=processes, patience=self.patience, show=show)
+                work_through([_JOIN], self.attempt_to_join, patience=self.patience, show=show)
         except BaseException:
+            with contextlib.suppress(OSError, ValueError):
+                self.attempt_to_join(_JOIN)
             with contextlib.suppress(OSError):
-                _join(path, parts, config)
+                (self.parts / _CLAIMS).rmdir()  # unless others are at work
             raise
-        _join(path, parts, config)
-    shutil.rmtree(parts)
-    return path
+
+    def attempt(self, rows: range) -> bool:
+        """Make some rows if nobody else does; returns whether they are there."""
+        part = self.parts / f"{rows.start}-{rows.stop}.npz"
+        if part.exists():
+            return True
+        with claimed(self.parts / _CLAIMS / part.stem, self.patience, remove=True) as mine:
+            if mine and not self.done()[rows.start : rows.stop].all():  # since we looked
+                columns = _compute(self.config, rows)
+                with replacing(part) as temporary, temporary.open("wb") as file:
+                    np.savez(file, **dict[str, Any](columns))
+            return mine
+
+    def attempt_to_join(self, claim: str) -> bool:
+        """Put the parts into the file if nobody else does; returns whether that is done."""
+        with claimed(self.parts / _CLAIMS / claim, self.patience, remove=True) as mine:
+            if mine and not self.finished():
+                _join(self.path, self.parts, self.config)
+            return mine
 
 
 def _rows_in(path: Path, config: CellDataConfig) -> Array:
@@ -217,22 +297,35 @@ def _rows_in(path: Path, config: CellDataConfig) -> Array:
     return np.zeros(config.count, bool)
 
 
-def _rows_in_parts(parts: Path, config: CellDataConfig) -> Array:
-    """Which rows lie beside the file, where a process was killed; rows of other settings are refused."""
+def _describe(parts: Path, config: CellDataConfig) -> None:
+    """Make the folder of the parts, or refuse one with rows of other settings."""
+    parts.mkdir(parents=True, exist_ok=True)
     described = parts / "config.json"
-    if described.exists() and read_json(described) != json.loads(config.to_json()):
+    write_first(described, config.to_json())
+    if read_json(described) != json.loads(config.to_json()):
         raise ValueError(f"{parts}: expected rows of the configuration {config.to_json()}; remove the folder")
-    write_text(described, config.to_json())
+
+
+def _parts(folder: Path) -> list[tuple[range, Path]]:
+    """The rows that lie beside the file, in their order."""
+    found = [(range(*map(int, file.stem.split("-"))), file) for file in folder.glob("*-*.npz")]
+    return sorted(found, key=lambda part: part[0].start)
+
+
+def _rows_in_parts(folder: Path, config: CellDataConfig) -> Array:
+    """Which rows lie beside the file."""
     done = np.zeros(config.count, bool)
-    for file in parts.glob("*.npz"):
-        start = int(file.stem)
-        done[start : start + len(_part(file)["volume_fraction"])] = True
+    for rows, _ in _parts(folder):
+        done[rows.start : rows.stop] = True
     return done
 
 
-def _part(file: Path) -> dict[str, Array]:
+def _part(file: Path, rows: range) -> dict[str, Array]:
     with refusing(file, "rows of a data set of cells; remove it to have them made again"), np.load(file) as held:
-        return {name: held[name] for name in held.files}
+        columns = {name: held[name] for name in held.files}
+        if {len(values) for values in columns.values()} != {len(rows)}:
+            raise ValueError(f"it does not hold {len(rows)} rows")
+    return columns
 
 
 def _join(path: Path, parts: Path, config: CellDataConfig) -> None:
@@ -242,25 +335,35 @@ def _join(path: Path, parts: Path, config: CellDataConfig) -> None:
     """
     import h5py
 
-    made = sorted(parts.glob("*.npz"), key=lambda file: int(file.stem))
+    made = _parts(parts)
     if not made and path.exists():
         return
+    before = _version(path)
     try:
         with replacing(path) as temporary:
             if path.exists() and path.stat().st_size and _rows_in(path, config).any():
                 shutil.copyfile(path, temporary)
             with h5py.File(temporary, "a") as file:
                 _lay_out(file, config)
-                for part in made:
-                    columns, start = _part(part), int(part.stem)
-                    stop = start + len(columns["volume_fraction"])
-                    for name, values in columns.items():
-                        file[name][start:stop] = values
-                    file["done"][start:stop] = True
+                for rows, part in made:
+                    for name, values in _part(part, rows).items():
+                        file[name][rows.start : rows.stop] = values
+                    file["done"][rows.start : rows.stop] = True
+            if _version(path) != before:  # we slept, and another process joined more than we know of
+                raise FileNotFoundError(errno.ENOENT, f"{path}: another process took the joining over")
     except RuntimeError as error:  # HDF5 tells of a full disk in words only, at times when the file is closed
         raise OSError(f"{path}: could not be written: {error}; the rows stay in {parts}") from error
-    for part in made:
-        part.unlink()
+    for _, part in made:
+        part.unlink(missing_ok=True)
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another one that took its place."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _lay_out(file: Any, config: CellDataConfig) -> None:
@@ -299,23 +402,6 @@ def _check_shapes(file: Any, config: CellDataConfig) -> None:
     for name, shape in wanted.items():
         if file[name].shape != shape:
             raise ValueError(f"{name} has the shape {file[name].shape}, its configuration says {shape}")
-
-
-def _computed(
-    blocks: Sequence[range], config: CellDataConfig, processes: int
-) -> Iterator[tuple[range, dict[str, Array]]]:
-    if processes == 1:
-        for rows in blocks:
-            yield rows, _compute(config, rows)
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = {pool.submit(_compute, config, rows): rows for rows in blocks}
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _compute(config: CellDataConfig, rows: range) -> dict[str, Array]:

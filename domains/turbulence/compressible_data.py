@@ -9,15 +9,17 @@ The file holds N samples of T frames on n_x by n_y cells, axes in the order x, y
 
 and `readers.read_flow` reads it as it reads those of PDEBench; a name with the word ``periodic`` says that the box
 repeats. Samples are made in batches, each in a part of its own below ``<file>.parts``; an interrupted run makes the
-parts that are missing, and the file is joined when all are there.
+parts that are missing, and the file is joined when all are there. Any number of processes may make one file, on one
+machine or on several that share its folder: each part belongs to whoever claims it first, and so does the joining, see
+`separable.training.claims`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -28,9 +30,12 @@ from tqdm import tqdm
 
 from domains.turbulence.compressible import CompressibleFlow
 from domains.turbulence.grid import Grid
-from separable.files import refusing
-from separable.training.run_lock import sole_user
+from domains.turbulence.simulate import one_thread
+from separable.files import refusing, replacing, write_first
+from separable.training.claims import PATIENCE, claimed, work_through
 
+_CLAIMS = ".claims"  # folder of a claim on each part that is being made, and on the joining
+_JOIN = "join"  # name of the latter
 _NAMES = ("density", "Vx", "Vy", "pressure")  # in the order of `CompressibleFlow`
 
 
@@ -86,14 +91,23 @@ class CompressibleDataConfig:
 
 
 def generate_compressible(
-    path: str | Path, config: CompressibleDataConfig | None = None, *, progress: bool = True
+    path: str | Path,
+    config: CompressibleDataConfig | None = None,
+    *,
+    progress: bool = True,
+    patience: float = PATIENCE,
 ) -> Path:
     """Make a file, or finish one that was interrupted.
+
+    The same call in several processes, on one machine or on several that share the folder, divides the parts. Each
+    returns when the file is finished, and takes over what a process that died was making.
 
     Args:
         path: of the file, such as ``2D_CFD_Turb_M0.1_periodic_64.hdf5``; a finished one is left as it is.
         config: what to make.
         progress: whether to show a bar with the time left.
+        patience: seconds after which a process on another machine that gives no sign of life has lost its part; the
+            same in all.
 
     Returns:
         The path.
@@ -101,31 +115,101 @@ def generate_compressible(
     Raises:
         ValueError: another file or another set is there.
         FloatingPointError: a sample became unstable.
-    """
-    import h5py
 
-    path, config = Path(path), config or CompressibleDataConfig()
-    told = json.dumps(dataclasses.asdict(config))
-    if path.exists():
-        with h5py.File(path, "r") as file:
-            _same(path, str(file.attrs.get("config", "")), told)
-        return path
-    parts = path.with_name(f"{path.name}.parts")
-    parts.mkdir(parents=True, exist_ok=True)
-    described = parts / "config.json"
-    if described.exists():
-        _same(parts, described.read_text(encoding="utf-8"), told)
-    else:
-        _written(described, lambda temporary: temporary.write_text(told, encoding="utf-8"))
-    with sole_user(parts):
-        for index in tqdm(range(config.parts), unit="part", disable=not progress):
-            part = parts / f"part_{index:05d}.npy"
-            if not part.exists():
-                frames = _solved(config, config.members(index))
-                _written(part, lambda temporary, made=frames: _save(temporary, made))
-        _written(path, lambda temporary: _join(temporary, parts, config, told))
-    shutil.rmtree(parts)
-    return path
+    Example:
+        >>> import tempfile
+        >>> config = CompressibleDataConfig(CompressibleFlow(mach=0.5), (8, 8), samples=1, frames=2, spacing=0.01)
+        >>> generate_compressible(Path(tempfile.mkdtemp(), "gas.h5"), config, progress=False).name
+        'gas.h5'
+    """
+    making = _Making(Path(path), config or CompressibleDataConfig(), patience)
+    while not making.finished():
+        try:
+            making.go_on(progress)
+        except FileNotFoundError:  # another process finished the file and removed the parts that we were looking at
+            if not making.finished():
+                raise
+    shutil.rmtree(making.parts, ignore_errors=True)
+    return making.path
+
+
+@dataclasses.dataclass(frozen=True)
+class _Making:
+    """A file that is being made, by this process and perhaps by others.
+
+    Attributes:
+        path: of the file.
+        config: what it holds.
+        patience: of the claims.
+    """
+
+    path: Path
+    config: CompressibleDataConfig
+    patience: float
+
+    @property
+    def parts(self) -> Path:
+        """The folder of the finished parts and of the claims."""
+        return self.path.with_name(f"{self.path.name}.parts")
+
+    @property
+    def told(self) -> str:
+        """The configuration as text."""
+        return json.dumps(dataclasses.asdict(self.config))
+
+    def finished(self) -> bool:
+        """Whether the file is there; another one is refused."""
+        import h5py
+
+        if not self.path.exists():
+            return False
+        with h5py.File(self.path, "r") as file:
+            _same(self.path, str(file.attrs.get("config", "")), self.told)
+        return True
+
+    def go_on(self, progress: bool) -> None:
+        """Make the parts that are missing and join all."""
+        self.parts.mkdir(parents=True, exist_ok=True)
+        described = self.parts / "config.json"
+        write_first(described, self.told)
+        _same(self.parts, described.read_text(encoding="utf-8"), self.told)
+        parts = range(self.config.parts)
+        try:
+            with tqdm(total=len(parts), unit="part", disable=not progress) as bar:
+
+                def show(waiting: bool) -> None:
+                    bar.n = sum(_part(self.parts, index).exists() for index in parts)
+                    bar.set_postfix_str("waiting for other processes" if waiting else "")
+
+                work_through(parts, self.attempt, patience=self.patience, show=show)
+                work_through([_JOIN], self.attempt_to_join, patience=self.patience, show=show)
+        finally:
+            with contextlib.suppress(OSError):
+                (self.parts / _CLAIMS).rmdir()  # unless others are at work
+
+    def attempt(self, index: int) -> bool:
+        """Make a part if nobody else does; returns whether it is there."""
+        part = _part(self.parts, index)
+        if part.exists():
+            return True
+        with claimed(self.parts / _CLAIMS / part.stem, self.patience, remove=True) as mine:
+            if mine and not part.exists() and not self.finished():  # since we looked
+                frames = _solved(self.config, self.config.members(index))
+                with replacing(part) as temporary:
+                    _save(temporary, frames)
+            return mine
+
+    def attempt_to_join(self, claim: str) -> bool:
+        """Write the file if nobody else does; returns whether it is there."""
+        with claimed(self.parts / _CLAIMS / claim, self.patience, remove=True) as mine:
+            if mine and not self.finished():
+                with replacing(self.path) as temporary:
+                    _join(temporary, self.parts, self.config, self.told)
+            return mine
+
+
+def _part(folder: Path, index: int) -> Path:
+    return folder / f"part_{index:05d}.npy"
 
 
 def _solved(config: CompressibleDataConfig, members: range) -> np.ndarray[Any, Any]:
@@ -133,13 +217,8 @@ def _solved(config: CompressibleDataConfig, members: range) -> np.ndarray[Any, A
     grid = Grid(config.size, (1.0, 1.0))
     start = config.flow.random_start(grid, [(config.seed, member) for member in members])
     times = [config.spacing * frame for frame in range(config.frames)]
-    # Two threads sum in another order, and turbulence makes other fields of it.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         found = config.flow.solve(grid, start.to(getattr(torch, config.precision)), times)
-    finally:
-        torch.set_num_threads(threads)
     if config.coarser > 1:  # cells are averaged as the scheme does: what is conserved
         flat = config.flow.conserved(found.flatten(0, 1))
         flat = torch.nn.functional.avg_pool2d(flat, config.coarser)
@@ -156,7 +235,7 @@ def _join(path: Path, parts: Path, config: CompressibleDataConfig, told: str) ->
         held = [file.create_dataset(n, shape, "<f4", chunks=(1, config.frames, n_x, n_y)) for n in _NAMES]
         for index in range(config.parts):
             members = config.members(index)
-            part = parts / f"part_{index:05d}.npy"
+            part = _part(parts, index)
             with refusing(part, "solved samples; delete it, and they are made again"):
                 frames = np.load(part, allow_pickle=False)
                 if frames.shape != (len(members), config.frames, len(_NAMES), n_y, n_x):
@@ -173,16 +252,6 @@ def _join(path: Path, parts: Path, config: CompressibleDataConfig, told: str) ->
 def _same(path: Path, found: str, wanted: str) -> None:
     if found != wanted:
         raise ValueError(f"{path}: it holds another set, {found or 'of an unknown making'}; choose another name")
-
-
-def _written(path: Path, write: Any) -> None:
-    """Write under another name, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _save(path: Path, values: np.ndarray[Any, Any]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -20,7 +18,7 @@ from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.saved import load_forecaster
-from domains.turbulence.simulate import frames_of
+from domains.turbulence.simulate import frames_of, one_thread
 from domains.turbulence.train import TrainConfig
 from domains.turbulence.train import train as train_forecaster
 from domains.turbulence.train_innovations import InnovationTrainConfig
@@ -45,7 +43,7 @@ def generate(folder: Path, config: FlowDataConfig, processes: int) -> Cost:
             pass
 
     few, more = 4, 24
-    with _one_thread():
+    with one_thread():
         _, each = trial_seconds(trial, few, more)
     # Every interval between two frames is divided evenly, in whole steps.
     of_frame, of_spin_up = (math.ceil(time / config.step - 1e-6) for time in (config.spacing, config.spin_up))
@@ -74,7 +72,7 @@ def generate_compressible(path: Path, config: CompressibleDataConfig) -> Cost:
     def trial(pieces: int) -> None:
         config.flow.solve(grid, start, [0.0, pieces * piece])
 
-    with _one_thread():
+    with one_thread():
         _, each = trial_seconds(trial, 4, 12)
     pieces = (config.frames - 1) * 100
     stored = math.prod(n // config.coarser for n in config.size)
@@ -155,14 +153,3 @@ def train_tokens(data: Path, run: Path, config: TokenTrainConfig, device: str) -
         tokens.memory,
         notes=(*(f"Coder: {note}" for note in coder.notes), *(f"Tokens: {note}" for note in tokens.notes)),
     )
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread, as the solvers have in their processes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -41,7 +41,7 @@ from tqdm import tqdm
 
 from domains.turbulence.flows import AnyFlow, KolmogorovFlow, flow_from_settings, flow_to_settings
 from domains.turbulence.grid import Grid, resample
-from domains.turbulence.simulate import frames_of
+from domains.turbulence.simulate import frames_of, one_thread
 from separable.files import read_json, write_first
 from separable.training.claims import PATIENCE, claimed, work_through
 
@@ -205,7 +205,7 @@ def _prepare(folder: Path, config: FlowDataConfig) -> None:
     # Listed before it is looked for: whatever another process adds comes after the description that it writes.
     there = sorted(path.name for path in folder.iterdir())
     if not described.exists():
-        other = [name for name in there if not name.startswith(f".{described.name}.")]
+        other = [name for name in there if not name.lstrip(".").startswith(described.name)]
         if other:
             raise ValueError(f"{folder}: expected a data set or an empty folder, got {', '.join(other[:5])}")
         write_first(described, json.dumps({"layout": LAYOUT, "config": json.loads(config.to_json())}, indent=1) + "\n")
@@ -262,17 +262,6 @@ def _tidy(folder: Path, config: FlowDataConfig) -> None:
         claims.rmdir()
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Two threads sum in another order, and chaos makes other fields of it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _make_shard(
     path: Path, place: Path, config: FlowDataConfig, index: int, told: Callable[[int], object] | None
 ) -> None:
@@ -280,7 +269,7 @@ def _make_shard(
     folder = path.parent
     temporary = place / f"{socket.gethostname()}-{os.getpid()}.h5"  # another's, if we are taken for dead, is not ours
     try:
-        with _one_thread():
+        with one_thread():
             for frames in _write_shard(temporary, config, index):
                 if told is not None:
                     told(frames)

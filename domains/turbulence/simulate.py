@@ -5,6 +5,7 @@ The grid, the scheme and the flow are in `grid.py`, `time_stepping.py` and `flow
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -317,3 +318,20 @@ def _checked(flow: Flow, grid: Grid, coefficients: Tensor, step: float | None, b
         f"sample {sample}: no longer finite between time {before:g} and {reached:g}; take a step well below {step:g}, "
         f"or more viscosity for {' x '.join(map(str, grid.shape))} points"
     )
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch, as two sum in another order, and chaos makes other fields of it.
+
+    Example:
+        >>> with one_thread():
+        ...     torch.get_num_threads()
+        1
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
