@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot  # noqa: F401 - a report's, here once: a kill while a child imports it hits no work
 import numpy as np
 import torch
+import torch._dynamo  # likewise an optimiser's
 from tqdm import tqdm
 
-from tests.reliability.jobs import Job
+from tests.reliability.job import Job
 
 
 def start(action: Callable[[], object]) -> int:
