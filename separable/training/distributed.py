@@ -104,7 +104,7 @@ def joined(device: torch.device | str) -> Iterator[Processes]:
     if first:
         store, rank, count = _meeting()
         # Under names of its own, as in the store a training would find the addresses of the one before.
-        named = dist.PrefixStore(f"training {next(_JOINED)}", store)
+        named = dist.PrefixStore(f"training {next(_JOINED)}", store)  # type: ignore[attr-defined]
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=named, rank=rank, world_size=count)
     try:
