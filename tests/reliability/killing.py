@@ -41,6 +41,14 @@ def start(action: Callable[[], object]) -> int:
     return child
 
 
+def until(file: Path, seconds: float = 120.0) -> None:
+    """Wait for a file that another process makes."""
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        assert time.monotonic() < deadline, f"{file} was not made"
+        time.sleep(0.01)
+
+
 def faults_of_killing(job: Job, folder: Path, kills: int, seed: int = 0) -> tuple[int, list[str]]:
     """How often a job was killed before it ended, and what differs from one that was not.
 

@@ -31,7 +31,7 @@ def cells_left(folder: Path) -> dict[str, bytes]:
 def cells_done(folder: Path) -> int:
     rows: set[int] = set()
     for part in (folder / ".cells.h5.parts").glob("*.npz"):
-        rows |= set(range(int(part.stem), int(part.stem) + 4))
+        rows |= set(range(*map(int, part.stem.split("-"))))
     if (folder / "cells.h5").exists():
         rows |= set(range(len(read_data(folder / "cells.h5"))))
     return len(rows)

@@ -1,55 +1,52 @@
 """A folder is one process's at a time, whatever becomes of the process."""
 
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from separable.training import claims
 from separable.training.claims import claimed
 
-HOLDER = """
-import sys, time
-if sys.argv[3:] == ["no locks"]:
-    sys.modules["fcntl"] = None
-from separable.training.claims import claimed
-with claimed(sys.argv[1], float(sys.argv[2])) as mine:
-    print(mine, flush=True)
-    time.sleep(60)
-"""
-RACER = """
-import sys, time
-from separable.training.claims import claimed
-from pathlib import Path
-print("ready", flush=True)
-while not Path(sys.argv[2]).exists():
-    pass
-with claimed(sys.argv[1], 60) as mine:
-    print(mine, flush=True)
-    sys.stdin.readline()  # until all have answered
-"""
+FORKED = multiprocessing.get_context("fork")  # a new interpreter takes seconds to import torch
 
 
-def started(program: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes)
+def started(action, *arguments):
+    """A process that runs something, and a pipe to it."""
+    here, there = FORKED.Pipe()
+    process = FORKED.Process(target=action, args=(there, *arguments), daemon=True)
+    process.start()
+    return process, here
 
 
-def killed(holder: subprocess.Popen[str]) -> None:
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
+def hold(pipe, folder, patience):
+    with claimed(folder, patience) as mine:
+        pipe.send(mine)
+        time.sleep(600)
+
+
+def race(pipe, folder, go):
+    pipe.send("ready")
+    while not go.exists():
+        pass
+    with claimed(folder, 60) as mine:
+        pipe.send(mine)
+        pipe.recv()  # until all have answered
+
+
+def killed(holder):
+    holder.kill()
+    holder.join()
 
 
 def test_without_locks_a_living_holder_keeps_its_claim_and_a_killed_one_loses_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    holder = started(HOLDER, tmp_path, 2.0, "no locks")
-    assert holder.stdout.readline() == "True\n"
+    holder, pipe = started(hold, tmp_path, 2.0)
+    assert pipe.recv() is True
     time.sleep(3.0)  # longer than the patience: only its signs of life keep the claim
     with claimed(tmp_path, 2.0) as mine:
         assert not mine
@@ -63,8 +60,8 @@ def test_without_locks_a_living_holder_keeps_its_claim_and_a_killed_one_loses_it
 
 def test_a_holder_that_was_killed_on_this_machine_is_not_waited_for(tmp_path):
     pytest.importorskip("fcntl")
-    holder = started(HOLDER, tmp_path, 60.0)
-    assert holder.stdout.readline() == "True\n"
+    holder, pipe = started(hold, tmp_path, 60.0)
+    assert pipe.recv() is True
     with claimed(tmp_path, 60.0) as mine:
         assert not mine
     killed(holder)
@@ -74,9 +71,9 @@ def test_a_holder_that_was_killed_on_this_machine_is_not_waited_for(tmp_path):
 
 def test_a_holder_that_is_asleep_on_this_machine_is_not_dead(tmp_path):
     pytest.importorskip("fcntl")
-    holder = started(HOLDER, tmp_path, 0.5)
-    assert holder.stdout.readline() == "True\n"
-    holder.send_signal(signal.SIGSTOP)
+    holder, pipe = started(hold, tmp_path, 0.5)
+    assert pipe.recv() is True
+    os.kill(holder.pid, signal.SIGSTOP)
     time.sleep(0.8)
     with claimed(tmp_path, 0.5) as mine:
         assert not mine
@@ -88,13 +85,13 @@ def test_of_many_that_race_for_a_dead_claim_one_wins(tmp_path):
     dead = tmp_path / "cell" / "claim-0"
     dead.touch()
     os.utime(dead, (1, 1))
-    racers = [started(RACER, tmp_path / "cell", tmp_path / "go") for _ in range(4)]
-    assert all(racer.stdout.readline() == "ready\n" for racer in racers)
+    racers = [started(race, tmp_path / "cell", tmp_path / "go") for _ in range(4)]
+    assert all(pipe.recv() == "ready" for _, pipe in racers)
     (tmp_path / "go").touch()
-    answers = [racer.stdout.readline().strip() for racer in racers]
-    for racer in racers:
-        racer.communicate("\n")
-    assert sorted(answers) == ["False", "False", "False", "True"]
+    assert sorted(pipe.recv() for _, pipe in racers) == [False, False, False, True]
+    for racer, pipe in racers:
+        pipe.send("all")
+        racer.join()
 
 
 def test_a_claim_is_let_go_when_its_work_fails(tmp_path):

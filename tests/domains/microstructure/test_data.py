@@ -1,15 +1,24 @@
 """Data sets of cells: independent of interruption and processes, refused when they are something else."""
 
 import dataclasses
+import os
+import shutil
+import signal
+import sys
+import time
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
+from domains.microstructure import data as module
 from domains.microstructure.conductivity import effective_conductivity
 from domains.microstructure.data import CellData, CellDataConfig, generate_data, random_cell, read_data
 from domains.microstructure.materials import Materials
+from separable.training import claims
+from tests.reliability.killing import start, until
 
 SMALL = CellDataConfig(size=(16, 16), count=7, feature=(0.25, 0.4), seed=3, materials=Materials(young=None))
 
@@ -62,6 +71,133 @@ def test_processes_do_not_change_the_set(tmp_path):
     two = read_data(generate_data(tmp_path / "two.h5", SMALL, block=4, processes=2, progress=False))
     assert torch.equal(one.cells, two.cells)
     assert torch.allclose(one.columns["conductivity"], two.columns["conductivity"], rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return generate_data(tmp_path_factory.mktemp("whole") / "cells.h5", SMALL, block=3, progress=False)
+
+
+def make(folder, patience=60.0, **options):
+    return generate_data(folder / "set" / "cells.h5", SMALL, block=3, patience=patience, **options)
+
+
+def stopping(monkeypatch, folder, first):
+    """Let whoever makes a block wait in its middle for a file named go."""
+    compute = module._compute
+
+    def stopped(config, rows):
+        if rows.start == first:
+            (folder / "middle").touch()
+            until(folder / "go")
+        return compute(config, rows)
+
+    monkeypatch.setattr(module, "_compute", stopped)
+
+
+def test_processes_divide_a_set_and_make_each_block_once(whole, tmp_path, monkeypatch):
+    compute, join = module._compute, module._join
+
+    def told(name):
+        (tmp_path / f"by-{os.getpid()}").mkdir(exist_ok=True)
+        (tmp_path / f"by-{os.getpid()}" / name).touch()
+
+    def together(config, rows):
+        told(str(rows.start))
+        while len(list(tmp_path.glob("by-*"))) < 2:  # nobody is done before the other has begun
+            time.sleep(0.01)
+        return compute(config, rows)
+
+    def joined(*arguments):
+        told("join")
+        join(*arguments)
+
+    monkeypatch.setattr(module, "_compute", together)
+    monkeypatch.setattr(module, "_join", joined)
+    other = start(lambda: make(tmp_path, progress=False))
+    path = make(tmp_path, progress=False)
+    assert path.read_bytes() == whole.read_bytes()
+    assert os.waitpid(other, 0)[1] == 0
+    assert sorted(file.name for file in tmp_path.glob("by-*/*")) == ["0", "3", "6", "join"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_block_whose_maker_was_killed_is_taken_over(whole, tmp_path, monkeypatch, locks):
+    if not locks:
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    patience = 300.0 if locks else 1.0  # a lock that is gone tells at once
+    with monkeypatch.context() as patch:
+        stopping(patch, tmp_path, 3)
+        other = start(lambda: make(tmp_path, patience, progress=False))
+    until(tmp_path / "middle")
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    path = make(tmp_path, patience, progress=False)
+    assert path.read_bytes() == whole.read_bytes()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_second_call_returns_when_the_file_is_finished(whole, tmp_path, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        stopping(patch, tmp_path, 0)
+        other = start(lambda: make(tmp_path, progress=False))
+    until(tmp_path / "middle")
+    waits = []
+
+    def wait(seconds):
+        waits.append((tmp_path / "set" / "cells.h5").exists())
+        (tmp_path / "go").touch()
+        time.sleep(0.01)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "time", SimpleNamespace(sleep=wait))
+        path = make(tmp_path)
+    assert waits[0] is False
+    assert path.read_bytes() == whole.read_bytes()
+    assert "waiting for other processes" in capfd.readouterr().err
+    assert os.waitpid(other, 0)[1] == 0
+
+
+def test_one_that_is_interrupted_leaves_the_others_at_work(whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stopping(patch, tmp_path, 0)
+        other = start(lambda: make(tmp_path, progress=False))
+    until(tmp_path / "middle")
+    compute = module._compute
+
+    def interrupted(config, rows):
+        if rows.start == 6:
+            raise KeyboardInterrupt
+        return compute(config, rows)
+
+    monkeypatch.setattr(module, "_compute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, progress=False)
+    path = tmp_path / "set" / "cells.h5"
+    assert torch.equal(read_data(path).cells, read_data(whole).cells[3:6])
+    (tmp_path / "go").touch()
+    assert os.waitpid(other, 0)[1] == 0
+    assert list(path.parent.iterdir()) == [path]
+    found, wanted = read_data(path), read_data(whole)
+    assert torch.equal(found.cells, wanted.cells)
+    assert torch.equal(found.columns["conductivity"], wanted.columns["conductivity"])
+
+
+def test_a_process_that_slept_while_another_joined_does_no_harm(whole, tmp_path, monkeypatch):
+    version, calls = module._version, []
+
+    def slept(path):
+        calls.append(path)
+        if len(calls) == 2:
+            shutil.copyfile(whole, path)
+            shutil.rmtree(path.with_name(".cells.h5.parts"))
+        return version(path)
+
+    monkeypatch.setattr(module, "_version", slept)
+    path = make(tmp_path, progress=False)
+    assert path.read_bytes() == whole.read_bytes()
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_another_configuration_does_not_overwrite(tmp_path):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+import os
+import signal
+import time
 
 import h5py
 import numpy as np
@@ -14,6 +17,7 @@ from domains.turbulence.compressible_data import CompressibleDataConfig, generat
 from domains.turbulence.diagnostics import curl
 from domains.turbulence.grid import Grid
 from domains.turbulence.readers import read_flow
+from tests.reliability.killing import start, until
 
 
 def sod(x, t, gamma=1.4):
@@ -187,6 +191,38 @@ def test_an_interrupted_file_is_finished_to_the_same_bits(tmp_path, monkeypatch)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut_periodic.h5", "whole_periodic.h5"]
     with pytest.raises(ValueError, match="another set"):
         generate_compressible(path, dataclasses.replace(config, seed=1), progress=False)
+
+
+def test_processes_divide_a_file_and_one_that_was_killed_is_not_waited_for(tmp_path, monkeypatch):
+    from domains.turbulence import compressible_data as module
+
+    config = CompressibleDataConfig(CompressibleFlow(mach=0.5), (16, 16), 2, samples=3, frames=2, spacing=0.01, batch=1)
+    whole = generate_compressible(tmp_path / "whole_periodic.h5", config, progress=False)
+    solved, path = module._solved, tmp_path / "set" / "shared_periodic.h5"
+
+    def together(config, members):
+        (tmp_path / f"by-{os.getpid()}").mkdir(exist_ok=True)
+        while len(list(tmp_path.glob("by-*"))) < 3:  # nobody is done before the others have begun
+            time.sleep(0.01)
+        return solved(config, members)
+
+    def stopped(config, members):
+        (tmp_path / f"by-{os.getpid()}").mkdir(exist_ok=True)
+        time.sleep(600)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_solved", stopped)
+        killed = start(lambda: generate_compressible(path, config, progress=False, patience=2.0))
+    until(tmp_path / f"by-{killed}")
+    monkeypatch.setattr(module, "_solved", together)
+    other = start(lambda: generate_compressible(path, config, progress=False, patience=2.0))
+    until(tmp_path / f"by-{other}")
+    os.kill(killed, signal.SIGKILL)
+    os.waitpid(killed, 0)
+    generate_compressible(path, config, progress=False, patience=2.0)
+    assert path.read_bytes() == whole.read_bytes()
+    assert os.waitpid(other, 0)[1] == 0
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_refusals():

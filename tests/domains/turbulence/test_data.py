@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from domains.turbulence.flows import DecayingTurbulence, KolmogorovFlow, Kuramot
 from domains.turbulence.grid import resample
 from domains.turbulence.readers import read_flow
 from domains.turbulence.simulate import simulate
+from separable.training import claims
+from tests.reliability.killing import start, until
 
 SMALL = FlowDataConfig(
     KolmogorovFlow(), (16, 16), trajectories=5, frames=20, spacing=0.2, spin_up=1.0, step=0.05, shard=2, seed=3
@@ -48,7 +51,7 @@ def test_shards_hold_the_solvers_fields_and_their_meaning(whole):
         assert FlowDataConfig.from_json(file.attrs["config"]) == SMALL
         assert file["vorticity"].attrs["units"] == "1"
     assert len(contents(whole)) == 3
-    assert not list(whole.glob("*.partial"))
+    assert len(list(whole.iterdir())) == 4
 
 
 def test_shards_are_netcdf(whole):
@@ -101,7 +104,7 @@ generate_data({str(folder)!r}, config, progress=False)
     assert shard_path(folder, 0).exists()
     generate_data(folder, SMALL, processes=2, progress=False)
     assert contents(folder) == contents(whole)
-    assert not list(folder.glob("*.partial"))
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_another_configuration_is_told_by_what_differs(whole):
@@ -139,13 +142,90 @@ def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["dataset.json", "shard_00000.h5"]
 
 
-def test_a_second_run_is_kept_out(whole):
-    fcntl = pytest.importorskip("fcntl")
-    with (whole / "dataset.json").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match="another run"):
-            generate_data(whole, SMALL, progress=False)
-    generate_data(whole, SMALL, progress=False)
+def stopping(monkeypatch, folder, shard):
+    """Let whoever makes a shard wait in its middle for a file named go."""
+    write = module._write_shard
+
+    def stopped(path, config, index):
+        for frames in write(path, config, index):
+            if index == shard:
+                (folder / "middle").touch()
+                until(folder / "go")
+            yield frames
+
+    monkeypatch.setattr(module, "_write_shard", stopped)
+
+
+def test_processes_divide_a_set_and_make_each_shard_once(whole, tmp_path, monkeypatch):
+    make = module._make_shard
+
+    def together(path, place, config, index, told):
+        (tmp_path / f"by-{os.getpid()}").mkdir(exist_ok=True)
+        (tmp_path / f"by-{os.getpid()}" / str(index)).touch()
+        while len(list(tmp_path.glob("by-*"))) < 2:  # nobody is done before the other has begun
+            time.sleep(0.01)
+        make(path, place, config, index, told)
+
+    monkeypatch.setattr(module, "_make_shard", together)
+    other = start(lambda: generate_data(tmp_path / "set", SMALL, progress=False, patience=60.0))
+    generate_data(tmp_path / "set", SMALL, progress=False, patience=60.0)
+    assert contents(tmp_path / "set") == contents(whole)
+    assert os.waitpid(other, 0)[1] == 0
+    assert sorted(file.name for file in tmp_path.glob("by-*/*")) == ["0", "1", "2"]
+    assert len(list(tmp_path.glob("by-*"))) == 2
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {path.name for path in whole.iterdir()}
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_shard_whose_maker_was_killed_is_taken_over(whole, tmp_path, monkeypatch, locks):
+    if not locks:
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    patience = 300.0 if locks else 1.0  # a lock that is gone tells at once
+    with monkeypatch.context() as patch:
+        stopping(patch, tmp_path, 1)
+        other = start(lambda: generate_data(tmp_path / "set", SMALL, progress=False, patience=patience))
+    until(tmp_path / "middle")
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    generate_data(tmp_path / "set", SMALL, progress=False, patience=patience)
+    assert contents(tmp_path / "set") == contents(whole)
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_second_call_returns_when_the_shards_of_the_first_are_there(whole, tmp_path, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        stopping(patch, tmp_path, 0)
+        other = start(lambda: generate_data(tmp_path / "set", SMALL, progress=False, patience=60.0))
+    until(tmp_path / "middle")
+    waits = []
+
+    def wait(seconds):
+        waits.append([path.name for path in sorted((tmp_path / "set").glob("shard_*"))])
+        (tmp_path / "go").touch()
+        time.sleep(0.01)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "time", SimpleNamespace(sleep=wait))
+        generate_data(tmp_path / "set", SMALL, patience=60.0)
+    assert waits[0] == ["shard_00001.h5", "shard_00002.h5"]
+    assert contents(tmp_path / "set") == contents(whole)
+    assert "waiting for shards of other processes" in capfd.readouterr().err
+    assert os.waitpid(other, 0)[1] == 0
+
+
+def test_a_process_that_slept_until_its_place_was_gone_does_no_harm(whole, tmp_path, monkeypatch):
+    write, calls = module._write_shard, []
+
+    def slept(path, config, index):
+        yield from write(path, config, index)
+        calls.append(index)
+        if len(calls) == 2:
+            shutil.rmtree(path.parent)
+
+    monkeypatch.setattr(module, "_write_shard", slept)
+    generate_data(tmp_path / "set", SMALL, progress=False, patience=0.1)
+    assert calls == [0, 1, 2, 1]
+    assert contents(tmp_path / "set") == contents(whole)
 
 
 def test_an_unstable_trajectory_is_named(tmp_path):
