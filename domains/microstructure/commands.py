@@ -41,6 +41,8 @@ _CLEANING, _STRESS = SketchConfig(), StressTraining()
 def generate(path: Path, /, config: CellDataConfig = _DATA, processes: int = 2) -> Path:
     """Make a data set of random cells and their properties; an interrupted one is finished.
 
+    The same command in several processes, on one machine or on several that share the folder, divides the cells.
+
     Args:
         path: the HDF5 file to write.
         config: what to make.

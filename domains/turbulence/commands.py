@@ -43,6 +43,7 @@ _TOKENS = TokenTrainConfig()
 def generate(folder: Path, /, config: FlowDataConfig = _DATA, processes: int = 2) -> Path:
     """Make a data set of trajectories of a flow; an interrupted one is finished, to the same bits.
 
+    The same command in several processes, on one machine or on several that share the folder, divides the shards.
     The flow and its parameters come last, as in
     ``generate runs/decay --config.spin-up 0 config.flow:decaying-turbulence --config.flow.viscosity 0.001``.
 
@@ -67,6 +68,8 @@ def generate_compressible(
     path: Path, /, config: tyro.conf.OmitArgPrefixes[CompressibleDataConfig] = _COMPRESSIBLE
 ) -> Path:
     """Make a file of compressible turbulence in PDEBench's recipe and layout; an interrupted one is finished.
+
+    The same command in several processes, on one machine or on several that share the folder, divides the batches.
 
     Args:
         path: of the file, such as ``2D_CFD_Turb_M0.1_periodic_64.hdf5``.
