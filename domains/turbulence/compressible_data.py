@@ -118,7 +118,7 @@ def generate_compressible(
 
     Example:
         >>> import tempfile
-        >>> config = CompressibleDataConfig(CompressibleFlow(mach=0.5), (8, 8), samples=1, frames=2, spacing=0.01)
+        >>> config = CompressibleDataConfig(CompressibleFlow(mach=0.5), (12, 12), samples=1, frames=2, spacing=0.01)
         >>> generate_compressible(Path(tempfile.mkdtemp(), "gas.h5"), config, progress=False).name
         'gas.h5'
     """
