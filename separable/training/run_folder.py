@@ -50,7 +50,8 @@ class RunFolder:
         settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config  # type: ignore[arg-type]
         kept = self.path / "config.json"
         # Through JSON both are plain data, tuples as lists.
-        if kept.exists() and read_json(kept, "the settings of a run", finite=False) != json.loads(json.dumps(settings)):
+        asked = json.loads(json.dumps(settings))
+        if kept.exists() and _shared(read_json(kept, "the settings of a run", finite=False)) != _shared(asked):
             raise FileExistsError(f"RunFolder: {self.path} holds a run with other settings; choose another folder")
         (self.path / "figures").mkdir(parents=True, exist_ok=True)
         self.write("config.json", json.dumps(settings, indent=2))
@@ -108,6 +109,13 @@ class RunFolder:
         temporary.replace(target)
         plt.close(figure)
         return target
+
+
+def _shared(settings: Any) -> Any:
+    """Settings without the parts of a step, of which a process has more where fewer processes go on with a training."""
+    if isinstance(settings, dict):
+        return {name: _shared(value) for name, value in settings.items() if name != "accumulation"}
+    return [_shared(value) for value in settings] if isinstance(settings, list) else settings
 
 
 def environment(seed: int) -> dict[str, Any]:
