@@ -33,7 +33,8 @@ class RunFolder:
         seed: The seed of the run.
 
     Raises:
-        FileExistsError: If the folder holds the record of a run with other settings (which would be lost).
+        FileExistsError: If the folder holds the record of a run with other settings (which would be lost); another
+            ``accumulation`` is none, as a run may go on with more processes and fewer parts each.
         ValueError: If its settings are damaged, so that it cannot be told whose run it is.
 
     Example:

@@ -75,3 +75,11 @@ def test_a_table_of_no_rows_is_told() -> None:
     page = Report("A title", "A summary")
     page.table([])
     assert "No rows." in page.html()
+
+
+def test_the_parts_of_a_step_are_not_the_runs_own(tmp_path):
+    RunFolder(tmp_path, {"training": {"batch": 8, "accumulation": 2}}, 0)
+    RunFolder(tmp_path, {"training": {"batch": 8, "accumulation": 1}}, 0)  # by two processes
+    RunFolder(tmp_path, {"training": {"batch": 8}}, 0)
+    with pytest.raises(FileExistsError):
+        RunFolder(tmp_path, {"training": {"batch": 4, "accumulation": 2}}, 0)

@@ -92,9 +92,18 @@ def untrained_janus() -> Janus:
     return Janus(janus_config(), torch.zeros(2), torch.ones(2)).eval()
 
 
-def noise_forecaster(run: RunFolder | None, parts: int) -> Any:
+def noise_forecaster(run: RunFolder | None, parts: int, optimiser: Literal["soap", "adamw"] = "soap") -> Any:
     """Head A, whose noise is made as loud as it errs at last."""
-    config = TrainConfig(NOISE, steps=STEPS, batch=4, accumulation=parts, rate=0.1, rollout_from=0.5, spread_windows=4)
+    config = TrainConfig(
+        NOISE,
+        steps=STEPS,
+        batch=4,
+        accumulation=parts,
+        optimiser=optimiser,
+        rate=0.1,
+        rollout_from=0.5,
+        spread_windows=4,
+    )
     return train(flow(), config, run=run, progress=False)
 
 
@@ -236,6 +245,7 @@ def write_corpus() -> None:
 
 TRAINERS: dict[str, Callable[[RunFolder, int], Any]] = {
     "noise forecaster": noise_forecaster,
+    "noise forecaster, AdamW": functools.partial(noise_forecaster, optimiser="adamw"),
     "core": core,
     "innovations": innovations,
     "tokens of frames": tokens_of_frames,
