@@ -115,6 +115,7 @@ def generate_compressible(
     Raises:
         ValueError: another file or another set is there.
         FloatingPointError: a sample became unstable.
+        OSError: the disk is full or not writable; what is finished stays, and the same call goes on from there.
 
     Example:
         >>> import tempfile
@@ -203,8 +204,10 @@ class _Making:
         """Write the file if nobody else does; returns whether it is there."""
         with claimed(self.parts / _CLAIMS / claim, self.patience, remove=True) as mine:
             if mine and not self.finished():
-                with replacing(self.path) as temporary:
+                whole = self.parts / "whole.h5"  # not beside the file, so that a kill leaves nothing there
+                with replacing(whole) as temporary:
                     _join(temporary, self.parts, self.config, self.told)
+                whole.replace(self.path)
             return mine
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 def sole_user(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; on systems without ``fcntl`` there is none.
 
+    What the holder before left half-written when it was killed is removed.
+
     Raises:
         RuntimeError: Another process holds it.
     """
@@ -27,7 +29,17 @@ def sole_user(folder: Path) -> Iterator[None]:
             raise RuntimeError(
                 f"run: {folder} is in use by process {holder}; wait for it, or choose another folder"
             ) from None
+        file.seek(0)
+        _remove_halves(folder, file.read())
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _remove_halves(folder: Path, holder: str) -> None:
+    """Remove the files that a process had begun under names of its own, see `separable.files.replacing`."""
+    if holder.isdecimal():  # a damaged file may name anything
+        for half in (*folder.rglob(f".*.{holder}"), *folder.rglob(f".*.{holder}.png")):
+            with contextlib.suppress(OSError):
+                half.unlink()

@@ -19,6 +19,14 @@ FOLDERS = {
     "model of cells": "run",
     "policy": "run",
     "training loop": "run",
+    "capacity gap": "run/teacher-12000-seed_0",
+    "compared embeddings": "run/table_table-tied_false-seed_0",
+    "instructed model": "run",
+    "student": "run/teacher",
+    "stress": "run",
+    "flows of a gas": "gas_periodic.h5.parts",
+    "forecaster by innovations": "run",
+    "forecaster by tokens": "run/coder",
 }
 
 
@@ -37,7 +45,7 @@ def prepared(tmp_path_factory):
 def test_a_second_process_in_the_same_folder_is_told(prepared, name):
     job, folder = prepared[name]
     place = folder / FOLDERS[name]
-    place.mkdir(exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     with sole_user(place), pytest.raises(RuntimeError) as told:
         job.run(folder)
     assert str(place) in str(told.value)
@@ -50,6 +58,14 @@ LIMITS = {  # bytes, more than the first file that a job writes and fewer than o
     "tokens": 300,
     "training loop": 500,
     "cells": 1_000,
+    "capacity gap": 20_000,
+    "compared embeddings": 20_000,
+    "instructed model": 20_000,
+    "student": 20_000,
+    "stress": 20_000,
+    "flows of a gas": 1_000,
+    "forecaster by innovations": 20_000,
+    "forecaster by tokens": 20_000,
 }
 
 
@@ -81,7 +97,7 @@ def test_a_folder_that_may_not_be_written_is_told_and_nothing_changes(name):
         folder = Path(made)
         folder.chmod(0o755)
         job.prepare(folder)
-        (folder / FOLDERS[name]).mkdir(exist_ok=True)
+        (folder / FOLDERS[name]).mkdir(parents=True, exist_ok=True)
         for child in (folder, *folder.rglob("*")):
             child.chmod(0o555 if child.is_dir() else 0o444)
         before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}

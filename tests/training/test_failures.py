@@ -186,6 +186,22 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None
     assert run_training(network(), squares, stream(), CONFIG, run=run, progress=False).steps == 20
 
 
+def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    with sole_user(tmp_path):
+        holder = os.getpid()
+    (tmp_path / "figures").mkdir()
+    halves = [tmp_path / f".last.safetensors.{holder}", tmp_path / "figures" / f".curve.{holder}.png"]
+    others = [tmp_path / name for name in (f".config.json.{holder + 1}", f"notes.{holder}", ".kept")]
+    for file in (*halves, *others):
+        file.touch()
+    with sole_user(tmp_path):
+        assert not any(file.exists() for file in halves)
+        assert all(file.exists() for file in others)
+    (tmp_path / ".lock").write_text("*")
+    with sole_user(tmp_path):
+        assert all(file.exists() for file in others)
+
+
 def test_damaged_and_other_checkpoints_are_refused(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, CONFIG, 0)
     run_training(network(), squares, stream(), CONFIG, run=run, progress=False)

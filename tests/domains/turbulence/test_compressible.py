@@ -188,6 +188,8 @@ def test_an_interrupted_file_is_finished_to_the_same_bits(tmp_path, monkeypatch)
         assert all((one[name][:] == other[name][:]).all() for name in ("density", "Vx", "Vy", "pressure"))
         assert one["density"].shape == (3, 2, 8, 8)
         assert float(one["density"][:].mean()) == pytest.approx(1.0, rel=1e-5)
+    (tmp_path / "cut_periodic.h5.parts").mkdir()  # as a kill right after the joining leaves it
+    generate_compressible(path, config, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut_periodic.h5", "whole_periodic.h5"]
     with pytest.raises(ValueError, match="another set"):
         generate_compressible(path, dataclasses.replace(config, seed=1), progress=False)
