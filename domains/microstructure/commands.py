@@ -219,7 +219,7 @@ def sketch(
 
     Args:
         drawing: a picture of any size; it is stretched to the sides of the model's cells.
-        strain: mean strain xx, yy, xy (engineering shear) that the cell is under, plane strain.
+        strain: mean strain xx, yy, xy (engineering shear) that the cell is under, without unit, plane strain.
         run: folder of a trained model of flat cells.
         data: a data set made by `generate`; needed at the first drawing only, to train what cleans and what gives the
             stress (minutes each), which the run folder then keeps.

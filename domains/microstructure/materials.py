@@ -20,9 +20,11 @@ class Materials:
     """Properties of phase 0 and phase 1, and which effective properties to compute.
 
     Attributes:
-        conductivities: of phase 0 and phase 1; None leaves the conductivity out.
-        young: Young's moduli of phase 0 and phase 1; None leaves the stiffness out.
-        poisson: Poisson's ratios of the phases (plane strain in two dimensions).
+        conductivities: of phase 0 and phase 1, in any one unit, which is that of the results; None leaves the
+            conductivity out.
+        young: Young's moduli of phase 0 and phase 1, in any one unit, which is that of the results; None leaves the
+            stiffness out.
+        poisson: Poisson's ratios of the phases, without unit (plane strain in two dimensions).
         permeability: whether to solve for the flow through phase 0.
     """
 

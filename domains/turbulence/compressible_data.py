@@ -49,7 +49,8 @@ class CompressibleDataConfig:
         coarser: how many of them along each axis are averaged to one that is stored.
         samples: N.
         frames: T.
-        spacing: time between two frames; the first is at 0.
+        spacing: between two frames, in the time that the mean speed of a start takes to cross the box; the first is
+            at 0.
         batch: samples solved together, a part of the file.
         seed: of the whole set.
         precision: of the solver, float64 or float32; the frames are float32.

@@ -52,17 +52,17 @@ _FRAMES_WRITTEN = 16  # frames in a chunk of the file
 
 @dataclasses.dataclass(frozen=True)
 class FlowDataConfig:
-    """What a data set of a flow holds. Units are those that the flow's parameters were given in.
+    """What a data set of a flow holds. Units are those that the flow's parameters were given in; most have none.
 
     Attributes:
         flow: the equation and its parameters.
         size: points (n_y, n_x), or one number for a flow in one dimension.
-        lengths: of the box (l_y, l_x); by default 2 pi each.
+        lengths: of the box (l_y, l_x), in the flow's unit of length; by default 2 pi each.
         trajectories: how many.
         frames: kept of each trajectory.
-        spacing: time between two frames.
-        spin_up: time that passes before the first frame, so that the random start is forgotten.
-        step: the solver's longest time step.
+        spacing: between two frames, in the flow's unit of time.
+        spin_up: what passes before the first frame, in the flow's unit of time, so that the random start is forgotten.
+        step: the solver's longest, in the flow's unit of time.
         stored: points (n_y, n_x) of the stored frames; by default as many as solved on, fewer leave out small scales.
         shard: trajectories in a file, which are solved together.
         seed: of the whole set.

@@ -42,7 +42,8 @@ class Limits:
 
     Args:
         body: Largest body, in bytes.
-        seconds: Longest computation; it is also the longest wait for a free process, and for the body to arrive.
+        seconds: Longest computation, in seconds; it is also the longest wait for a free process, and
+            for the body to arrive.
         processes: Number of requests that are computed at the same time.
         waiting: Number of requests that may be under way at all; more are answered 503 at once.
     """

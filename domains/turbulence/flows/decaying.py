@@ -34,7 +34,7 @@ class DecayingTurbulence(Flow):
         order: p, 1 for viscosity, more for hyperviscosity.
         drag: mu, 1 / time.
         mean_flow: mean of u and v, length / time; it carries everything along (Galilean invariance).
-        start_mode: mode at which the energy of a random start peaks.
+        start_mode: mode at which the energy of a random start peaks, in whole waves in the box.
         start_energy: kinetic energy per mass of a random start, length^2 / time^2.
 
     Example:
