@@ -1,5 +1,6 @@
 """Public names stay: one that was released goes only with a higher minor version, and the changelog says so."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -41,6 +42,42 @@ def test_a_name_may_go_only_with_a_version_that_breaks_and_an_entry() -> None:
     assert not allowed(gone, "1.3.0", "1.4.0", told)
     assert not allowed(gone | {"separable.other"}, "0.1.0", "0.2.0", told)
     assert not allowed(gone, "0.1.0", "0.2.0", told.replace("Removed", "Added"))
+
+
+def deprecations(source: str) -> list[tuple[int, list[str]]]:
+    """Line and texts of every call that warns of a deprecation."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or getattr(node.func, "attr", getattr(node.func, "id", "")) != "warn":
+            continue
+        within = list(ast.walk(node))
+        if any(getattr(each, "id", "").endswith("DeprecationWarning") for each in within):
+            texts = [each.value for each in within if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            found.append((node.lineno, texts))
+    return found
+
+
+def names_version(texts: list[str]) -> bool:
+    """Whether a warning says what to use and when the name goes."""
+    told = " ".join(texts)
+    return bool(re.search(r"\buse\b", told) and re.search(r"goes in \d+\.\d+\.\d+", told))
+
+
+def test_every_deprecation_says_what_to_use_and_the_version_in_which_the_name_goes() -> None:
+    for package in ("separable", "domains"):
+        for path in (ROOT / package).rglob("*.py"):
+            for line, texts in deprecations(path.read_text()):
+                assert names_version(texts), f"{path}:{line}"
+
+
+def test_what_is_asked_of_a_deprecation() -> None:
+    told = 'import warnings\nwarnings.warn(f"{old} is deprecated, use new; it goes in 0.3.0", DeprecationWarning, 2)\n'
+    ((line, texts),) = deprecations(told)
+    assert line == 2
+    assert names_version(texts)
+    for part in ("use new", " in 0.3.0"):
+        assert not names_version(deprecations(told.replace(part, ""))[0][1])
+    assert deprecations(told.replace("DeprecationWarning", "UserWarning")) == []
 
 
 def test_versions_agree_wherever_they_stand(tool) -> None:
