@@ -121,8 +121,13 @@ def solve_equation(run: RunFolder, report: Report) -> None:
     report.code("python examples/20_pde_moving_source.py")
     report.code(
         """
+import numpy as np
+
 from separable.atoms import BSpline
 from separable.galerkin import Coordinate, Field, Problem, Term, solve
+
+def source(x, t):                                           # any function of x and t
+    return np.exp(-((x - 0.2 - 0.6 * t) ** 2) / 0.005)
 
 problem = Problem(
     [
@@ -131,10 +136,10 @@ problem = Problem(
         Coordinate("d", BSpline(4, 4, (0.02, 0.2))),            # a parameter is a coordinate like any other
     ],
     operator=[{"t": (1, 0)}, Term({"x": (2, 0), "d": (0, 0, lambda d: d)}, factor=-1.0)],
-    source=[Field(source, tolerance=1e-5)],                     # any function of x and t
+    source=[Field(source, tolerance=1e-5)],
 )
-u = solve(problem)
-u(x=0.5, t=0.3, d=0.1), u.error_estimate
+u = solve(problem, rank=30, tolerance=1e-4)
+print(u(x=0.5, t=0.3, d=0.1), u.error_estimate)
 """
     )
     run.log(equation="moving heat source", **numbers)
@@ -175,7 +180,7 @@ data = read_data("datasets/two_phase_cells/sample.h5")
 model = train_janus(data, JanusConfig((32, 32), ("conductivity_xx", "youngs_y"), latent=16), TrainConfig(steps=1000))
 designer = Designer(model, Library.of(data, model, split(data, 0.1)[0]))
 found = designer.design({"conductivity_xx": 0.42, "youngs_y": 0.3}, volume_fraction=0.55, count=4)
-data.config.materials.solve(found.cells)        # the solver's word on each design
+print(found.predicted, data.config.materials.solve(found.cells))     # the model's word and the solver's
 """
     )
     run.log(designs=rows, **numbers)
@@ -231,7 +236,7 @@ model.learn(40_000)
 
 
 def forecast_flow(run: RunFolder, report: Report, steps: int = 300) -> None:
-    """Forecast two-dimensional turbulence with eight members, and score many such forecasts."""
+    """Forecast two-dimensional turbulence with an ensemble of eight members, and score many such forecasts."""
     film = run.path / "figures" / "flow.gif"
     rows, numbers, figure = forecast_flow_of(film, steps)
     report.section("Forecast: two-dimensional turbulence, by members that say how sure they are")
@@ -240,8 +245,9 @@ def forecast_flow(run: RunFolder, report: Report, steps: int = 300) -> None:
         trained = "trained on flows from other starts"
     report.text(
         f"A separable quadratic operator of {numbers['parameters']:.0f} parameters, {trained}, continues flows that it "
-        f"has not seen, {numbers['milliseconds a member and step']:.0f} ms a member and frame. CRPS of eight members "
-        "in standard deviations, smaller is better; spread/skill is 1 where the spread is as large as the error."
+        f"has not seen, {numbers['milliseconds a member and step']:.0f} ms a member and frame. CRPS of "
+        f"{numbers['members scored']:.0f} members in standard deviations, smaller is better; spread/skill is 1 where "
+        "the spread is as large as the error."
     )
     report.table(rows)
     report.picture(film, "What came, three members, and where the members disagree")
@@ -259,9 +265,10 @@ separable turbulence animate runs/turbulence runs/flow --out forecast.gif
 from domains.turbulence.readers import read_flow
 from domains.turbulence.train import TrainConfig, train
 
-data = read_flow("runs/flow")                    # or PDEBench, The Well, netCDF, arrays
+data = read_flow("datasets/kolmogorov_flow/sample.h5")      # or PDEBench, The Well, netCDF, arrays
 forecaster = train(data, TrainConfig(minutes=20))
 ensemble = forecaster.forecast(data.fields[0, :1], members=8, steps=10)      # an xarray.Dataset
+print(ensemble.vorticity.std("realization").mean(("y", "x")))                # how far members are apart, by time
 """
     )
     run.log(forecasts=rows, **numbers)
@@ -302,10 +309,12 @@ from domains.language.generate import continued
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, train
+from separable.training import TrainingConfig
 
-made_from = TokenizeConfig(CorpusConfig("docstrings"), vocabulary=1024)
+made_from = TokenizeConfig(CorpusConfig("docstrings"), vocabulary=1024, training_text=0.3)
 tokens = Tokens(write_tokens("runs/tokens", made_from))
-model, result = train(tokens, LanguageConfig(embedding="generated", context=64))
+training = TrainingConfig(steps=200, batch=16, rate=5e-3, warm_up=20)
+model, result = train(tokens, LanguageConfig(embedding="generated", context=64, training=training))
 print("".join(continued(model, tokens.tokeniser, "Return the", steps=60)))
 """
     )

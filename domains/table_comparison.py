@@ -58,12 +58,17 @@ def compare_tables(run: RunFolder, report: Report) -> None:
     report.code("python examples/03_tables.py")
     report.code(
         """
+from sklearn.datasets import load_diabetes
+from sklearn.model_selection import train_test_split
+
 from separable import SeparableRegressor
 
+x, y = load_diabetes(return_X_y=True)                       # or a table of your own
+x_train, x_test, y_train, y_test = train_test_split(x, y, random_state=0)
 model = SeparableRegressor().fit(x_train, y_train)
-model.predict(x_test)
-model.plot()                       # one-coordinate functions and interaction strengths
-model.interaction_strengths_       # shares of the variance
+print(model.score(x_test, y_test))                          # share of the variance explained
+print(model.interaction_strengths_)                         # of the variance too
+model.plot().savefig("functions.png")                       # one-coordinate functions, strengths of interactions
 """
     )
 

@@ -23,6 +23,7 @@ from domains.turbulence.training_data import split
 
 TRAINED = Path(__file__).parent / "trained" / "kolmogorov_flow"
 SAMPLE = Path(__file__).parents[2] / "datasets" / "kolmogorov_flow" / "sample.h5"
+MEMBERS = 8
 _HELD_OUT = 0.25  # of the sample's eight trajectories
 
 
@@ -39,12 +40,15 @@ def demonstration(film: Path, steps: int = 300) -> tuple[list[dict[str, Any]], d
     data = read_flow(SAMPLE)
     unseen = split(data, _HELD_OUT)[1]
     forecaster, numbers = _forecaster(data, steps)
-    found = evaluate(forecaster, data, unseen, EvaluateConfig(leads=10, starts=8, steps=0), progress=False)
+    found = evaluate(
+        forecaster, data, unseen, EvaluateConfig(members=MEMBERS, leads=10, starts=8, steps=0), progress=False
+    )
     frames = np.asarray(data.fields.read(unseen[0], 0, forecaster.history + 20), dtype=np.float32)
     past, truth = frames[: forecaster.history], frames[forecaster.history :]
     started = time.perf_counter()
-    members = forecaster.forecast(past, members=8, steps=len(truth))[forecaster.description.variable].values
-    numbers["milliseconds a member and step"] = 1e3 * (time.perf_counter() - started) / (8 * len(truth))
+    members = forecaster.forecast(past, MEMBERS, steps=len(truth))[forecaster.description.variable].values
+    numbers["milliseconds a member and step"] = 1e3 * (time.perf_counter() - started) / (len(members) * len(truth))
+    numbers |= {"members": float(len(members)), "members scored": float(found.scores["forecast"].members)}
     animate_forecast(np.concatenate([past[-1:], truth]), members, forecaster.description, film)
     rows = [
         {key: row[key] for key in ("lead", "CRPS", "spread/skill", "CRPS of persistence", "CRPS of climate")}

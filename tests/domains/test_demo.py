@@ -1,19 +1,27 @@
 """The demonstration's parts leave a report with pictures and checked numbers."""
 
 import ast
-import html
 import importlib
 import re
+import shlex
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 
+from domains import command_line
 from separable.training import Report, RunFolder
 
+ROOT = Path(__file__).parents[2]
 demo = pytest.importorskip("domains.demo")  # needs scikit-learn and matplotlib
 tables = importlib.import_module("domains.table_comparison")
 matplotlib.use("Agg")
+
+
+def lines_of(block: str) -> list[str]:
+    """Commands of a block, each on one line."""
+    return re.sub(r"\\\n\s*", "", block).splitlines()
 
 
 def test_inversion_and_equation_are_shown_with_their_checks(tmp_path) -> None:
@@ -65,7 +73,6 @@ def test_four_tables_are_compared_and_three_models_drawn(tmp_path, monkeypatch) 
     page = report.html()
     assert page.count("<table>") == 4
     assert page.count("data:image/png") == 3
-    check_programs(page)
 
 
 def test_pictures_carry_the_names_of_the_columns() -> None:
@@ -95,6 +102,7 @@ def test_a_forecast_of_a_flow_is_in_the_report(tmp_path) -> None:
     demo.forecast_flow(run, report, steps=20)
     (row,) = run.metrics()
     assert [forecast["lead"] for forecast in row["forecasts"]] == [1, 2, 5, 10]
+    assert row["members"] == row["members scored"] == 8
     page = report.html()
     assert page.count("data:image/gif") == page.count("data:image/png") == 1
 
@@ -128,14 +136,51 @@ def test_questions_are_answered_in_the_direction_that_was_not_told(tmp_path) -> 
     assert stranger["answer"].startswith("unknown")
     assert row["accuracy on reversed questions"] > 0.8 > row["accuracy without relations"]
     assert (tmp_path / "people.jsonl").exists()
-    check_programs(report.html())
 
 
-def check_programs(page: str) -> None:
-    """Programs in a report are Python, and what they import is there."""
-    blocks = [html.unescape(block) for block in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)]
-    programs = [block for block in blocks if re.match(r"(from|import) ", block)]
-    assert programs
-    for program in programs:
-        imports = [node for node in ast.parse(program).body if isinstance(node, ast.Import | ast.ImportFrom)]
-        exec(compile(ast.Module(imports, []), "report", "exec"), {})
+def blocks() -> list[tuple[str, str]]:
+    """What the report shows as code, with the place where it is written."""
+    found = []
+    for module in (tables, demo):
+        path = Path(module.__file__)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "code":
+                found.append((f"{path.stem}:{node.lineno}", ast.literal_eval(node.args[0]).strip()))
+    return found
+
+
+PROGRAMS = [pytest.param(block, id=place) for place, block in blocks() if re.match(r"(from|import) ", block)]
+COMMANDS = [line for _, block in blocks() if not re.match(r"(from|import) ", block) for line in lines_of(block)]
+SMALLER = {
+    "minutes=20": "steps=2, batch=2, spread_windows=0",
+    "steps=1000": "steps=20",
+    "steps=200": "steps=2",
+    "steps=300": "steps=2",
+    "40_000": "1_024",
+    'CorpusConfig("docstrings"), vocabulary=1024': 'CorpusConfig("text.txt"), vocabulary=300',
+}
+
+
+def test_every_topic_has_a_program_and_its_commands() -> None:
+    assert len(PROGRAMS) == 8
+    assert all(len(program.values[0].splitlines()) <= 20 for program in PROGRAMS)
+    assert len({command.split()[1] for command in COMMANDS}) == 7  # four domains and three examples
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_of_the_report_runs(program: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").symlink_to(ROOT / "datasets")  # as in a clone of the repository
+    (tmp_path / "text.txt").write_text((ROOT / "RESULTS.md").read_text())
+    for shown, smaller in SMALLER.items():
+        program = program.replace(shown, smaller)
+    exec(compile(program, "report", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_report_is_understood(command: str, capsys) -> None:
+    called, *words = shlex.split(command)
+    if called == "python":
+        assert (ROOT / words[0]).is_file()
+    else:
+        assert command_line.main([*words, "--print-config"]) == 0, capsys.readouterr().err
