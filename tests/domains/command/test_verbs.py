@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import importlib
+import re
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,18 @@ from domains.command.verbs import run_verb
 from domains.command_line import DOMAINS, TOP
 from separable.records import Cost
 
+# A quantity's sentence says its unit, in SI, as "length / time^2", by a comparison ("share of"), or that it has none.
+UNIT = re.compile(
+    r", (m|m/s|s)\b|\b(length|time)\^?\S*( |\b)(/|,|;|\.)|/ (length|time)\b|unit of (length|time)|in any one unit"
+    r"|without unit|[Ss]hares? of|^share\b|seconds|in the time that|in taps|in millions"
+    r"|in standard deviations|in its units"
+)
+NAMED = re.compile(r"minutes|seconds|rate$|weight|fraction$")  # names that say it
+NUMBERS = {  # what has no unit: exponents, discounts, weights of a loss, values of an image
+    *("rotary_base", "epsilon", "floor", "betas", "clip", "temperature", "decay_from", "hidden", "start", "rotations"),
+    *("scale", "properties", "cycle", "noise", "gamma", "gae_lambda", "entropy", "deviation", "rewards", "vehicle"),
+    *("courant", "mach", "share", "test", "top_p", "phase"),
+}
 seen = []
 
 
@@ -153,6 +166,26 @@ def test_every_argument_has_a_sentence_and_the_flag_that_tyro_gives_it(verb):
         ours |= {argument.flag, f"--{head}{dot}no-{tail}"} if argument.switch else {argument.flag} - {""}
     several = any(argument.path[-1:] == ("kind",) for argument in arguments_of(verb))
     assert theirs <= ours if several else theirs == ours  # tyro's flags of a chosen dataclass come behind its word
+
+
+@pytest.mark.parametrize("verb", every_verb())
+def test_help_tells_the_default_of_every_flag(verb, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")  # wider help may stand in two columns
+    with pytest.raises(SystemExit) as ended:
+        run_verb(verb, ["--help"], "verb", cost=verb)
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    entries = re.split(r"^\W*(?=--[a-z])", told, flags=re.MULTILINE)[1:]
+    assert any(re.match(r"--config\s", entry) for entry in entries)
+    silent = [entry for entry in entries if not re.search(r"\((default:|required|repeatable)", entry)]
+    assert silent == []
+
+
+@pytest.mark.parametrize("verb", every_verb())
+def test_a_fraction_has_a_unit_or_a_name_that_needs_none(verb):
+    floats = [each for each in arguments_of(verb) if re.search(r"\bfloat\b", str(each.annotation))]
+    without = {each.path[-1] for each in floats if not (UNIT.search(each.help) or NAMED.search(each.path[-1]))}
+    assert without <= NUMBERS, without - NUMBERS
 
 
 @pytest.mark.parametrize("verb", every_verb())
