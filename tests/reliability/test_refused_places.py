@@ -41,7 +41,10 @@ def prepared(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in FOLDERS if name != "cells"])  # which processes divide
+SHARED = ("cells", "flows of a gas")  # which processes divide
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name not in SHARED])
 def test_a_second_process_in_the_same_folder_is_told(prepared, name):
     job, folder = prepared[name]
     place = folder / FOLDERS[name]
