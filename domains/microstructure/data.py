@@ -27,7 +27,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from tqdm import tqdm
 from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
+from domains.microstructure.random_kinds import RANDOM_KINDS
 from separable.files import open_hdf5, read_json, refusing, replacing, write_first
 from separable.training.claims import PATIENCE, claimed, work_through
 
@@ -105,38 +106,6 @@ class CellDataConfig:
         settings: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(text).items()}
         materials = Materials.from_settings(settings.pop("materials"))
         return cls(**settings, materials=materials)
-
-
-def _spinodal(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
-    return {"wavelength": spacing, "bandwidth": 0.2}
-
-
-def _spinodoid(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
-    angles = np.zeros(3)
-    angles[rng.permutation(dimensions)[: rng.integers(1, dimensions + 1)]] = rng.uniform(25, 50)
-    return {"wavelength": spacing, "bandwidth": 0.2, "angles": tuple(angles.tolist())}
-
-
-def _gaussian(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
-    stretch = np.exp(rng.normal(0, 0.3, dimensions))
-    return {"length": tuple((spacing / 4 * stretch).tolist()), "angle": float(rng.uniform(0, 180))}
-
-
-def _spheres(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
-    return {"radius": spacing / 2, "phase": int(rng.integers(2))}
-
-
-def _foam(rng: np.random.Generator, spacing: float, dimensions: int) -> dict[str, Any]:
-    return {"phase": int(rng.integers(2))}
-
-
-RANDOM_KINDS: dict[str, Callable[[np.random.Generator, float, int], dict[str, Any]]] = {
-    "spinodal": _spinodal,
-    "spinodoid": _spinodoid,
-    "gaussian": _gaussian,
-    "overlapping_spheres": _spheres,
-    "voronoi_foam": _foam,
-}
 
 
 def random_cell(config: CellDataConfig, index: int) -> tuple[str, Tensor]:

@@ -81,24 +81,18 @@ for number in range(len(data.fields)):
     data.fields[number].mean()
 """
         for layout, write in {
-            "PDEBench": """
+            **{
+                f"PDEBench, {variable}": f"""
 with h5py.File(folder / "periodic.h5", "w") as file:
     for name in ("Vx", "Vy", "density"):
         fill(file.create_dataset(name, shape, "f4", chunks=(1, 10, 64, 64)))
     file["t-coordinate"] = 0.1 * np.arange(11)
     file["x-coordinate"] = file["y-coordinate"] = np.arange(64) / 64
 start()
-data = read_flow(folder / "periodic.h5", variable="density")
-""",
-            "worked out from velocities": """
-with h5py.File(folder / "periodic.h5", "w") as file:
-    for name in ("Vx", "Vy", "density"):
-        fill(file.create_dataset(name, shape, "f4", chunks=(1, 10, 64, 64)))
-    file["t-coordinate"] = 0.1 * np.arange(11)
-    file["x-coordinate"] = file["y-coordinate"] = np.arange(64) / 64
-start()
-data = read_flow(folder / "periodic.h5", variable="vorticity")
-""",
+data = read_flow(folder / "periodic.h5", variable="{variable}")
+"""
+                for variable in ("density", "vorticity")  # which is worked out
+            },
             "The Well": """
 with h5py.File(folder / "well.hdf5", "w") as file:
     file.attrs.update(dataset_name="dummy", grid_type="cartesian", n_spatial_dims=2, n_trajectories=shape[0])
