@@ -6,6 +6,7 @@ Records 1 to 4 of the area turbulence, from the cells of `forecast_cells`. Usage
     python -m benchmarks.turbulence_forecast list            cells, and what is missing
     python -m benchmarks.turbulence_forecast cell A 0        one cell: tuned, trained, scored
     python -m benchmarks.turbulence_forecast tune FNO 2      one setting of a baseline
+    python -m benchmarks.turbulence_forecast weigh A 0       its runs of 500 steps
     python -m benchmarks.turbulence_forecast endure A 0      runs of 2,000 steps of a head
     python -m benchmarks.turbulence_forecast record          the records of the cells that are there
 
@@ -21,21 +22,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks import forecast_cells as cells
+from benchmarks.forecast_climate import ENDURING, TOGETHER, WEIGHED, endured, weighed
 from benchmarks.kept import kept
-from domains.turbulence.scores import LongRun, compared, long_run, score_forecasts
+from domains.turbulence.scores import score_forecasts
 
 COMMAND = "OMP_NUM_THREADS=1 MINUTES={minutes:g} python -m benchmarks.turbulence_forecast"
 MEMBERS, MANY = 8, 24  # of the scores; of the coverage of 90 %, which 8 members do not bound
 CALIBRATED = 20  # leads
-RUN, LONG, RUNS = 500, 2000, 100  # steps of a long run; of the runs of which none may be lost, and their number
-TOGETHER = 256  # members advanced at once; to draw tokens from many costs little more than from few
 KEPT_SCORES = ("crps", "energy", "variogram", "variance", "error", "coverage")
-ENDURING = ("A", "B")  # in runs of 2,000 steps
-# In long runs:
-WEIGHED = ("A", "B", "core + residuals", cells.HELD_DRAWS, "FNO", "FNO + residuals", "noisy FNO", "U-Net")
 
 
 def scored(name: str, seed: int) -> dict[str, Any]:
@@ -65,52 +61,7 @@ def _score(name: str, seed: int) -> dict[str, Any]:
         common |= {"members": 4 if cells.trial() else MANY, "trajectories": trajectories[half], "proper": False}
         many = score_forecasts(forecaster, past[half], future[half, :CALIBRATED], scale, **common)
         content["many"] = {key: many.by_trajectory(key).tolist() for key in ("variance", "error", "coverage")}
-    if name in WEIGHED:
-        runs = MEMBERS // 4 if ensemble else 1
-        reference = frames_of_the_flow()
-        first = past[: len(past) // 2]  # one start of each trajectory
-        climate = long_run(forecaster, first, reference, 20 if cells.trial() else RUN, members=runs, together=TOGETHER)
-        content["climate"] = told_of(climate) | {"runs": runs * len(first)}
-        # The same measures of the test frames alone: what sampling does to them.
-        own = test.load()[:, ::10].flatten(0, 1)
-        content["climate of the test"] = told_of(compared(own, reference, forecaster.description.lengths))
     return content
-
-
-def frames_of_the_flow() -> Tensor:
-    """Every fourth frame of all trajectories."""
-    return torch.cat([data.load()[:, ::4].flatten(0, 1) for data in cells.flow_data()])
-
-
-def endured(name: str) -> dict[str, Any]:
-    """How many of 100 runs of 2,000 steps are lost; kept."""
-    return kept(cells.place(name, 0) / "endured.json", lambda: _endure(name))
-
-
-def _endure(name: str) -> dict[str, Any]:
-    forecaster, _ = cells.forecaster_of(name, 0)
-    past, _, _ = cells.starts(cells.flow_data()[1], forecaster.history)
-    runs, steps = (4, 20) if cells.trial() else (RUNS, LONG)
-    chosen = past[torch.arange(runs) % len(past)]
-    return {
-        "lost": long_run(forecaster, chosen, frames_of_the_flow(), steps, seed=1, together=TOGETHER, progress=True).lost
-    }
-
-
-def told_of(run: LongRun) -> dict[str, Any]:
-    """A long run in plain numbers."""
-    return {
-        "spectrum error": run.spectrum_error,
-        "by band": run.by_band(),
-        "energy": run.energy,
-        "enstrophy": run.enstrophy,
-        "distribution": run.distribution,
-        "lost": run.lost,
-        "wave numbers": run.wave_numbers.tolist(),
-        "spectrum": run.spectrum.tolist(),
-        "truth": run.truth_spectrum.tolist(),
-        "enstrophy by step": run.by_step[::10].tolist(),
-    }
 
 
 def all_cells() -> list[tuple[str, int]]:
@@ -134,8 +85,9 @@ def work() -> None:
     left: list[tuple[str, str, int]] = []  # to score head B takes longest, so it comes first
     for seed in cells.SEEDS:
         left += [("cell", name, seed) for name in first if seed in cells.seeds_of(name)]
+        left += [("weigh", name, seed) for name in first if name in WEIGHED]
         left += [("endure", name, seed) for name in ENDURING if seed == cells.SEEDS[0]]
-    left += [("cell", last, seed) for seed in cells.seeds_of(last)]
+    left += [(verb, last, seed) for verb in ("cell", "weigh") for seed in cells.seeds_of(last)]
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for (_, name, number), outcome in zip(tried, pool.map(_job, tried), strict=True):
             print(f"tune {name} {number}: {outcome}", flush=True)
@@ -153,7 +105,7 @@ def work() -> None:
 def needed_by(job: tuple[str, str, int]) -> tuple[str, str | None, int]:
     """The cell that must be there before a job."""
     verb, name, seed = job
-    return "cell", name if verb == "endure" else cells.NEEDS.get(name), seed
+    return "cell", cells.NEEDS.get(name) if verb == "cell" else name, seed
 
 
 def _job(job: tuple[str, str, int]) -> str:
@@ -165,6 +117,8 @@ def _job(job: tuple[str, str, int]) -> str:
             return f"CRPS {cells.trained(name, setting, 0, cells.TUNING * cells.MINUTES, folder)['crps_1']:.4f}"
         if verb == "endure":
             return f"lost {endured(name)['lost']}"
+        if verb == "weigh":
+            return f"spectrum {weighed(name, number)['spectrum error']:.4f} decades off"
         return f"CRPS {np.mean(scored(name, number)['crps'], 0)[0]:.4f}"
     except (FloatingPointError, ImportError, ValueError) as problem:  # one cell that fails must not stop the others
         return f"FAILED: {problem}"
@@ -177,7 +131,7 @@ def main(arguments: list[str]) -> None:
     if verb == "list":
         for name, seed in all_cells():
             print(f"{name} {seed}: {'scored' if there(name, seed) else 'missing'}")
-    elif verb in ("cell", "tune", "endure"):
+    elif verb in ("cell", "tune", "weigh", "endure"):
         print(_job((verb, " ".join(arguments[1:-1]), int(arguments[-1]))))
     elif verb in ("all", "record"):
         if verb == "all":

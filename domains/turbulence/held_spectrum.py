@@ -8,9 +8,11 @@ and what is found is put right::
     g(k)^2 = E_flow(k) / E_run(k)          d(p, q) <- g(|k|) d(p, q)
 
 with E the energy in a ring of wave numbers and d the deviations of the modes of innovations. Where a core damps a mode
-by a fixed share a step, its energy is proportional to d^2, and one round is enough; the runs go on for a few more. A
-ratio is trusted as far as it exceeds its own sampling error s over the runs, ``log g = 1/2 l l^2 / (l^2 + s^2)`` with l
-the logarithm of the ratio: large scales, of which a run shows few, are left alone.
+by a fixed share a step, its energy is proportional to d^2, and one round is enough; the runs go on for a few more. What
+is missing changes slowly from ring to ring, and what runs of a minute show of one ring is chance for the most part: the
+energy of each run, over that of the flow, is averaged over neighbouring rings first, some tenths of an octave. A ratio
+is trusted as far as it exceeds its own sampling error s over the runs, ``log g = 1/2 l l^2 / (l^2 + s^2)`` with l the
+logarithm of the ratio: large scales, of which a run shows few, are left alone.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from domains.turbulence.readers import Windows
 ROUNDS = 3
 _FRAMES, _TOGETHER = 1024, 64  # of the flow that are compared with; of them at once
 _GREATEST = 2.0  # a gain of one round
+_WIDTH = 0.15  # octaves, standard deviation of the average over rings
 _STREAM = 2**33  # keeps the draws of these runs apart from those of forecasts
 
 
@@ -100,15 +103,23 @@ def gains(flow: Tensor, runs: Tensor) -> Tensor:
     """Gains ``(K,)``, g of the head of this file, from energies of the flow ``(K,)`` and of each run ``(R, K)``.
 
     Example:
-        >>> gains(torch.tensor([4.0, 1.0, 0.0]), torch.tensor([[1.0, 0.1, 0.0], [1.0, 1.9, 0.0]])).tolist()
-        [2.0, 1.0, 1.0]
+        >>> found = gains(torch.tensor([0.0, 4.0, 1.0]), torch.tensor([[0.0, 1.0, 0.1], [0.0, 1.0, 1.9]]))
+        >>> [round(gain, 3) for gain in found.tolist()]
+        [1.0, 2.0, 1.0]
     """
-    mean = runs.mean(0)
-    error = runs.std(0) / (len(runs) ** 0.5 * mean)
-    ratio = torch.log(flow / mean)
+    there = flow > 0
+    ring = torch.arange(len(flow), dtype=torch.float64)[there]
+    octaves = torch.log2(ring[:, None] / ring)  # ring 0 has no neighbours
+    near = torch.exp(-octaves.square() / (2 * _WIDTH**2)).nan_to_num(1.0)
+    over = (runs[:, there].double() / flow[there].double()) @ (near / near.sum(1, keepdim=True)).T
+    mean = over.mean(0)
+    error = over.std(0) / (len(runs) ** 0.5 * mean)
+    ratio = -mean.log()
     known = ratio * ratio.square() / (ratio.square() + error.square())
     bound = math.log(_GREATEST)
-    return torch.where(known.isfinite(), known / 2, 0.0).clamp(-bound, bound).exp()
+    found = torch.ones(len(flow), dtype=torch.float64)
+    found[there] = torch.where(known.isfinite(), known / 2, 0.0).clamp(-bound, bound).exp()
+    return found
 
 
 def ring_energy(coefficients: Tensor, ring: Tensor) -> Tensor:

@@ -189,6 +189,8 @@ class LongRun:
             three times that of the flow, at any step.
         wave_numbers: ``(K,)``.
         spectrum: ``(K,)`` over the last part of the run.
+        spectra: ``(T, R, K)``, of each run, those from one start beside each other, after every tenth step of the whole
+            run; NaN of one that is lost.
         truth_spectrum: ``(K,)``, of the flow.
         energy: over that of the flow; NaN in one dimension.
         enstrophy: over that of the flow; of the variance in one dimension.
@@ -203,6 +205,7 @@ class LongRun:
     lost: int
     wave_numbers: Tensor
     spectrum: Tensor
+    spectra: Tensor
     truth_spectrum: Tensor
     energy: float
     enstrophy: float
@@ -253,7 +256,7 @@ def long_run(
     generators = [np.random.default_rng((seed, s, j)) for s in range(len(past)) for j in range(members)]
     first = past.float().repeat_interleave(members, 0)
     held, lost = first, torch.zeros(len(first), dtype=torch.bool)
-    kept, by_step = [], []
+    kept, spectra, by_step = [], [], []
     measured = steps - max(1, round(last * steps))
     for step in tqdm(range(1, steps + 1), unit="step", disable=not progress):
         parts = range(0, len(held), together)
@@ -263,24 +266,33 @@ def long_run(
         lost |= ~((ratio > 1 / 3) & (ratio < 3))
         held[lost] = first[lost]  # what becomes of them is of no interest, but must not end the others
         by_step.append(ratio[~lost].mean())
-        if step > measured and (steps - step) % _EVERY == 0:
-            kept.append(fields)
+        if (steps - step) % _EVERY == 0:
+            spectra.append(spectrum_of(held[:, -1], grid)[1])
+            if step > measured:
+                kept.append(fields)
     # Runs that are lost in the last part itself are left out with all their frames.
     found = compared(torch.cat([fields[~lost] for fields in kept]), reference, forecaster.description.lengths)
-    return dataclasses.replace(found, steps=steps, lost=int(lost.sum()), by_step=torch.stack(by_step))
+    each = torch.stack(spectra)
+    each[:, lost] = torch.nan
+    return dataclasses.replace(found, steps=steps, lost=int(lost.sum()), spectra=each, by_step=torch.stack(by_step))
 
 
 def compared(fields: Tensor, reference: Tensor, lengths: tuple[float, ...]) -> LongRun:
-    """Any fields ``(F, *grid)`` of a flow compared with frames of it ``(R, *grid)``, as a long run of no steps."""
+    """Any fields ``(F, *grid)`` of a flow compared with frames of it ``(R, *grid)``, as a long run of no steps.
+
+    Every field counts as a run of its own, of one step.
+    """
     grid = Grid(tuple(fields.shape[1:]), lengths)
     k, truth_spectrum = spectrum_of(reference, grid)
     nan, alive, flat = float("nan"), len(fields) > 0, grid.dimensions == 2
     spread = float(reference.double().std())
+    spectra = spectrum_of(fields, grid)[1] if alive else truth_spectrum[:0]
     return LongRun(
         0,
         0,
         k,
-        spectrum_of(fields, grid)[1].mean(0) if alive else torch.full_like(k, torch.nan),
+        spectra.mean(0),
+        spectra[None],
         truth_spectrum.mean(0),
         float(energy(fields, grid).mean() / energy(reference, grid).mean()) if flat and alive else nan,
         float(_enstrophy(fields, grid).mean() / _enstrophy(reference, grid).mean()) if alive else nan,

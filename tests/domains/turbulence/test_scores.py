@@ -101,6 +101,11 @@ def test_the_climate_of_a_long_run():
     # Between N(0, 1) and N(0, s) the distance is |s - 1| E|z|.
     assert found.distribution == pytest.approx(0.1 * (2 / math.pi) ** 0.5, rel=0.1)
     assert found.by_step.shape == (200,)
+    assert found.spectra.shape == (20, 20, 3)  # after every tenth step, of every run
+    torch.testing.assert_close(found.spectra[-4:].mean((0, 1)), found.spectrum)  # over the last fifth
+    first = np.random.default_rng((0, 7, 0)).standard_normal((10, 12, 12))[9]  # the tenth step of the eighth run
+    wanted = energy_spectrum(1.1 * torch.from_numpy(first), grid)[1][:3]
+    torch.testing.assert_close(found.spectra[0, 7], wanted, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.truth_spectrum, energy_spectrum(reference, grid)[1][:, :3].mean(0))
     assert float(energy(reference, grid).mean()) > 0
 
@@ -115,6 +120,7 @@ def test_runs_that_leave_are_lost_and_the_others_go_on():
     past[:3] = 2.0
     found = long_run(Unstable(0.1), past, 0.1 * white(100), 1)
     assert found.lost == 3
+    assert found.spectra.isnan().all(-1)[0].tolist() == [True] * 3 + [False] * 7
     assert found.enstrophy == pytest.approx(1.0, rel=0.2)
     gone = long_run(White(9.0), past, white(10), 20)
     assert gone.lost == 10
