@@ -20,7 +20,11 @@ COMPARED = {
 }
 SHOWN = (1, 5, 10, 20, 50)
 COLOURS = dict(
-    zip(cells.NAMES, ("C0", "C4", "C3", "C6", "C1", "C5", "C8", "C9", "tan", "C2", "0.6", "0.2", "C7"), strict=False)
+    zip(
+        cells.NAMES,
+        ("C0", "C4", "C3", "C6", "C1", "C5", "lightblue", "C8", "C9", "tan", "C2", "0.6", "0.2", "C7"),
+        strict=False,
+    )
 )
 
 

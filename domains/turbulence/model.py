@@ -13,7 +13,8 @@ interactions within a step, small ones are carried along, and a block on half th
 The blocks may be applied in several rounds: a frame is then the work of a learned integrator that takes the same short
 step again and again, with a fraction of the numbers.
 
-Interaction order 2 is what advection needs: ``u . grad w`` is a sum of products of two filtered fields. The filters are
+Interaction order 2 is what advection needs: ``u . grad w`` is a sum of products of two filtered fields. Order 1, to be
+compared with it, has GELU of one field in place of each product. The filters are
 `separable.layers.DepthwiseSeparableFilter`: as many free taps as there are modes.
 
 Some inputs, such as noise, may go in before the last blocks only. What comes earlier is then worked out once for all
@@ -61,6 +62,7 @@ class OperatorConfig:
         modes: (m_y, m_x) or (m_x,), whole periods in the box that are kept.
         channels: C.
         products: M, pointwise products in a block.
+        order: of the interaction; 2 for products of two filtered fields, 1 for GELU of one.
         blocks: L.
         rounds: times that the L blocks are applied, one round after another, as an integrator applies one step.
         fine: blocks that act on all modes, half of them first and half last (the first ones more by one if it is odd).
@@ -84,8 +86,11 @@ class OperatorConfig:
     reach: float = 2.0
     late: int = 0
     late_blocks: int = 1
+    order: int = 2
 
     def __post_init__(self) -> None:
+        if self.order not in (1, 2):
+            raise ValueError(f"order: expected 1 or 2, got {self.order}")
         for name in ("inputs", "outputs", "channels", "products", "blocks", "rounds", "fine", "late_blocks"):
             if not isinstance(getattr(self, name), int) or not 1 <= getattr(self, name) <= MOST:
                 raise ValueError(f"{name}: expected a whole number from 1 to {MOST}, got {getattr(self, name)}")
@@ -241,20 +246,21 @@ def products_watched(network: nn.Module) -> Iterator[None]:
 
 
 class _Block(nn.Module):
-    """One interaction of order 2."""
+    """One interaction."""
 
     largest: Tensor
 
     def __init__(self, config: OperatorConfig, modes: tuple[int, ...], generator: torch.Generator | None) -> None:
         super().__init__()
         channels, products = config.channels, config.products
+        filtered = (config.order + 1) * products  # those that are multiplied, and those that stay linear
         # A product of two modes up to m has modes up to 2 m: on 3 m + 1 points none of them alias to those kept.
         self.points = tuple(scipy.fft.next_fast_len(3 * m + 1, real=True) for m in modes)
         self.modes, self.all_modes, self.products = modes, config.modes, products
         self.gain = nn.Parameter(torch.ones(channels))
         self.film = _normal(channels, config.condition, 0.02, generator) if config.condition else None
-        self.mix = _normal(3 * products, channels, channels**-0.5, generator)
-        self.filters = DepthwiseSeparableFilter(3 * products, modes, reach=config.reach, generator=generator)
+        self.mix = _normal(filtered, channels, channels**-0.5, generator)
+        self.filters = DepthwiseSeparableFilter(filtered, modes, reach=config.reach, generator=generator)
         self.join = _normal(channels, 2 * products, 0.5 * (2 * products) ** -0.5, generator)
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("largest", torch.zeros(products))  # of the products; all 0 where none was watched
@@ -268,9 +274,10 @@ class _Block(nn.Module):
             gain = gain * (1 + condition @ self.film.T)
         # The scales of the channels are taken into the matrix: it is smaller than the fields.
         v = _mix(self.mix * gain[:, None, :], low) * self._transfer()
-        multiplied, linear = v.split([2 * self.products, self.products], 1)
-        first, second = to_points(multiplied, self.points).chunk(2, 1)
-        product = to_modes(self._bounded(first * second), self.modes)
+        linear = v[:, -self.products :]
+        factors = to_points(v[:, : -self.products], self.points).split(self.products, 1)
+        interaction = factors[0] * factors[1] if len(factors) == 2 else nn.functional.gelu(factors[0])
+        product = to_modes(self._bounded(interaction), self.modes)
         of_product, of_linear = self.join.chunk(2, 1)
         constant = nn.functional.pad(self.bias[:, None], (0, product[0, 0].numel() - 1))  # the coefficient of mode 0
         change = _mix(of_linear, linear, _mix(of_product, product, constant.reshape(1, -1, *product.shape[2:]) + 0j))
@@ -292,7 +299,7 @@ class _Block(nn.Module):
         self.held = bool(self.largest.any())
 
     def _transfer(self) -> Tensor:
-        """What the filters multiply coefficients by, ``(3 M, m_x + 1[, 2 m_y + 1])``."""
+        """What the filters multiply coefficients by, ``(3 M or 2 M, m_x + 1[, 2 m_y + 1])``."""
         *along_y, along_x = self.filters.transfers()
         half = along_x[:, : self.modes[-1] + 1]
         return half[:, :, None] * along_y[0][:, None] if along_y else half

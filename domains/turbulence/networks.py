@@ -61,6 +61,7 @@ class SeparableNetwork(NetworkConfig):
     Attributes:
         channels: C.
         products: M, pointwise products in a block.
+        order: of the interaction; 2 for products of two filtered fields, 1 for GELU of one.
         blocks: L.
         rounds: times that they are applied.
         fine: of these on all modes.
@@ -77,6 +78,7 @@ class SeparableNetwork(NetworkConfig):
     inner: tuple[int, ...] | None = None
     modes: tuple[int, ...] = ()
     reach: float = 2.0
+    order: int = 2
 
     def completed(self, data: FlowData) -> SeparableNetwork:
         """See `NetworkConfig`."""

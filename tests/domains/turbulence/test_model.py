@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from domains.turbulence.held_spectrum import rings
@@ -79,8 +80,11 @@ def by_loops(operator, fields, condition, seen=None, late=None):
                 down, along = (filter_at(p[f"filters.taps.{axis}"][k], n) for axis, n in ((0, n_y), (1, n_x)))
                 v.append(circulant(down) @ mixed @ circulant(along).T)
             products = operator.config.products
-            first, second, third = v[:products], v[products : 2 * products], v[2 * products :]
-            multiplied = [a * b for a, b in zip(first, second, strict=True)]
+            first, second, third = v[:products], v[products:-products], v[-products:]
+            if operator.config.order == 2:
+                multiplied = [a * b for a, b in zip(first, second, strict=True)]
+            else:
+                multiplied = [a * scipy.stats.norm.cdf(a) for a in first]  # GELU
             if seen is not None:
                 seen[index].append(np.stack(multiplied))
             largest = named[f"blocks.{index}.largest"]
@@ -94,11 +98,15 @@ def by_loops(operator, fields, condition, seen=None, late=None):
 
 @pytest.mark.parametrize(
     ("blocks", "sizes"),
-    [(2, {}), (3, {"inner": (2, 2)}), (3, {"inner": (1, 3), "fine": 1}), (1, {"rounds": 3}), (2, {"rounds": 2})],
+    [
+        *((2, {}), (3, {"inner": (2, 2)}), (3, {"inner": (1, 3), "fine": 1}), (1, {"rounds": 3}), (2, {"rounds": 2})),
+        (2, {"order": 1}),
+    ],
 )
 def test_the_operator_is_the_sums_of_its_definition(blocks, sizes):
     operator = made(blocks=blocks, **sizes)
-    fields = torch.randn(2, 2, 12, 15, dtype=torch.float64)  # with modes above, which are to be dropped
+    points = 10 if operator.config.order == 1 else 12  # where it is multiplied; a product is the same on more of them
+    fields = torch.randn(2, 2, points, 15, dtype=torch.float64)  # with modes above, which are to be dropped
     condition = torch.randn(2, 4, dtype=torch.float64)
     torch.testing.assert_close(operator.on_points(fields, condition).detach(), by_loops(operator, fields, condition))
 
@@ -225,6 +233,8 @@ def test_refusals():
     for inner in ((2,), (4, 2), (0, 2)):
         with pytest.raises(ValueError, match="inner"):
             OperatorConfig(1, 1, (3, 3), inner=inner)
+    with pytest.raises(ValueError, match="order: expected 1 or 2"):
+        OperatorConfig(1, 1, (3, 3), order=3)
     with pytest.raises(ValueError, match="modes"):
         OperatorConfig(1, 1, (3, 3, 3))
     for name in ("condition", "late"):
