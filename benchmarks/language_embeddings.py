@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import shlex
 import statistics
@@ -145,6 +146,7 @@ def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "parameters": group[0]["parameters"],
                 "of the embedding": group[0]["embedding"],
                 "bits a byte": statistics.mean(bits),
+                "perplexity": math.exp(statistics.mean(row["nats_per_token"] for row in group)),
                 "deviation": statistics.stdev(bits) if len(bits) > 1 else "one seed",
                 **{f"nats, ranks {ranks}": _mean(group, ranks) for ranks in group[0]["bands"] if ranks != rare},
                 f"nats, ranks {rare}": _mean(group, rare),
@@ -159,21 +161,38 @@ def _mean(group: list[dict[str, Any]], ranks: str) -> float:
 
 
 def factors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`effective_factor` of each vocabulary, budget and kind that has all of the untied table's sizes, at least two."""
+    """`effective_factor` of each vocabulary, budget and kind over an untied and a tied table of at least two sizes.
+
+    Beside it the least and greatest change of perplexity from the tied table's, at one size and budget.
+    """
     found = []
     for vocabulary, budget in dict.fromkeys((row["vocabulary"], row["budget"]) for row in rows):
         sides: dict[str, dict[int, tuple[float, list[float]]]] = {}
+        nats: dict[str, dict[int, list[float]]] = {}
         for row in rows:
             if (row["vocabulary"], row["budget"]) == (vocabulary, budget):
                 held = sides.setdefault(row["kind"], {}).setdefault(row["width"], (row["parameters"], []))
                 held[1].append(row["bits_per_byte"])
-        tables = sides.get(BASELINE, {})
+                nats.setdefault(row["kind"], {}).setdefault(row["width"], []).append(row["nats_per_token"])
         for kind, sizes in sides.items():
-            if kind != BASELINE and len(tables) > 1:
-                factor, low, high = effective_factor(list(tables.values()), list(sizes.values()))
-                told = {"factor": factor, "95 %": f"{low:.2f} to {high:.2f}", "sizes": len(sizes)}
-                found.append({"V": vocabulary, "equal": budget, "kind": kind, **told})
+            told: dict[str, Any] = {"V": vocabulary, "equal": budget, "kind": kind}
+            for table, prefix in ((BASELINE, ""), (TIED, "over tied: ")):
+                if kind != table and len(sides.get(table, {})) > 1:
+                    factor, low, high = effective_factor(list(sides[table].values()), list(sizes.values()))
+                    told |= {f"{prefix}factor": factor, f"{prefix}95 %": f"{low:.2f} to {high:.2f}"}
+            if kind != BASELINE and len(told) > 3:
+                found.append(told | {"perplexity from tied": _changes(nats, kind), "sizes": len(sizes)})
     return found
+
+
+def _changes(nats: dict[str, dict[int, list[float]]], kind: str) -> str:
+    """Of perplexity, from that of the tied table to that of a kind."""
+    tied = nats.get(TIED, {})
+    shared = [width for width in nats[kind] if width in tied]
+    if kind == TIED or not shared:
+        return "-"
+    changes = [math.expm1(statistics.mean(nats[kind][width]) - statistics.mean(tied[width])) for width in shared]
+    return f"{min(changes):+.1%} to {max(changes):+.1%}"
 
 
 def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
