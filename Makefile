@@ -55,7 +55,7 @@ lowest: ## The tests with the lowest versions that pyproject.toml states (5 GB o
 validate: install $(VENV)/docs ## Slow evidence: tests/validation
 	$(BIN)/pytest -o 'norecursedirs=.*' tests/validation
 
-benchmark: $(VENV)/peers $(VENV)/exponax/bin/python ## Every record again, side by side with peers; writes benchmarks/results and RESULTS.md
+benchmark: $(VENV)/peers $(VENV)/docs $(VENV)/exponax/bin/python ## Every record again, side by side with peers; writes benchmarks/results and RESULTS.md
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/docs ## The documents in build/docs/index.html (1 minute; RUN_EXAMPLES=1 runs the examples too, 10 minutes)

@@ -67,7 +67,7 @@ def write(
         "seeds": list(seeds),
         "spread": spread,
         "machine": _machine(),
-        "commit": _commit(),
+        "commit": commit(),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{area}-{item}.json"
@@ -88,7 +88,9 @@ def _machine() -> str:
     return f"{platform.machine()}, {device}; Python {platform.python_version()}, {versions}"
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The short hash of the last commit, and whether anything but results was changed since."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", "--no-optional-locks", *arguments], cwd=HERE, capture_output=True, text=True, check=False
