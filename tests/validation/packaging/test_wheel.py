@@ -79,6 +79,31 @@ COMMANDS = {
     "navigation": ["navigation", "evaluate", "--episodes", "4", "--out", "evaluation.json"],
     "language": ["language", "reversal", "generate", "facts.jsonl", "--both-ways", "20", "--one-way", "10"],
     "serve": ["serve", "--help"],
+    "navigation,onnx": ["navigation", "export", "--out", "policy.onnx"],
+    "turbulence,video": """
+        import numpy
+        from domains.turbulence.animation import animate_forecast
+        from domains.turbulence.demonstration import TRAINED
+        from domains.turbulence.noise_forecaster import NoiseForecaster
+        random = numpy.random.default_rng(0)
+        truth, members = random.standard_normal((4, 32, 32)), random.standard_normal((2, 3, 32, 32))
+        path = animate_forecast(truth, members, NoiseForecaster.load(TRAINED).description, "film.mp4")
+        assert path.read_bytes()[4:8] == b"ftyp"  # an MP4 begins so
+    """,
+    "language,huggingface": """
+        import torch
+        from domains.language.hugging_face import SeparableForCausalLM
+        from separable.sequence import LanguageModel, LanguageModelConfig
+        from transformers import AutoModelForCausalLM
+        model = LanguageModel(LanguageModelConfig(300)).eval()
+        model.save("model")
+        tokens = torch.arange(20)[None]
+        assert torch.equal(AutoModelForCausalLM.from_pretrained("model").eval()(tokens).logits, model(tokens))
+    """,
+    "demo": """
+        import interpret
+        import domains.demo
+    """,
 }
 
 PROGRAM = """
@@ -105,7 +130,7 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
 
 
 def needed(wheel: Path, extra: str, third_party) -> set[str]:
-    """Names of all that the wheel and an extra of it ask for, with what these ask for."""
+    """Names of all that the wheel and an extra of it ask for, with what these ask for; "" is the core alone."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         stated = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist")
@@ -120,8 +145,9 @@ def needed(wheel: Path, extra: str, third_party) -> set[str]:
 
 
 def filled(environment, wheel: Path, extra: str, third_party) -> None:
-    """Install the wheel beside what it and an extra of it declare; pip is asked whether anything is missing."""
-    environment.link(needed(wheel, extra, third_party))
+    """Install the wheel beside what it and its extras declare; pip is asked whether anything is missing."""
+    for one in extra.split(","):
+        environment.link(needed(wheel, one, third_party))
     environment.pip("install", "--no-deps", "--no-index", str(wheel))
     environment.pip("check")
 
@@ -176,6 +202,8 @@ def test_the_source_archive_builds_the_same_wheel(built, tmp_path) -> None:
 
 @pytest.mark.parametrize("extra", COMMANDS)
 def test_an_environment_with_what_is_declared_is_enough(extra, built, environment, third_party, tmp_path) -> None:
+    if "huggingface" in extra:
+        pytest.importorskip("transformers")
     filled(environment, built[0], "" if extra == "core" else extra, third_party)
     if extra == "core":
         assert not (environment.site / "sklearn").exists()
