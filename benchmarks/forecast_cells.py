@@ -8,6 +8,7 @@ lead 1 on trajectories that are held out of the training, not on those of the te
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from domains.turbulence.data import FlowDataConfig, generate_data, shard_path
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.flows import KolmogorovFlow
 from domains.turbulence.forecaster import FlowDescription, Forecaster
-from domains.turbulence.held_spectrum import hold_spectrum
+from domains.turbulence.held_spectrum import ROUNDS, hold_spectrum
 from domains.turbulence.networks import SeparableNetwork
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData, read_flow
@@ -279,8 +280,9 @@ def forecaster_of(name: str, seed: int) -> tuple[Forecaster, bool]:
     if name in NEEDS and name != "B":
         draws = residual_draws(name, seed, **chosen(name)[0] if name in CHOICES else {})
         if name == HELD_DRAWS:
-            windows, default = learn.windows(draws.history, 1, samples=rows), InnovationTrainConfig()
-            hold_spectrum(draws, windows, default.spectrum_steps, default.spectrum_runs, seed)
+            default = InnovationTrainConfig()
+            windows = learn.windows(draws.history, math.ceil(default.spectrum_steps / ROUNDS), samples=rows)
+            hold_spectrum(draws, windows, default.spectrum_runs, seed)
         return draws, True
     return load_forecaster(place(name, seed)), name in ("A", "B", "noisy FNO")
 

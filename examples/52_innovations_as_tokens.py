@@ -39,7 +39,8 @@ def main(core_steps: str = "80", token_steps: str = "10") -> None:
         sizes,
         DescentConfig(steps=int(token_steps), batch=4, rate=1e-2, held_out=0.25),
         examples=150,
-        spectrum_steps=45,
+        spectrum_steps=24,
+        spectrum_runs=48,
     )
     tokens = train_innovations(core, data, config)
     more = sum(p.numel() for p in tokens.network.parameters())

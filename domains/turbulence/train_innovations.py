@@ -10,12 +10,13 @@ runs on its own for a while, and the size of its innovations is set so that its 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
 
 from domains.turbulence.descent import DescentConfig, descend
-from domains.turbulence.held_spectrum import hold_spectrum
+from domains.turbulence.held_spectrum import ROUNDS, hold_spectrum
 from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.readers import FlowData, Windows
@@ -44,8 +45,8 @@ class InnovationTrainConfig:
         default_factory=lambda: DescentConfig(batch=4, optimiser="soap", rate=4e-3)
     )
     examples: int = 2000
-    spectrum_steps: int = 90
-    spectrum_runs: int = 32
+    spectrum_steps: int = 30
+    spectrum_runs: int = 96
 
     def __post_init__(self) -> None:
         for name, least in (("examples", 2), ("spectrum_steps", 0), ("spectrum_runs", 2)):
@@ -102,9 +103,9 @@ def train_innovations(
         progress=progress,
     )
     if config.spectrum_steps:
-        hold_spectrum(
-            forecaster, windows, config.spectrum_steps, config.spectrum_runs, config.descent.seed, progress=progress
-        )
+        ahead = min(math.ceil(config.spectrum_steps / ROUNDS), training.fields.shape[1] - core.history)
+        followed = training.windows(core.history, ahead, samples=chosen)
+        hold_spectrum(forecaster, followed, config.spectrum_runs, config.descent.seed, progress=progress)
     forecaster.to("cpu")
     if run is not None and is_main_process():
         forecaster.save(run.path)

@@ -13,7 +13,7 @@ from domains.turbulence.descent import DescentConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.forecaster import FlowDescription
 from domains.turbulence.frame_statistics import FrameStatistics
-from domains.turbulence.held_spectrum import hold_spectrum
+from domains.turbulence.held_spectrum import gains, hold_spectrum
 from domains.turbulence.innovation_codec import InnovationCodec
 from domains.turbulence.innovation_forecaster import InnovationConfig, InnovationForecaster
 from domains.turbulence.innovation_network import InnovationNetwork, InnovationNetworkConfig
@@ -229,12 +229,24 @@ def test_long_runs_get_the_spectrum_of_the_flow(core, flow, monkeypatch):
         return (spectrum_of(held[:, 0], grid)[1].mean(0) / spectrum_of(frames, grid)[1].mean(0))[: modes[0]].numpy()
 
     np.testing.assert_allclose(ratios(), 0.25, rtol=0.4)
-    hold_spectrum(forecaster, windows, 36, 48, progress=False)
+    hold_spectrum(forecaster, flow.windows(1, 10), 48, progress=False)
     found = ratios()
     np.testing.assert_allclose(found[3:], 1.0, atol=0.12)
     np.testing.assert_allclose(found, 1.0, atol=0.4)  # few modes, of few runs
     with pytest.raises(ValueError, match="gains"):
         forecaster.resize(torch.ones(3, 3))
+
+
+def test_runs_are_set_beside_the_frames_that_truly_followed():
+    # Lively starts are lively in truth and in the run: what is left of chance is what the two do not share.
+    rng = np.random.default_rng(0)
+    shared, own = (torch.from_numpy(size * rng.standard_normal((64, 12))) for size in (0.3, 0.01))
+    flow = torch.linspace(1.0, 2.0, 12, dtype=torch.float64)
+    missing = torch.linspace(1.0, 0.9, 12, dtype=torch.float64)
+    found = gains(flow, flow * missing * (1 + shared + own), flow * (1 + shared))
+    np.testing.assert_allclose(found[6:], missing[6:] ** -0.5, atol=4e-3)
+    alone = gains(flow, flow * missing * (1 + shared + own), flow.expand(64, 12))
+    assert float((alone[6:] - missing[6:] ** -0.5).abs().max()) > 1.5e-2  # without them
 
 
 SMALL = InnovationTrainConfig(
