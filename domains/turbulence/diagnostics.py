@@ -137,7 +137,7 @@ def energy_spectrum(vorticity: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     count = int(shell.max()) + 1
     spectrum = torch.zeros(*power.shape[:-2], count, dtype=torch.float64, device=power.device)
     spectrum.index_add_(-1, shell, 0.5 * _over(power, squared).flatten(-2) / width)
-    return width * torch.arange(1, count, dtype=torch.float64), spectrum[..., 1:]
+    return width * torch.arange(1, count, dtype=torch.float64, device=power.device), spectrum[..., 1:]
 
 
 def power_spectrum(fields: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,7 @@ def power_spectrum(fields: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     width = 2 * math.pi / grid.lengths[0]
     power = torch.fft.rfft(fields.double(), norm="forward").abs() ** 2
     power[..., 1 : (n + 1) // 2] *= 2
-    return width * torch.arange(1, n // 2 + 1, dtype=torch.float64), power[..., 1:] / width
+    return width * torch.arange(1, n // 2 + 1, dtype=torch.float64, device=power.device), power[..., 1:] / width
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ class Forecaster(ABC):
         """The next frame ``(B, *grid)`` after frames ``(B, H, *grid)``, float32, in the flow's units.
 
         Args:
-            frames: each the past of one member, on any grid over the box that the forecaster accepts.
+            frames: each the past of one member, on any grid over the box that the forecaster accepts. The next frame is
+                on their device, whatever that of the forecaster is.
             generators: one for each, from which all that is random is drawn.
 
         Raises:

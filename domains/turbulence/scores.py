@@ -221,7 +221,7 @@ class LongRun:
         """Decades in three bands of equal width in log k."""
         error, k = spectrum_error(self.spectrum, self.truth_spectrum), self.wave_numbers.log()
         edges = torch.linspace(float(k[0]), float(k[-1]), 4).tolist()
-        place = torch.bucketize(k, torch.tensor(edges[1:-1], dtype=k.dtype))
+        place = torch.bucketize(k, torch.tensor(edges[1:-1], dtype=k.dtype, device=k.device))
         names = ("large", "middle", "small")
         return {name: float(error[place == band].mean()) for band, name in enumerate(names)}
 
@@ -255,7 +255,7 @@ def long_run(
     truth_enstrophy = float(_enstrophy(reference, grid).mean())
     generators = [np.random.default_rng((seed, s, j)) for s in range(len(past)) for j in range(members)]
     first = past.float().repeat_interleave(members, 0)
-    held, lost = first, torch.zeros(len(first), dtype=torch.bool)
+    held, lost = first, torch.zeros(len(first), dtype=torch.bool, device=first.device)
     kept, spectra, by_step = [], [], []
     measured = steps - max(1, round(last * steps))
     for step in tqdm(range(1, steps + 1), unit="step", disable=not progress):
@@ -310,4 +310,4 @@ def _some(fields: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Values at points, evenly taken; of a prime stride, so that not the same points of every frame are."""
     values = fields.flatten()
     stride = max(1, len(values) // _VALUES) | 1
-    return values[::stride].double().numpy()
+    return values[::stride].double().numpy(force=True)

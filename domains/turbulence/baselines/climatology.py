@@ -43,7 +43,7 @@ class Climatology(Forecaster):
         """See `Forecaster`; on the grid of the frames that are drawn."""
         if tuple(frames.shape[2:]) != self.symmetries.shape:
             raise ValueError(f"frames: expected {self.symmetries.shape} points, got {tuple(frames.shape[2:])}")
-        return draws(self.frames, self.symmetries, generators)
+        return draws(self.frames, self.symmetries, generators).to(frames.device)
 
 
 def draws(fields: Tensor, symmetries: Symmetries, generators: Sequence[np.random.Generator]) -> Tensor:

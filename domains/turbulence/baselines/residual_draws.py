@@ -89,4 +89,5 @@ class ResidualDraws(Forecaster):
         """See `Forecaster`; on the grid of the residuals."""
         if tuple(frames.shape[2:]) != self.symmetries.shape:
             raise ValueError(f"frames: expected {self.symmetries.shape} points, got {tuple(frames.shape[2:])}")
-        return self.forecaster.advance(frames, generators) + draws(self.residuals, self.symmetries, generators)
+        drawn = draws(self.residuals, self.symmetries, generators).to(frames.device)
+        return self.forecaster.advance(frames, generators) + drawn
