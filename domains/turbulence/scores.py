@@ -272,8 +272,7 @@ def long_run(
                 kept.append(fields)
     # Runs that are lost in the last part itself are left out with all their frames.
     found = compared(torch.cat([fields[~lost] for fields in kept]), reference, forecaster.description.lengths)
-    each = torch.stack(spectra)
-    each[:, lost] = torch.nan
+    each = torch.stack(spectra).masked_fill(lost[:, None], torch.nan)
     return dataclasses.replace(found, steps=steps, lost=int(lost.sum()), spectra=each, by_step=torch.stack(by_step))
 
 

@@ -306,7 +306,7 @@ def test_a_spectrum_is_held_on_the_device(name):
     def held(device):
         forecaster = FORECASTERS[name]().to(device)
         windows = windows_of_noise(forecaster.history, 1)
-        hold_spectrum(forecaster, windows, 4, 2, progress=False)
+        hold_spectrum(forecaster, windows, 2, progress=False)
         return next(forecaster.rollout(normal(1, forecaster.history, *GRID), 2)), forecaster
 
     expected, _ = held("cpu")
