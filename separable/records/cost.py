@@ -54,13 +54,16 @@ class Cost:
         return "\n".join([*lines, *(f"note        {note}" for note in self.notes)])
 
 
-def trial_seconds(trial: Callable[[int], object], few: int = 2, more: int = 8) -> tuple[float, float]:
+def trial_seconds(
+    trial: Callable[[int], object], few: int = 2, more: int = 8, most: int | None = None
+) -> tuple[float, float]:
     """Seconds of the start and of a step, from two trials or, where these hardly differ, from more.
 
     Args:
         trial: does a number of steps from the start, and leaves nothing.
         few: steps of the first trial, which also brings into memory what the second finds there.
         more: steps of the second.
+        most: steps that there are; no trial has more.
 
     Returns:
         a and b of the head of this file; b is at most the mean over the last trial.
@@ -70,23 +73,28 @@ def trial_seconds(trial: Callable[[int], object], few: int = 2, more: int = 8) -
         >>> 0.005 < step < 0.03 and start > 0.02
         True
     """
-    start, step, _ = _tried(trial, few, more)
+    start, step, _, _ = _tried(trial, few, more, most)
     return start, step
 
 
-def _tried(trial: Callable[[int], object], few: int, more: int) -> tuple[float, float, int]:
-    """What `trial_seconds` gives, and the steps of the last trial."""
+def _tried(
+    trial: Callable[[int], object], few: int, more: int, most: int | None = None
+) -> tuple[float, float, int, int]:
+    """What `trial_seconds` gives, and the steps of the first and of the last trial."""
+    few, more = (steps if most is None else min(steps, most) for steps in (few, more))
     first = _timed(trial, few)
+    if first > _ENOUGH:  # such a step hides what comes before it, and a second trial would take too long
+        return 0.0, first / few, few, few
     last = _timed(trial, more)
     spent = first + last
-    while last < 1.2 * first and 3 * last + spent < _ENOUGH:
-        more *= 4
+    while last < 1.2 * first and 3 * last + spent < _ENOUGH and more != most:
+        more = 4 * more if most is None else min(4 * more, most)
         last = _timed(trial, more)
         spent += last
-    step = (last - first) / (more - few)
+    step = (last - first) / (more - few) if more > few else 0.0
     if not 0 < step <= last / more:  # the start hides the steps, or the later ones take longer
         step = last / more
-    return max(0.0, last - more * step), step, more
+    return max(0.0, last - more * step), step, few, more
 
 
 def cost_of_steps(
@@ -97,28 +105,33 @@ def cost_of_steps(
     more: int = 8,
     parameters: int | None = None,
     other: float = 0.0,
+    what: str = "steps",
+    device: str = "cpu",
 ) -> Cost:
     """The cost of a number of steps, measured over some of them.
 
     Args:
         trial: does a number of steps from the start, and leaves nothing.
-        steps: in all.
+        steps: in all, one or more.
         few: steps of the first trial.
         more: steps of the second.
         parameters: of the model.
         other: seconds of what the trials leave out.
+        what: steps are called.
+        device: where they are done.
 
     Example:
         >>> told = cost_of_steps(lambda steps: time.sleep(0.02 * steps), 1000)
         >>> 15 < told.seconds < 40
         True
     """
-    start, step, more = _tried(trial, few, more)
+    start, step, few, more = _tried(trial, few, more, steps)
+    trials = f"{few} and {more}" if more > few else f"{more}"
     return Cost(
-        f"measured: {few} and {more} steps here, {1000 * step:.3g} ms a step, {start:.2g} s before the first",
+        f"measured: {trials} {what} here, {1000 * step:.3g} ms each, {start:.2g} s before the first",
         start + other + steps * step,
         parameters,
-        peak_memory(),
+        peak_memory(device),
     )
 
 

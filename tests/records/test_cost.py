@@ -39,6 +39,31 @@ def test_a_cost_tells_the_steps_that_were_tried(monkeypatch):
     assert "2 and 32 steps" in told.basis
 
 
+@pytest.mark.parametrize(("most", "tried"), [(1, [1, 1]), (2, [2, 2]), (5, [2, 5]), (20, [2, 8, 20])])
+def test_no_trial_has_more_steps_than_there_are(most, tried, monkeypatch):
+    clock, done = [0.0], []
+    monkeypatch.setattr(cost_module.time, "perf_counter", lambda: clock[0])
+
+    def trial(steps):
+        done.append(steps)
+        clock[0] += 0.5 + 0.001 * steps
+
+    assert cost_of_steps(trial, most).seconds == pytest.approx(0.5 + 0.001 * most)
+    assert done == tried
+
+
+def test_a_step_that_takes_long_is_tried_once(monkeypatch):
+    clock, done = [0.0], []
+    monkeypatch.setattr(cost_module.time, "perf_counter", lambda: clock[0])
+
+    def trial(steps):
+        done.append(steps)
+        clock[0] += 30.0 * steps
+
+    assert cost_of_steps(trial, 100).seconds == pytest.approx(3000)
+    assert done == [2]
+
+
 def test_the_peak_grows_with_what_is_held():
     before = peak_memory()
     held = np.ones(60_000_000, np.uint8)
