@@ -45,7 +45,7 @@ def animate_forecast(
         raise ValueError(
             f"members: expected two or more of {len(truth) - 1} frames on {truth.shape[1:]} points, got {members.shape}"
         )
-    pictures = _pictures(truth, members, description)
+    pictures = pictures_of_film(truth, members, description)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     if path.suffix == ".mp4":
@@ -79,7 +79,8 @@ def check_film(path: Path) -> None:
         raise ModuleNotFoundError("MP4 needs imageio and its ffmpeg: pip install 'separable[video]'")
 
 
-def _pictures(truth: Array, members: Array, description: FlowDescription) -> list[NDArray[np.uint8]]:
+def pictures_of_film(truth: Array, members: Array, description: FlowDescription) -> list[NDArray[np.uint8]]:
+    """The pictures that `animate_forecast` makes a film of, ``(height, width, 3)`` each; arguments are its own."""
     import matplotlib.pyplot as plt
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -195,11 +195,10 @@ def forecast(
         seed: of the noise.
         device: where to compute, such as cuda.
     """
-    if out.suffix != ".nc":
-        raise ValueError(f"out: expected a path ending in .nc, got {out.name!r}")
+    check_netcdf(out)
     forecaster = load_forecaster(run).to(device)
     flow = read_flow(data, scan=False)
-    last, past = _past(forecaster, flow, sample, frame)
+    last, past = past_of(forecaster, flow, sample, frame)
     known = flow.time_of(sample, last)
     found = forecaster.forecast(past, members, steps, seed=seed, reference_time=known, progress=True)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +231,7 @@ def evaluate(
     """
     forecaster = load_forecaster(run).to(device)
     flow = read_flow(data, scan=False)
-    samples = _unseen(run, data, flow)
+    samples = unseen_samples(run, data, flow)
     settings = {"forecaster": str(run), "data": str(data), "device": device, **dataclasses.asdict(config)}
     folder = RunFolder(out or run / "evaluation", settings, config.seed)
     ensemble = getattr(forecaster, "trained_members", 2) > 1
@@ -267,17 +266,10 @@ def animate(
         seed: of the noise.
         device: where to compute, such as cuda.
     """
-    check_film(out)  # before the work of the forecast, not after it
-    if members < 2:
-        raise ValueError(f"members: expected two or more, got {members}")
+    check_members(members, out)
     forecaster = load_forecaster(run).to(device)
-    flow = read_flow(data, scan=False)
-    chosen = sample + len(flow) if sample < 0 else sample
-    last, past = _past(forecaster, flow, chosen, max(frame, forecaster.history - 1) if frame >= 0 else frame)
+    past, truth = past_and_truth(forecaster, read_flow(data, scan=False), sample, frame, steps)
     found = forecaster.forecast(past, members, steps, seed=seed, progress=True)
-    truth = np.full((steps + 1, *past.shape[1:]), np.nan, np.float32)
-    known = flow.fields.read(chosen, last, min(last + steps + 1, flow.fields.shape[1]))
-    truth[: len(known)] = known
     animate_forecast(truth, found[forecaster.description.variable].values, forecaster.description, out)
     print(f"{out}: {members} members, {steps} steps of {forecaster.description.time_step:g}")
     return out
@@ -293,7 +285,20 @@ def _tell(folder: RunFolder, parameters: int) -> None:
     )
 
 
-def _past(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tuple[int, Any]:
+def check_netcdf(out: Path) -> None:
+    """Refuse a file of a forecast before the work, not after it."""
+    if out.suffix != ".nc":
+        raise ValueError(f"out: expected a path ending in .nc, got {out.name!r}")
+
+
+def check_members(members: int, out: Path) -> None:
+    """Refuse a film that cannot be made before the work of the forecast, not after it."""
+    check_film(out)
+    if members < 2:
+        raise ValueError(f"members: expected two or more, got {members}")
+
+
+def past_of(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tuple[int, Any]:
     """Number of the last known frame and the frames up to there."""
     forecaster.description.check(flow)
     samples, frames = flow.fields.shape[:2]
@@ -306,7 +311,17 @@ def _past(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tu
     return last, flow.fields.read(sample, last + 1 - forecaster.history, last + 1)
 
 
-def _unseen(run: Path, data: Path, flow: FlowData) -> Sequence[int]:
+def past_and_truth(forecaster: Forecaster, flow: FlowData, sample: int, frame: int, steps: int) -> tuple[Any, Any]:
+    """Frames that a film's forecast knows, and the last of them with those that came: NaN where the file ends."""
+    chosen = sample + len(flow) if sample < 0 else sample
+    last, past = past_of(forecaster, flow, chosen, max(frame, forecaster.history - 1) if frame >= 0 else frame)
+    truth = np.full((steps + 1, *past.shape[1:]), np.nan, np.float32)
+    known = flow.fields.read(chosen, last, min(last + steps + 1, flow.fields.shape[1]))
+    truth[: len(known)] = known
+    return past, truth
+
+
+def unseen_samples(run: Path, data: Path, flow: FlowData) -> Sequence[int]:
     """Samples that a forecaster did not learn from."""
     described = run / "config.json"
     if not described.exists():

@@ -5,19 +5,26 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from domains.turbulence.animation import animate_forecast, pictures_of_film
+from domains.turbulence.commands import check_members, check_netcdf, past_and_truth, past_of, unseen_samples
 from domains.turbulence.compressible_data import CompressibleDataConfig
 from domains.turbulence.data import FlowDataConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
+from domains.turbulence.evaluate import EvaluateConfig, Starts, reference_of, scored
+from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.grid import Grid
 from domains.turbulence.held_spread import ROUNDS
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.saved import load_forecaster
+from domains.turbulence.scores import long_run
 from domains.turbulence.simulate import frames_of, one_thread
 from domains.turbulence.train import TrainConfig
 from domains.turbulence.train import train as train_forecaster
@@ -25,7 +32,7 @@ from domains.turbulence.train_innovations import InnovationTrainConfig
 from domains.turbulence.train_innovations import train_innovations as train_on_core
 from domains.turbulence.train_tokens import TokenTrainConfig
 from domains.turbulence.train_tokens import train_tokens as train_by_tokens
-from separable.records import Cost, cost_of_training, peak_memory, trial_seconds
+from separable.records import Cost, cost_of_steps, cost_of_training, peak_memory, trial_seconds
 
 _SHARED = 1.3  # time of two members of head A from one past, of which all but the last blocks are the same
 _WORK = "The minutes are of the processor, all its threads together."
@@ -153,3 +160,103 @@ def train_tokens(data: Path, run: Path, config: TokenTrainConfig, device: str) -
         tokens.memory,
         notes=(*(f"Coder: {note}" for note in coder.notes), *(f"Tokens: {note}" for note in tokens.notes)),
     )
+
+
+def forecast(
+    run: Path, data: Path, out: Path, members: int, steps: int, sample: int, frame: int, seed: int, device: str
+) -> Cost:
+    """Of a forecast: some of its steps."""
+    check_netcdf(out)
+    forecaster = load_forecaster(run).to(device)
+    past = past_of(forecaster, read_flow(data, scan=False), sample, frame)[1]
+    told = cost_of_steps(
+        lambda few: forecaster.forecast(past, members, few, seed=seed),
+        steps,
+        parameters=_parameters(forecaster),
+        device=device,
+    )
+    fields = _bytes_of(past, members, steps)
+    return _with_memory(dataclasses.replace(told, disk=fields), 0 if device.startswith("cuda") else fields)
+
+
+def evaluate(run: Path, data: Path, out: Path | None, config: EvaluateConfig, device: str) -> Cost:
+    """Of an evaluation: some leads of all forecasts, some steps of the long run, some pictures of the film."""
+    forecaster, flow = load_forecaster(run).to(device), read_flow(data, scan=False)
+    samples = unseen_samples(run, data, flow)
+    ensemble = getattr(forecaster, "trained_members", 2) > 1
+    starts, reference = Starts.of(forecaster, flow, samples, config), reference_of(flow)
+    leads = starts.future.shape[1]
+    scores = cost_of_steps(
+        lambda few: scored(forecaster, flow, starts.cut(few), reference, config, ensemble=ensemble),
+        leads,
+        what="leads",
+        device=device,
+    )
+    parts = {"scores": scores}
+    if config.steps:
+        parts["long run"] = cost_of_steps(
+            lambda few: long_run(forecaster, starts.one_each, reference, few, seed=config.seed),
+            config.steps,
+            device=device,
+        )
+    past, truth = past_and_truth(forecaster, flow, samples[0], 0, leads)
+    shown = max(config.members if ensemble else 1, 2)
+    film = parts["film"] = _of_film(forecaster, past, truth, shown, leads, config.seed, ".gif", device)
+    return Cost(
+        "; ".join(f"{name} {part.basis}" for name, part in parts.items()),
+        sum(part.seconds or 0 for part in parts.values()),
+        _parameters(forecaster),
+        film.memory,  # by then the process has held what the others need
+        film.disk,
+        (f"{len(starts.past)} starts from {len(samples)} samples; the other pictures take some seconds more.",),
+    )
+
+
+def animate(
+    run: Path, data: Path, out: Path, members: int, steps: int, sample: int, frame: int, seed: int, device: str
+) -> Cost:
+    """Of a film: the forecast and the pictures of its first steps."""
+    check_members(members, out)
+    forecaster = load_forecaster(run).to(device)
+    past, truth = past_and_truth(forecaster, read_flow(data, scan=False), sample, frame, steps)
+    return _of_film(forecaster, past, truth, members, steps, seed, out.suffix, device)
+
+
+def _of_film(
+    forecaster: Forecaster, past: Any, truth: Any, members: int, steps: int, seed: int, suffix: str, device: str
+) -> Cost:
+    """Of a forecast and its film, by those of some steps, which lie in a folder that is removed."""
+    description = forecaster.description
+    tried: dict[int, tuple[int, Any]] = {}
+
+    def trial(few: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            made = forecaster.forecast(past, members, few, seed=seed)[description.variable].values
+            film = animate_forecast(truth[: few + 1], made, description, Path(folder) / f"film{suffix}")
+            tried[few] = film.stat().st_size, made[:, :1].copy()
+
+    told = cost_of_steps(trial, steps, parameters=_parameters(forecaster), device=device)
+    most = max(tried)
+    size, first = tried[most]
+    picture = pictures_of_film(truth[:2], first, description)[0].nbytes
+    # Every picture is held in red, green and blue and, for a GIF, once more in the colours of a palette.
+    held = _bytes_of(past, members, steps) + (steps + 1) * picture * 4 / 3
+    return _with_memory(
+        dataclasses.replace(told, disk=size * (steps + 1) / (most + 1)),
+        0 if device.startswith("cuda") else held,
+    )
+
+
+def _bytes_of(past: Any, members: int, steps: int) -> float:
+    """Of the fields of a forecast, float32."""
+    return 4.0 * members * steps * math.prod(past.shape[1:])
+
+
+def _with_memory(told: Cost, held: float) -> Cost:
+    """The cost with so many bytes more than its trials held."""
+    return told if told.memory is None else dataclasses.replace(told, memory=told.memory + held)
+
+
+def _parameters(forecaster: Forecaster) -> int | None:
+    found: int | None = getattr(forecaster, "n_parameters", None)
+    return found

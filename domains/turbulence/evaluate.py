@@ -52,6 +52,44 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class Starts:
+    """Where forecasts start, and what came.
+
+    Attributes:
+        past: ``(S, H, *grid)``, frames that are known.
+        future: ``(S, L, *grid)``, those that came.
+        trajectories: S integers, which sample a start is from.
+    """
+
+    past: torch.Tensor
+    future: torch.Tensor
+    trajectories: tuple[int, ...]
+
+    @classmethod
+    def of(cls, forecaster: Forecaster, data: FlowData, samples: Sequence[int], config: EvaluateConfig) -> Starts:
+        """Those of an evaluation, evenly over each of some samples; see `evaluate`."""
+        forecaster.description.check(data)
+        frames = data.fields.shape[1]
+        leads = min(config.leads, frames - forecaster.history)
+        if leads < 1:
+            raise ValueError(f"data: expected more than {forecaster.history} frames, got {frames}")
+        windows = data.windows(forecaster.history, leads, samples=samples)
+        places = np.unique(np.linspace(0, windows.per_sample - 1, config.starts).round().astype(int))
+        chosen = [sample * windows.per_sample + int(place) for sample in range(len(samples)) for place in places]
+        past, future = (torch.stack(part) for part in zip(*(windows[index] for index in chosen), strict=True))
+        return cls(past, future, tuple(samples[index // windows.per_sample] for index in chosen))
+
+    @property
+    def one_each(self) -> torch.Tensor:
+        """What is known at the first start of each sample, ``(samples, H, *grid)``."""
+        return self.past[:: len(self.trajectories) // len(set(self.trajectories))]
+
+    def cut(self, leads: int) -> Starts:
+        """The same with fewer frames that came."""
+        return dataclasses.replace(self, future=self.future[:, :leads])
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What came out.
 
@@ -122,17 +160,36 @@ def evaluate(
         ValueError: the data are of another flow, or too short.
     """
     config = config or EvaluateConfig()
-    forecaster.description.check(data)
-    frames = data.fields.shape[1]
-    leads = min(config.leads, frames - forecaster.history)
-    if leads < 1:
-        raise ValueError(f"data: expected more than {forecaster.history} frames, got {frames}")
-    windows = data.windows(forecaster.history, leads, samples=samples)
-    places = np.unique(np.linspace(0, windows.per_sample - 1, config.starts).round().astype(int))
-    chosen = [sample * windows.per_sample + int(place) for sample in range(len(samples)) for place in places]
-    past, future = (torch.stack(part) for part in zip(*(windows[index] for index in chosen), strict=True))
-    trajectories = [samples[index // windows.per_sample] for index in chosen]
-    reference = _reference(data)
+    starts, reference = Starts.of(forecaster, data, samples, config), reference_of(data)
+    scores = scored(forecaster, data, starts, reference, config, ensemble=ensemble, progress=progress)
+    climate = None
+    if config.steps:
+        climate = long_run(forecaster, starts.one_each, reference, config.steps, seed=config.seed, progress=progress)
+    wave_numbers, spectrum = spectrum_of(starts.future, data.grid)
+    return Evaluation(scores, climate, float(reference.double().std()), spectrum.mean(0), wave_numbers)
+
+
+def scored(
+    forecaster: Forecaster,
+    data: FlowData,
+    starts: Starts,
+    reference: torch.Tensor,
+    config: EvaluateConfig,
+    *,
+    ensemble: bool = True,
+    progress: bool = False,
+) -> dict[str, Scores]:
+    """Scores of a forecaster, of persistence and of the climate, by name.
+
+    Args:
+        forecaster: any.
+        data: of the flow that it forecasts.
+        starts: of its forecasts.
+        reference: frames of the flow, see `reference_of`.
+        config: of the evaluation.
+        ensemble: whether its members differ; otherwise one is made.
+        progress: whether to show a bar.
+    """
     scale = float(reference.double().std())
     flow, grid = flow_of(data), data.grid
     symmetries = no_symmetries(grid.shape) if flow is None else symmetries_of(flow, grid)
@@ -142,28 +199,22 @@ def evaluate(
         "persistence": (Persistence(description), 1),
         "climate": (Climatology(description, reference, symmetries), config.members),
     }
-    scores = {
+    return {
         name: score_forecasts(
             one,
-            past[:, -one.history :],
-            future,
+            starts.past[:, -one.history :],
+            starts.future,
             scale,
             members=members,
-            trajectories=trajectories,
+            trajectories=starts.trajectories,
             seed=config.seed,
             progress=progress and name == "forecast",
         )
         for name, (one, members) in compared.items()
     }
-    climate = None
-    if config.steps:
-        first = past[:: len(places)]
-        climate = long_run(forecaster, first, reference, config.steps, seed=config.seed, progress=progress)
-    wave_numbers, spectrum = spectrum_of(future, grid)
-    return Evaluation(scores, climate, scale, spectrum.mean(0), wave_numbers)
 
 
-def _reference(data: FlowData) -> torch.Tensor:
+def reference_of(data: FlowData) -> torch.Tensor:
     """Frames of all samples, evenly, ``(F, *grid)``: what the flow is like at any time."""
     samples, frames = data.fields.shape[:2]
     stride = max(1, math.ceil(samples * frames / _CLIMATE))

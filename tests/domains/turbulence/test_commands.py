@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from domains.command_line import main
-from domains.turbulence.commands import _unseen
+from domains.turbulence.commands import unseen_samples
 from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.frame_statistics import FrameStatistics
@@ -161,7 +161,7 @@ def test_what_was_learned_from_is_known_in_a_part_and_in_a_whole(tmp_path):
 
     def unseen(trained: Path, data: Path) -> list[int]:
         (tmp_path / "config.json").write_text(json.dumps({"data": str(trained), "held_out": 0.4}))
-        return list(_unseen(tmp_path, data, read_flow(data, scan=False)))
+        return list(unseen_samples(tmp_path, data, read_flow(data, scan=False)))
 
     shards = sorted(folder.glob("shard_*.h5"))
     assert unseen(folder, folder) == [3, 4]
