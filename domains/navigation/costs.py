@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
 import tyro
 
-from domains.navigation.evaluation import evaluate
+from domains.navigation.commands import WorldChanges, _load
+from domains.navigation.evaluation import AT_ONCE, fly
+from domains.navigation.evaluation import evaluate as evaluate_model
 from domains.navigation.policies import parameter_count
 from domains.navigation.training import TrainConfig, make_model
 from domains.navigation.training import train as train_model
@@ -20,7 +23,7 @@ def train(run: Path, config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> Cost:
     """Of a training: some rollouts or, off policy, some updates, and an evaluation of the policy before it."""
     model = make_model(config.changed(buffer=1))
     started = time.perf_counter()
-    evaluate(model, config.options, config.episodes)
+    evaluate_model(model, config.options, config.episodes)
     look = time.perf_counter() - started
 
     def trial(steps: int) -> None:
@@ -34,3 +37,30 @@ def train(run: Path, config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> Cost:
     return cost_of_steps(
         trial, config.steps, few=few, more=more, parameters=parameter_count(model.policy), other=looks * look
     )
+
+
+def evaluate(
+    model: Path,
+    episodes: int,
+    seed: int,
+    out: Path,
+    last: bool,
+    changes: tyro.conf.OmitArgPrefixes[WorldChanges],
+) -> Cost:
+    """Of an evaluation: flights that end after some steps; at most, for most end before the time limit."""
+    policy, config = _load(model, last)
+    options = changes.of(config.options)
+    together = min(episodes, AT_ONCE)
+    passes = -(-episodes // AT_ONCE)
+
+    def trial(steps: int) -> None:
+        fly(policy, options.changed(time_limit=steps * options.time_step), together, seed)
+
+    told = cost_of_steps(
+        trial, passes * options.steps, few=4, more=32, parameters=parameter_count(policy.policy), what="steps of worlds"
+    )
+    # Positions are kept of all episodes, those of a pass twice while it is joined.
+    positions = 8.0 * options.dimensions * (options.steps + 1) * (episodes + together)
+    memory = None if told.memory is None else told.memory + positions
+    notes = (f"{passes} passes of up to {together} worlds; flights that end before the time limit take less.",)
+    return dataclasses.replace(told, memory=memory, notes=notes)

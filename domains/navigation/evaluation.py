@@ -19,7 +19,7 @@ from domains.navigation.dynamics import Array
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Flags, Indices, Worlds
 
-_AT_ONCE = 1024  # worlds in one pass; more would not be faster
+AT_ONCE = 1024  # worlds in one pass; more would not be faster
 _Z = 1.959963984540054  # the normal distribution's quantile for 95 %
 
 
@@ -161,8 +161,8 @@ def fly(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: int =
     if episodes < 1:
         raise ValueError(f"fly: episodes is at least 1; got {episodes!r}")
     parts = []
-    for start in range(0, episodes, _AT_ONCE):
-        parts.append(_fly(model, options, min(_AT_ONCE, episodes - start), seed + start))
+    for start in range(0, episodes, AT_ONCE):
+        parts.append(_fly(model, options, min(AT_ONCE, episodes - start), seed + start))
     joined = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Flights)
