@@ -136,13 +136,7 @@ def evaluate(
         context: tokens of a window.
         device: where to compute.
     """
-    folder, held = model_folder(run), Tokens(tokens)
-    tokeniser = load_tokeniser(folder)
-    if tokeniser.digest != held.digest:
-        raise ValueError(
-            f"tokens: expected the model's tokeniser, {tokeniser.digest}, got {held.digest}; "
-            f"tokenise the text with that of {folder}"
-        )
+    folder, held = model_folder(run), tokens_of_model(run, tokens)
     scores = evaluated(load(folder, device), held, part, context)
     print(
         f"{part}: {scores.nats_per_token:.4f} nats a token, {scores.bits_per_byte:.4f} bits a byte, "
@@ -181,6 +175,18 @@ def compare_embeddings(
             f"{row['bits_per_byte']:.4f} bits a byte {row['tokens_per_second']:>9,.0f} tokens/s"
         )
     return folder
+
+
+def tokens_of_model(run: Path, tokens: Path) -> Tokens:
+    """The tokens in a folder, if they are of the tokeniser of a model."""
+    folder, held = model_folder(run), Tokens(tokens)
+    tokeniser = load_tokeniser(folder)
+    if tokeniser.digest != held.digest:
+        raise ValueError(
+            f"tokens: expected the model's tokeniser, {tokeniser.digest}, got {held.digest}; "
+            f"tokenise the text with that of {folder}"
+        )
+    return held
 
 
 def _plain(config: LanguageConfig) -> dict[str, object]:

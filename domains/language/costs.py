@@ -7,6 +7,7 @@ import itertools
 import time
 from pathlib import Path
 
+from domains.language.commands import tokens_of_model
 from domains.language.compare import Spend
 from domains.language.corpus import documents
 from domains.language.distillation.commands import _number as in_units
@@ -17,6 +18,8 @@ from domains.language.distillation.students import sized, student_config
 from domains.language.distillation.sweep import SweepConfig, cells
 from domains.language.distillation.train import calibrated
 from domains.language.distillation.train import distil as distil_model
+from domains.language.evaluate import TOGETHER, side_by_side
+from domains.language.evaluate import evaluate as evaluated
 from domains.language.instruction.chat import read_conversations
 from domains.language.instruction.tasks import instructions
 from domains.language.instruction.train import InstructionConfig, tune
@@ -25,7 +28,7 @@ from domains.language.tokenisers import BytePairTokeniser, ByteTokeniser, Tokeni
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, untrained
 from domains.language.train import train as train_model
-from separable.records import Cost, cost_of_training, peak_memory
+from separable.records import Cost, cost_of_steps, cost_of_training, peak_memory
 
 _TRIED = 500_000  # characters that are tokenised to see how long it takes
 
@@ -60,6 +63,29 @@ def train(tokens: Path, run: Path, config: LanguageConfig, device: str) -> Cost:
     """Of a training: some of its steps, and one evaluation."""
     held = Tokens(tokens)
     return _of_training(held, config, device)
+
+
+def evaluate(run: Path, tokens: Path, part: str, context: int, device: str) -> Cost:
+    """Of an evaluation: some of its windows."""
+    held, model = tokens_of_model(run, tokens), load(model_folder(run), device)
+    windows = side_by_side(held.part(part), context)
+    together = -(-TOGETHER // context)
+
+    def trial(few: int) -> None:
+        evaluated(model, held, part, context, windows[:few])
+
+    told = cost_of_steps(
+        trial,
+        len(windows),
+        few=together,
+        more=4 * together,
+        parameters=model.n_parameters,
+        what="windows",
+        device=device,
+    )
+    # Of each token the loss, the token, its rank and length, and the losses of a band, 8 bytes each.
+    kept = 0 if device.startswith("cuda") else 5 * 8 * len(windows) * context
+    return told if told.memory is None else dataclasses.replace(told, memory=told.memory + kept)
 
 
 def compare_embeddings(

@@ -21,7 +21,7 @@ from domains.language.tokens import TokenPart, Tokens
 from separable.sequence import LanguageModel
 
 Array = np.ndarray[Any, Any]
-_TOGETHER = 4096  # positions at a time
+TOGETHER = 4096  # positions at a time
 _BANDS = (10, 100, 1_000, 10_000)  # ranks at which bands of frequency begin
 
 
@@ -81,15 +81,14 @@ def token_losses(
     model: LanguageModel, part: TokenPart, context: int, windows: Array | None = None
 ) -> tuple[Array, Array]:
     """Nats ``(n,)`` of each target, in float64, and the targets ``(n,)``."""
-    if len(part) < context + 1:
-        raise ValueError(f"tokens: expected at least {context + 1}, a window and its target, got {len(part)}")
-    starts = np.arange((len(part) - 1) // context) * context if windows is None else windows
+    every = side_by_side(part, context)
+    starts = every if windows is None else windows
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     losses, answers = [], []
     with torch.no_grad():
-        for together in np.array_split(starts, math.ceil(len(starts) * context / _TOGETHER)):
+        for together in np.array_split(starts, math.ceil(len(starts) * context / TOGETHER)):
             if len(together):
                 inputs, targets = part.windows(together, context)
                 hidden = model.hidden(inputs.to(device)).flatten(0, 1)
@@ -99,6 +98,19 @@ def token_losses(
                     losses.append(model.head.loss(near, right).double().cpu().numpy())
     model.train(training)
     return np.concatenate(losses), np.concatenate(answers)
+
+
+def side_by_side(part: TokenPart, context: int) -> Array:
+    """Starts of all windows that fit into a part side by side.
+
+    Raises:
+        ValueError: none does.
+    """
+    if context < 1:
+        raise ValueError(f"context: expected at least 1, got {context}")
+    if len(part) < context + 1:
+        raise ValueError(f"tokens: expected at least {context + 1}, a window and its target, got {len(part)}")
+    return np.arange((len(part) - 1) // context) * context
 
 
 def _rows(model: LanguageModel) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import tyro
@@ -82,13 +83,18 @@ def evaluate(run: Path = Path("runs/reversal"), /, facts: Path | None = None, in
         inverses: as of `train`.
     """
     model, known = load(run / MODEL)
-    asked = read_facts(facts or run / TOLD, {**known, **dict(inverses)})
-    parts = {"reversed": asked.test, "told one way": asked.one_way} if asked.test else {"all": asked.train}
+    parts = questions_of(run, facts, {**known, **dict(inverses)})
     for name, part in parts.items():
         found = ranking(model, part)
         print(f"{name:12} {found.questions:7} questions, mrr {found.mrr:.4f}, accuracy {found.accuracy:.4f}")
     pairs = pairs_only(max(1, sum(one <= other for one, other in known.items())))
     print(f"who knows pairs without relations: mrr {pairs.mrr:.4f}, accuracy {pairs.accuracy:.4f}")
+
+
+def questions_of(run: Path, facts: Path | None, inverses: Mapping[str, str]) -> dict[str, tuple[Fact, ...]]:
+    """Facts that `evaluate` asks for, in parts with names."""
+    asked = read_facts(facts or run / TOLD, inverses)
+    return {"reversed": asked.test, "told one way": asked.one_way} if asked.test else {"all": asked.train}
 
 
 def ask(question: str, /, run: Path = Path("runs/reversal")) -> Answer:
