@@ -2,28 +2,52 @@
 
 import importlib
 import inspect
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from domains.command_line import DOMAINS, main
+from domains.language.evaluate import side_by_side
+from domains.language.reversal.model import JointModelConfig
+from domains.language.reversal.reader import read_facts
+from domains.language.reversal.train import save
+from domains.language.tokens import Tokens
+from domains.microstructure.cells import generate
+from domains.microstructure.costs import solver_bytes
+from domains.microstructure.images import write_cell
 from domains.microstructure.janus import Janus
+from domains.microstructure.materials import Materials
+from domains.navigation import costs as navigation_costs
+from domains.navigation.commands import WorldChanges
+from domains.navigation.evaluation import fly
+from domains.navigation.policies import parameter_count
+from domains.navigation.saved import load_baseline
 from domains.turbulence import costs
 from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
 from domains.turbulence.data import FlowDataConfig
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
+from domains.turbulence.evaluate import EvaluateConfig, evaluate
+from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
+from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
+from domains.turbulence.readers import read_flow
 from domains.turbulence.simulate import Stepper, frames_of
 from domains.turbulence.train import TrainConfig
 from separable.records import Cost
 
 DATASETS = Path(__file__).parents[3] / "datasets"
+FLOW = DATASETS / "kolmogorov_flow" / "sample.h5"
 # What takes seconds, or says itself how long it takes.
 SHORT = {
-    "language": {"sample", "evaluate", "recommend-teacher", "chat"},
-    "language.reversal": {"generate", "evaluate", "ask", "add"},
-    "microstructure": {"solve"},
-    "navigation": {"evaluate", "render", "inspect", "export"},
-    "turbulence": {"forecast", "evaluate", "animate"},
+    "language": {"sample", "recommend-teacher", "chat"},
+    "language.reversal": {"generate", "ask", "add"},
+    "microstructure": set(),
+    "navigation": {"render", "inspect", "export"},
+    "turbulence": set(),
 }
 
 
@@ -72,6 +96,59 @@ def test_navigation(tmp_path, capsys):
     assert lines["parameters"] == "494"
 
 
+def test_what_flights_of_a_dry_run_hold_is_what_they_hold(tmp_path, monkeypatch, capsys):
+    lines = told(capsys, tmp_path, "navigation", "evaluate", "--time-limit", 2, "--out", tmp_path / "e.json")
+    policy, config = load_baseline("waypoints2d")
+    assert lines["parameters"] == f"{parameter_count(policy.policy):,}"
+
+    found = {}
+    monkeypatch.setattr(
+        navigation_costs, "cost_of_steps", lambda _, steps, **__: found.update(steps=steps) or Cost("tried", memory=0.0)
+    )
+    changes = WorldChanges(time_limit=1.0)  # in which nobody comes to an end
+    told_of = navigation_costs.evaluate(Path("waypoints2d"), 30, 3, tmp_path / "e.json", False, changes)
+    flights = fly(policy, changes.of(config.options), 30, 3)
+    assert found["steps"] == max(len(path) for path in flights.paths) - 1
+    assert told_of.memory == 2 * sum(path.nbytes for path in flights.paths)  # of one pass, while it is joined
+
+
+_SOLVED = """
+import resource, sys, torch
+from domains.microstructure.materials import Materials
+from domains.microstructure.cells import generate
+materials, size = eval(sys.argv[1]), eval(sys.argv[2])
+small, large = (generate("spinodal", n, 0.4, seed=1).float()[None] for n in ((8,) * len(size), size))
+materials.solve(small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+materials.solve(large)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / large.numel())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts kilobytes as Linux does")
+@pytest.mark.parametrize(
+    ("materials", "size"),
+    [
+        (Materials(conductivities=None, young=(0.5, 1.0)), (48, 48, 48)),
+        (Materials(conductivities=(0.5, 1.0), young=None), (64, 64, 64)),
+        (Materials(conductivities=None, young=None, permeability=True), (40, 40, 40)),
+    ],
+)
+def test_a_solver_holds_about_what_is_told(materials, size):
+    words = [sys.executable, "-c", _SOLVED, repr(materials), repr(size)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=DATASETS.parent)
+    assert solver_bytes(materials, 3) == pytest.approx(float(done.stdout), rel=0.5)
+
+
+def test_cells_that_are_solved(tmp_path, capsys):
+    pictures = [tmp_path / f"cell_{n}.png" for n in (16, 24)]
+    for n, picture in zip((16, 24), pictures, strict=True):
+        write_cell(generate("spinodal", (n, n), 0.5, seed=1), picture)
+    lines = told(capsys, tmp_path, "microstructure", "solve", *pictures)
+    assert f"{16**2 + 24**2} in 2 images" in lines["basis"]
+    assert f"{24**2} voxels of the largest" in lines["basis"]  # which is small enough to be tried as a whole
+
+
 def test_turbulence(tmp_path, capsys):
     small = ["--config.size", 16, 16, "--config.trajectories", 32, "--config.frames", 10]
     lines = told(capsys, tmp_path, "turbulence", "generate", tmp_path / "flow", *small)
@@ -117,6 +194,71 @@ def test_later_steps_of_a_forecaster_are_as_dear_as_they_are(changes, times, mon
     assert len(told.notes) == (times > 1) + ("model" not in changes)  # head A holds its spread after the time
 
 
+def forecaster_in(folder):
+    """A small forecaster, untrained, in a folder."""
+    flow = read_flow(FLOW)
+    config = NoiseForecasterConfig(channels=4, products=2, blocks=1).completed(flow)
+    found = config.made(FlowDescription.of(flow), FrameStatistics.of(flow, range(4), False))
+    found.save(folder)
+    return found
+
+
+def test_the_forecast_of_a_dry_run_is_as_large_as_the_one_that_is_made(tmp_path, capsys):
+    import xarray
+
+    run, out = tmp_path / "run", tmp_path / "forecast.nc"
+    parameters = forecaster_in(run).n_parameters
+    words = ["turbulence", "forecast", run, FLOW, "--out", out, "--members", 3, "--steps", 4]
+    lines = told(capsys, tmp_path, *words)
+    assert lines["parameters"] == f"{parameters:,}"
+    assert main([*map(str, words)]) == 0
+    with xarray.open_dataset(out) as found:
+        assert lines["disk"] == f"{found.vorticity.nbytes / 1000:.1f} kB"
+
+
+def test_a_film_of_a_dry_run_holds_as_many_points_as_the_one_that_is_made(tmp_path, monkeypatch):
+    def tried(trial, steps, **_):
+        trial(2)
+        return Cost("tried", 1.0, memory=0.0)
+
+    run, out = tmp_path / "run", tmp_path / "film.gif"
+    forecaster_in(run)
+    monkeypatch.setattr(costs, "cost_of_steps", tried)
+    told = costs.animate(run, FLOW, out, 3, 5, -1, 0, 0, "cpu")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    assert (
+        main(["turbulence", "animate", str(run), str(FLOW), "--out", str(out), "--members", "3", "--steps", "5"]) == 0
+    )
+    with Image.open(out) as film:
+        points = film.n_frames * film.size[0] * film.size[1]
+    assert told.memory == pytest.approx(4 * points + 4 * 3 * 5 * 32 * 32, rel=1e-6)  # red, green, blue and a colour
+    assert told.disk == pytest.approx(out.stat().st_size, rel=0.5)
+
+
+def test_the_steps_of_an_evaluation_are_those_that_are_taken(tmp_path, monkeypatch):
+    taken = [0]
+    advance = NoiseForecaster.advance
+
+    def counted(self, frames, generators):
+        taken[0] += len(frames)
+        return advance(self, frames, generators)
+
+    def as_often(trial, steps, **_):
+        before = taken[0]
+        trial(1)
+        return Cost("counted", float((taken[0] - before) * steps), memory=0.0)
+
+    forecaster, flow = forecaster_in(tmp_path / "run"), read_flow(FLOW)
+    monkeypatch.setattr(NoiseForecaster, "advance", counted)
+    config = EvaluateConfig(members=3, leads=4, starts=2, steps=6)
+    evaluate(forecaster, flow, range(len(flow)), config, progress=False)
+    forecast = 3 * 4  # of the film
+    done = taken[0] + forecast
+    monkeypatch.setattr(costs, "cost_of_steps", as_often)
+    assert costs.evaluate(tmp_path / "run", FLOW, None, config, "cpu").seconds == done
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
 def test_language(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the cat sat on the mat, and the dog sat by the cat\n" * 400)
     tokens, run = tmp_path / "tokens", tmp_path / "run"
@@ -128,6 +270,10 @@ def test_language(tmp_path, capsys):
     assert "5 evaluations" in lines["basis"]
     assert main(["language", "train", str(tokens), "--run", str(run), *map(str, model), "--steps", "2"]) == 0
     assert f"{lines['parameters']} parameters" in capsys.readouterr().out
+    told(capsys, tmp_path, "language", "evaluate", run, tokens, "--part", "train", "--context", 16)
+    assert main(["language", "evaluate", str(run), str(tokens), "--part", "train", "--context", "16"]) == 0
+    measured = int(re.search(r"([\d,]+) tokens", capsys.readouterr().out)[1].replace(",", ""))
+    assert len(side_by_side(Tokens(tokens).part("train"), 16)) * 16 == measured
     student = ["--teacher", run, "--run", tmp_path / "student", "--sparsity", 0.3, "--context", 16, "--batch", 2]
     assert int(told(capsys, tmp_path, "language", "distil", tokens, *student)["parameters"].replace(",", "")) > 100
 
@@ -137,6 +283,13 @@ def test_reversal(tmp_path, capsys):
     assert main(["language", "reversal", "generate", str(facts), "--both-ways", "40", "--one-way", "10"]) == 0
     capsys.readouterr()
     told(capsys, tmp_path, "language", "reversal", "train", facts, "--run", tmp_path / "run")
+    facts, run = read_facts(facts), tmp_path / "run"
+    model = JointModelConfig().build(facts.entities, [*facts.inverses])
+    save(model, run / "model", dict(facts.inverses))
+    facts.save(run / "facts.jsonl")
+    lines = told(capsys, tmp_path, "language", "reversal", "evaluate", run)
+    assert lines["parameters"] == f"{model.n_parameters:,}"
+    assert f"{len(facts.test) + len(facts.one_way)} questions" in lines["basis"]  # so few are all tried
 
 
 def test_the_demonstration(tmp_path, capsys):
