@@ -1,9 +1,12 @@
-"""A shipped policy, flown in worlds of your own: other wind, other waypoints, one world at a time or many at once."""
+"""A shipped policy, flown in worlds of your own: other wind, other waypoints, one or many at once; one file of it."""
 
 import gymnasium
+import numpy as np
 
 from domains.navigation.evaluation import evaluate
+from domains.navigation.export import export_numpy
 from domains.navigation.flight_pictures import film
+from domains.navigation.numpy_policy import NumpyPolicy
 from domains.navigation.saved import baseline_names, load_baseline
 
 WINDS = (0.0, 1.0, 2.0)  # m/s
@@ -11,7 +14,7 @@ SQUARE = [[3.0, 3.0], [-3.0, 3.0], [-3.0, -3.0], [3.0, -3.0]]  # m
 
 
 def main() -> None:
-    """Fly one course by hand, many in wind, and film some."""
+    """Fly one course by hand, many in wind, film some, and export the policy."""
     print("shipped:", ", ".join(baseline_names()))
     model, config = load_baseline("waypoints2d")  # a PPO of stable-baselines3
 
@@ -30,6 +33,11 @@ def main() -> None:
 
     film(model, config.options.changed(wind=1.0), "flights.gif", episodes=4)
     print("moving picture: flights.gif")
+
+    size = export_numpy(model, "policy.npz")  # export_onnx writes ONNX
+    controller = NumpyPolicy.load("policy.npz")  # numpy and the file numpy_policy.py are all that a vehicle needs
+    apart = np.abs(controller(observation) - model.predict(observation, deterministic=True)[0]).max()
+    print(f"policy.npz: {size} bytes, actions within {apart:.0e} of the model's")
 
 
 if __name__ == "__main__":
