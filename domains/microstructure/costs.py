@@ -91,9 +91,10 @@ def solve(
 def solver_bytes(materials: Materials, dimensions: int) -> int:
     """Bytes a voxel that the solvers hold at once for one cell, about: those of the one that holds most.
 
-    Finite elements hold one load at a time, float32: c values at each of 2^d corners, those of both phases, themselves
-    and their stress; c values at the nodes of six fields and twice of every load, and the Green operator. The solver
-    for the flow holds fields of forces, d loads of d components, float64, and their transforms: about twelve.
+    Finite elements hold one load at a time, float32: c values at each of 2^d corners, about nine times with the phases
+    and what products copy; c values at the nodes of six fields and twice of every load, and the Green operator. The
+    solver for the flow holds fields of forces, d loads of d components, float64, about fifteen with their transforms.
+    How many was measured, in three dimensions.
     """
     found = [0]
     for wanted, components, loads in (
@@ -101,10 +102,10 @@ def solver_bytes(materials: Materials, dimensions: int) -> int:
         (materials.young, dimensions, dimensions * (dimensions + 1) // 2),
     ):
         if wanted is not None:
-            corners = 4 * components * 2**dimensions
+            corners = 9 * components * 2**dimensions
             found.append(4 * (corners + 6 * components + 2 * loads * components + components**2 // 2))
     if materials.permeability:
-        found.append(12 * 8 * dimensions**2)
+        found.append(15 * 8 * dimensions**2)
     return max(found)
 
 

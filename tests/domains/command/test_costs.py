@@ -113,19 +113,22 @@ def test_what_flights_of_a_dry_run_hold_is_what_they_hold(tmp_path, monkeypatch,
 
 
 _SOLVED = """
-import resource, sys, torch
+import re, sys, torch
+from pathlib import Path
 from domains.microstructure.materials import Materials
 from domains.microstructure.cells import generate
+def held():  # of this process alone; what getrusage tells begins with that of the one that started it
+    return 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 materials, size = eval(sys.argv[1]), eval(sys.argv[2])
 small, large = (generate("spinodal", n, 0.4, seed=1).float()[None] for n in ((8,) * len(size), size))
 materials.solve(small)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = held()
 materials.solve(large)
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / large.numel())
+print((held() - before) / large.numel())
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts kilobytes as Linux does")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what Linux tells")
 @pytest.mark.parametrize(
     ("materials", "size"),
     [
@@ -137,7 +140,7 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / lar
 def test_a_solver_holds_about_what_is_told(materials, size):
     words = [sys.executable, "-c", _SOLVED, repr(materials), repr(size)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=DATASETS.parent)
-    assert solver_bytes(materials, 3) == pytest.approx(float(done.stdout), rel=0.5)
+    assert solver_bytes(materials, 3) == pytest.approx(float(done.stdout), rel=0.25)
 
 
 def test_cells_that_are_solved(tmp_path, capsys):
