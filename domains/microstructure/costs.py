@@ -78,7 +78,12 @@ def solve(
     start, each = trial_seconds(trial, 2_000, 16_000, most=max(voxels))
     memory = peak_memory()
     exceeding = largest.numel() > max(tried)
-    notes = ("A grid that leaves the processor's cache takes longer, up to twice in proportion.",) if exceeding else ()
+    notes: tuple[str, ...] = ()
+    if exceeding:
+        notes = (
+            "A grid that leaves the processor's cache takes longer, up to twice in proportion.",
+            "Freed arrays below 32 MB may stay with the process, which then holds up to twice as much.",
+        )
     return Cost(
         f"measured: {tried[0]:,} and {tried[-1]:,} voxels of the largest here, {1e6 * each:.3g} s a million voxels; "
         f"{sum(voxels):,} in {len(voxels)} images",
@@ -91,10 +96,9 @@ def solve(
 def solver_bytes(materials: Materials, dimensions: int) -> int:
     """Bytes a voxel that the solvers hold at once for one cell, about: those of the one that holds most.
 
-    Finite elements hold one load at a time, float32: c values at each of 2^d corners, about nine times with the phases
-    and what products copy; c values at the nodes of six fields and twice of every load, and the Green operator. The
-    solver for the flow holds fields of forces, d loads of d components, float64, about fifteen with their transforms.
-    How many was measured, in three dimensions.
+    Finite elements hold one load at a time, float32: c values at each of 2^d corners, those of both phases, themselves
+    and their stress; c values at the nodes of six fields and twice of every load, and the Green operator. The solver
+    for the flow holds fields of forces, d loads of d components, float64, and their transforms: about fourteen.
     """
     found = [0]
     for wanted, components, loads in (
@@ -102,10 +106,10 @@ def solver_bytes(materials: Materials, dimensions: int) -> int:
         (materials.young, dimensions, dimensions * (dimensions + 1) // 2),
     ):
         if wanted is not None:
-            corners = 9 * components * 2**dimensions
+            corners = 4 * components * 2**dimensions
             found.append(4 * (corners + 6 * components + 2 * loads * components + components**2 // 2))
     if materials.permeability:
-        found.append(15 * 8 * dimensions**2)
+        found.append(14 * 8 * dimensions**2)
     return max(found)
 
 
