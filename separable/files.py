@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import itertools
 import json
 import math
 import os
+import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import safetensors.torch
 import torch
@@ -191,6 +194,9 @@ def _largest(settings: Any) -> int:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name to write under, renamed to ``path`` when all of it is on disk; until then an older file stays what it was.
 
+    The name lies in a folder that says whose it is, see `writer`: libraries such as safetensors put files of other
+    names beside the one that they write, and what a process that was killed leaves of them can be told, and removed.
+
     Raises:
         OSError: it could not be written: no space, no permission; nothing is left of it.
 
@@ -203,19 +209,53 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         'whole'
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+    own = _draft(path)
+    temporary = own / path.name
     try:
+        own.mkdir(exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # a full disk or a lost mount may show only now
+        with contextlib.suppress(OSError):
+            temporary.chmod(own.stat().st_mode & 0o666)  # safetensors lets nobody but its user read what it writes
         temporary.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         kept = "the one written before is whole" if path.exists() else "there is none yet"
         number = getattr(error, "errno", None) or errno.EIO
         raise OSError(number, f"{path}: could not be written: {error}; {kept}") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def writer() -> str:
+    """The machine and number of this process, with which the names end under which it writes."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def remove_halves(folder: str | os.PathLike[str], holder: str) -> None:
+    """Remove what a process, which has to be dead, had begun to write anywhere below a folder; see `replacing`.
+
+    Args:
+        folder: where it wrote.
+        holder: the `writer` that it was; any other text is none, and removes nothing.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".model.safetensors.host-123").mkdir()
+        >>> remove_halves(folder, "host-123")
+        >>> list(folder.iterdir())
+        []
+    """
+    if re.fullmatch(r"[\w.-]+-\d+", holder):
+        for half in list(Path(folder).rglob(f".*.{holder}")):
+            shutil.rmtree(half, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                half.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{writer()}")
 
 
 def write_together(folder: str | os.PathLike[str], contents: Mapping[str, bytes]) -> None:
@@ -276,7 +316,7 @@ def write_first(path: str | os.PathLike[str], text: str) -> None:
     path = Path(path)
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+    draft = _draft(path)
     write_text(draft, text)
     try:
         os.link(draft, path)  # which fails where there is a file, as renaming does not
@@ -352,6 +392,64 @@ def open_hdf5(path: str | os.PathLike[str], expected: str) -> Iterator[Any]:
         if wrong:
             raise ValueError(wrong)
         yield file
+
+
+@contextlib.contextmanager
+def writing_hdf5(path: str | os.PathLike[str], mode: Literal["w", "r+"] = "w") -> Iterator[Any]:
+    """An HDF5 file for writing, empty with mode ``w``, or as it is with ``r+``.
+
+    Where HDF5 itself is refused a write, by a full disk, closing the file fails, and the process crashes at its end.
+
+    Args:
+        path: the file; see `replacing` for one that is whole or absent.
+        mode: ``w`` or ``r+``.
+
+    Raises:
+        OSError: the disk is full or went away; told at the end of the ``with``, the rest of which is not written.
+        ModuleNotFoundError: h5py is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "field.h5"
+        >>> with writing_hdf5(path) as file:
+        ...     file["field"] = [1.0, 2.0]
+        >>> with open_hdf5(path, "a field") as file:
+        ...     file["field"][:].tolist()
+        [1.0, 2.0]
+    """
+    import h5py
+
+    with _Disk(path, {"w": "wb+", "r+": "rb+"}[mode]) as disk:
+        try:
+            with h5py.File(disk, mode) as file:
+                yield file
+        finally:
+            if disk.refused is not None:  # and not what followed from it
+                raise OSError(disk.refused.errno, f"{path}: {disk.refused.strerror}") from disk.refused
+
+
+class _Disk(io.FileIO):
+    """A file that keeps to itself that a write was refused, and takes no more."""
+
+    refused: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left and self.refused is None:  # a disk takes what it has room for, and refuses the next write
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            self.refused = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            if self.refused is None:
+                return super().truncate(size)
+        except OSError as error:
+            self.refused = error
+        return self.tell() if size is None else size
 
 
 def _refuse_endless_heaps(path: str | os.PathLike[str]) -> None:

@@ -41,7 +41,7 @@ from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.random_kinds import RANDOM_KINDS
-from separable.files import open_hdf5, read_json, refusing, replacing, write_first
+from separable.files import open_hdf5, read_json, refusing, replacing, write_first, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 
 Array = NDArray[Any]
@@ -302,26 +302,21 @@ def _join(path: Path, parts: Path, config: CellDataConfig) -> None:
 
     HDF5 itself may not be read again where its writing is cut off.
     """
-    import h5py
-
     made = _parts(parts)
     if not made and path.exists():
         return
     before = _version(path)
-    try:
-        with replacing(path) as temporary:
-            if path.exists() and path.stat().st_size and _rows_in(path, config).any():
-                shutil.copyfile(path, temporary)
-            with h5py.File(temporary, "a") as file:
-                _lay_out(file, config)
-                for rows, part in made:
-                    for name, values in _part(part, rows).items():
-                        file[name][rows.start : rows.stop] = values
-                    file["done"][rows.start : rows.stop] = True
-            if _version(path) != before:  # we slept, and another process joined more than we know of
-                raise FileNotFoundError(errno.ENOENT, f"{path}: another process took the joining over")
-    except RuntimeError as error:  # HDF5 tells of a full disk in words only, at times when the file is closed
-        raise OSError(f"{path}: could not be written: {error}; the rows stay in {parts}") from error
+    with replacing(path) as temporary:
+        if path.exists() and path.stat().st_size and _rows_in(path, config).any():
+            shutil.copyfile(path, temporary)
+        with writing_hdf5(temporary, "r+" if temporary.exists() else "w") as file:
+            _lay_out(file, config)
+            for rows, part in made:
+                for name, values in _part(part, rows).items():
+                    file[name][rows.start : rows.stop] = values
+                file["done"][rows.start : rows.stop] = True
+        if _version(path) != before:  # we slept, and another process joined more than we know of
+            raise FileNotFoundError(errno.ENOENT, f"{path}: another process took the joining over")
     for _, part in made:
         part.unlink(missing_ok=True)
 

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from domains.turbulence.compressible import CompressibleFlow
 from domains.turbulence.grid import Grid
 from domains.turbulence.simulate import one_thread
-from separable.files import refusing, replacing, write_first
+from separable.files import open_hdf5, refusing, replacing, write_first, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 
 _CLAIMS = ".claims"  # folder of a claim on each part that is being made, and on the joining
@@ -161,11 +161,9 @@ class _Making:
 
     def finished(self) -> bool:
         """Whether the file is there; another one is refused."""
-        import h5py
-
         if not self.path.exists():
             return False
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path, "a set of a gas that this program wrote") as file:
             _same(self.path, str(file.attrs.get("config", "")), self.told)
         return True
 
@@ -174,7 +172,9 @@ class _Making:
         self.parts.mkdir(parents=True, exist_ok=True)
         described = self.parts / "config.json"
         write_first(described, self.told)
-        _same(self.parts, described.read_text(encoding="utf-8"), self.told)
+        with refusing(described, "the settings of a set of a gas"):
+            found = described.read_text(encoding="utf-8")
+        _same(self.parts, found, self.told)
         parts = range(self.config.parts)
         try:
             with tqdm(total=len(parts), unit="part", disable=not progress) as bar:
@@ -234,7 +234,7 @@ def _join(path: Path, parts: Path, config: CompressibleDataConfig, told: str) ->
     import h5py
 
     n_y, n_x = (n // config.coarser for n in config.size)
-    with h5py.File(path, "w") as file:
+    with writing_hdf5(path) as file:
         shape = (config.samples, config.frames, n_x, n_y)
         held = [file.create_dataset(n, shape, "<f4", chunks=(1, config.frames, n_x, n_y)) for n in _NAMES]
         for index in range(config.parts):
@@ -244,6 +244,8 @@ def _join(path: Path, parts: Path, config: CompressibleDataConfig, told: str) ->
                 frames = np.load(part, allow_pickle=False)
                 if frames.shape != (len(members), config.frames, len(_NAMES), n_y, n_x):
                     raise ValueError(f"its shape is {frames.shape}")
+                if frames.dtype != np.float32 or not np.isfinite(frames).all():
+                    raise ValueError(f"it holds {frames.dtype}, or numbers that are not finite")
             for place, values in enumerate(held):
                 values[members.start : members.stop] = frames[:, :, place].swapaxes(-1, -2)
         for name, n in (("x-coordinate", n_x), ("y-coordinate", n_y)):

@@ -42,7 +42,7 @@ from tqdm import tqdm
 from domains.turbulence.flows import AnyFlow, KolmogorovFlow, flow_from_settings, flow_to_settings
 from domains.turbulence.grid import Grid, resample
 from domains.turbulence.simulate import frames_of, one_thread
-from separable.files import read_json, write_first
+from separable.files import read_json, write_first, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 
 LAYOUT = "separable flow 1"
@@ -295,8 +295,6 @@ def _make_shard(
 
 
 def _write_shard(path: Path, config: FlowDataConfig, index: int) -> Iterator[int]:
-    import h5py
-
     members = config.members(index)
     flow, grid, stored = config.flow, config.grid, config.stored_grid.shape
     start = flow.random_start(grid, [(config.seed, member, 0) for member in members])
@@ -311,7 +309,7 @@ def _write_shard(path: Path, config: FlowDataConfig, index: int) -> Iterator[int
     )
     next(frames)
     digests = [hashlib.sha256() for _ in members]
-    with h5py.File(path, "w") as file:
+    with writing_hdf5(path) as file:
         values = _lay_out(file, config, members)
         block: list[np.ndarray[Any, Any]] = []
         for frame, fields in enumerate(frames):

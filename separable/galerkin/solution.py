@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from separable.files import read_json, refusing
+from separable.files import read_json, refusing, write_text
 from separable.galerkin.problem import Array
 from separable.inversion import Inversion, invert
 from separable.layers import SeparableLayer
@@ -201,9 +201,7 @@ class Solution:
         folder = Path(folder)
         self.layer.save(folder)
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "layer"}
-        temporary = folder / f".solution.json.{os.getpid()}"
-        temporary.write_text(json.dumps(facts, indent=2))
-        temporary.replace(folder / "solution.json")
+        write_text(folder / "solution.json", json.dumps(facts, indent=2))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Solution":

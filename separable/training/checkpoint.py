@@ -7,7 +7,6 @@ does not go on from a file in which a bit has changed. There is no state of rand
 its number (`separable.training.loop`).
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -18,10 +17,9 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from separable.files import read_tensors, read_texts, refusing
+from separable.files import read_tensors, read_texts, refusing, replacing, write_text
 
 _KEY, _CHECKSUM = "training", "checksum"
 _OPTIMISER = "optimiser"
@@ -158,24 +156,15 @@ def _checksum(tensors: Mapping[str, Tensor], progress: str) -> str:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], progress: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    size = sum(value.numel() * value.element_size() for value in tensors.values())
+    header = {_KEY: progress, _CHECKSUM: _checksum(tensors, progress)}
     try:
-        header = {_KEY: progress, _CHECKSUM: _checksum(tensors, progress)}
-        safetensors.torch.save_file(tensors, temporary, metadata=header)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # a full disk or a lost mount may show only now
-        temporary.replace(path)
-        readable = temporary.with_suffix(".json")
-        readable.write_text(progress)
-        readable.replace(path.with_suffix(".json"))
-    except (OSError, SafetensorError) as refused:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        kept = "the one written before is whole" if path.exists() else "there is none yet"
-        raise OSError(
-            f"checkpoint: could not write {path} ({size / 1e6:.1f} MB, {_free(path.parent)} free): {refused}; {kept}"
-        ) from refused
+        with replacing(path) as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata=header)
+        write_text(path.with_suffix(".json"), progress)
+    except OSError as refused:
+        size = sum(value.numel() * value.element_size() for value in tensors.values())
+        told = f"checkpoint of {size / 1e6:.1f} MB, {_free(path.parent)} free: {refused.strerror}"
+        raise OSError(refused.errno, told) from refused
 
 
 def _free(folder: Path) -> str:

@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from separable.files import read_json, write_text
+from separable.files import read_json, replacing, write_text
 
 
 class RunFolder:
@@ -105,9 +105,8 @@ class RunFolder:
         import matplotlib.pyplot as plt
 
         target = self.path / "figures" / f"{name}.png"
-        temporary = target.with_name(f".{name}.{os.getpid()}.png")
-        figure.savefig(temporary, dpi=110, bbox_inches="tight")
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            figure.savefig(temporary, dpi=110, bbox_inches="tight")
         plt.close(figure)
         return target
 

@@ -1,9 +1,10 @@
 """One process at a time trains in a run folder: a lock that ends with the process, however it ends."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from separable.files import remove_halves, writer
 
 
 @contextlib.contextmanager
@@ -20,7 +21,7 @@ def sole_user(folder: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    with (folder / ".lock").open("a+", encoding="utf-8", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -30,16 +31,8 @@ def sole_user(folder: Path) -> Iterator[None]:
                 f"run: {folder} is in use by process {holder}; wait for it, or choose another folder"
             ) from None
         file.seek(0)
-        _remove_halves(folder, file.read())
+        remove_halves(folder, file.read())
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(writer())
         file.flush()
         yield
-
-
-def _remove_halves(folder: Path, holder: str) -> None:
-    """Remove the files that a process had begun under names of its own, see `separable.files.replacing`."""
-    if holder.isdecimal():  # a damaged file may name anything
-        for half in (*folder.rglob(f".*.{holder}"), *folder.rglob(f".*.{holder}.png")):
-            with contextlib.suppress(OSError):
-                half.unlink()

@@ -13,6 +13,7 @@ from domains.language.distillation.importance import importances
 from domains.language.distillation.law import read_trials
 from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
 from domains.language.distillation.pruning import prune
+from domains.language.instruction.chat import read_conversations
 from domains.language.reversal import train as reversal
 from domains.language.reversal.generate import ReversibleFactsConfig, reversible_facts
 from domains.language.reversal.model import JointModelConfig
@@ -189,6 +190,16 @@ def read_trial_file(folder: Path) -> Any:
     return [[t.student, t.teacher, t.loss] for t in read_trials(folder / "trials.jsonl")]
 
 
+def make_conversations(folder: Path) -> None:
+    turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4 \u2028"}]
+    lines = [json.dumps({"messages": turns * n}, ensure_ascii=False) for n in (1, 2)]
+    (folder / "conversations.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def read_conversation_file(folder: Path) -> Any:
+    return [[(m.role, m.text) for m in told] for told in read_conversations(folder / "conversations.jsonl")]
+
+
 TOKEN_FILES = ("index.json", "train-00000.bin", "counts.bin", "lengths.bin", "tokenizer.json")
 READERS = [
     Reader("text", make_text, read_corpus, ("corpus.txt",)),
@@ -216,5 +227,6 @@ READERS = [
     Reader("facts in lines", make_facts("facts.jsonl"), read_fact_files, ("facts.jsonl",)),
     Reader("facts in HDF5", make_facts("facts.h5"), read_fact_files, ("facts.h5",)),
     Reader("facts in CSV", make_csv, read_fact_files, ("facts.csv",)),
+    Reader("conversations", make_conversations, read_conversation_file, ("conversations.jsonl",)),
     Reader("trials", make_trials, read_trial_file, ("trials.jsonl",)),
 ]

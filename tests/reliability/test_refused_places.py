@@ -1,13 +1,17 @@
 """A full disk, a folder that may not be written, a folder in use: told, and what was finished is kept."""
 
+import errno
 import os
 import resource
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from separable.files import writer
 from separable.training.run_lock import sole_user
 from tests.reliability.jobs import JOBS
 from tests.reliability.killing import start
@@ -85,11 +89,35 @@ def test_a_disk_that_is_full_is_told_and_the_work_goes_on_when_it_is_not(prepare
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(folder) in str(told.value)
-    halves = [file for file in folder.rglob(".*") if file.is_file() and file.name != ".lock"]
-    assert not halves
+    assert not list(folder.rglob(f".*.{writer()}"))
     before = job.done(folder)
     job.run(folder)
     assert job.done(folder) > before
+
+
+_FILLING = """
+import resource, signal, sys
+from separable.files import writing_hdf5
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    with writing_hdf5(sys.argv[1]) as file:
+        for name in "abcd":
+            file.create_dataset(name, (6, 5, 24, 24), "<f4", chunks=(1, 5, 24, 24))[...] = 1.0
+except OSError as told:
+    print(told)
+"""
+
+
+@pytest.mark.parametrize("most", [4_096, 100_000, 200_000, 277_000])
+def test_a_process_whose_disk_was_full_while_it_wrote_hdf5_ends_as_others_do(tmp_path, most):
+    """HDF5's own writing leaves a file that cannot be closed, at which the process dies of signal 11 when it ends."""
+    file = tmp_path / "fields.h5"
+    found = subprocess.run(
+        [sys.executable, "-c", _FILLING, file, str(most)], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == f"[Errno {errno.EFBIG}] {file}: {os.strerror(errno.EFBIG)}\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root, which a read-only folder does not stop, away")

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 import xarray
 
+from domains.turbulence import compressible_data
+from domains.turbulence.compressible import CompressibleFlow
+from domains.turbulence.compressible_data import CompressibleDataConfig, generate_compressible
 from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.flows import KolmogorovFlow
@@ -19,7 +22,9 @@ from domains.turbulence.networks import SeparableNetwork
 from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
 from domains.turbulence.saved import load_forecaster
+from domains.turbulence.serving import load_served_forecaster
 from domains.turbulence.token_forecaster import TokenConfig, TokenForecaster
+from separable.files import write_tensors
 from tests.reliability.harness import Reader
 
 N, T, NY, NX = 2, 4, 8, 12
@@ -36,6 +41,32 @@ def read_fields(folder: Path) -> Any:
 
 def make_set(folder: Path) -> None:
     generate_data(folder, SETS, progress=False)
+
+
+GAS = CompressibleDataConfig(CompressibleFlow(mach=0.5), (12, 12), samples=2, frames=2, spacing=0.01, batch=1)
+
+
+class CutOffError(Exception):
+    """A making of a file that ends before its parts are joined."""
+
+
+def make_half_of_a_gas(folder: Path) -> None:
+    def cut_off(*_: Any) -> None:
+        raise CutOffError
+
+    kept, compressible_data._join = compressible_data._join, cut_off
+    try:
+        generate_compressible(folder / "gas.h5", GAS, progress=False)
+    except CutOffError:
+        pass
+    finally:
+        compressible_data._join = kept
+
+
+def read_half_of_a_gas(folder: Path) -> Any:
+    """Go on, and read what is finished."""
+    with h5py.File(generate_compressible(folder / "gas.h5", GAS, progress=False)) as file:
+        return [file[name][:] for name in ("density", "Vx", "t-coordinate")]
 
 
 def make_pdebench(folder: Path) -> None:
@@ -104,6 +135,16 @@ def make_deterministic_forecaster(folder: Path) -> None:
     deterministic().save(folder)
 
 
+def make_starts(folder: Path) -> None:
+    made = deterministic()
+    made.save(folder)
+    write_tensors(folder / "starts.safetensors", {"frames": torch.from_numpy(FIELDS[:, : made.history].copy())})
+
+
+def read_starts(folder: Path) -> Any:
+    return load_served_forecaster(folder).starts
+
+
 def make_token_forecaster(folder: Path) -> None:
     config = TokenConfig(patch=4, digits=3, levels=5, coder_width=6, width=16, layers=1, heads=2, rank=3, seed_dim=4)
     TokenForecaster(config, FLOW, 0.0, 1.0).save(folder)
@@ -119,6 +160,13 @@ def make_innovation_forecaster(folder: Path) -> None:
 SETTINGS = ("forecaster.json", "forecaster.safetensors")
 READERS = [
     Reader("set of flows", make_set, read_fields, ("dataset.json", "shard_00000.h5")),
+    Reader(
+        "half of a gas",
+        make_half_of_a_gas,
+        read_half_of_a_gas,
+        tuple(f"gas.h5.parts/{name}" for name in ("config.json", "part_00000.npy")),
+        writes=True,
+    ),
     Reader("PDEBench", make_pdebench, read_fields, ("periodic.h5",)),
     Reader("The Well", make_the_well, read_fields, ("well.h5",)),
     Reader("netCDF 3", make_netcdf("scipy"), read_fields, ("flow.nc",)),
@@ -126,6 +174,7 @@ READERS = [
     Reader("fields in npy", lambda folder: np.save(folder / "flow.npy", FIELDS), read_fields, ("flow.npy",)),
     Reader("forecaster by noise", make_noise_forecaster, forecaster_reader, SETTINGS),
     Reader("forecaster without noise", make_deterministic_forecaster, forecaster_reader, SETTINGS),
+    Reader("frames to start from", make_starts, read_starts, ("starts.safetensors",)),
     Reader("forecaster by tokens", make_token_forecaster, forecaster_reader, SETTINGS),
     Reader(
         "forecaster by innovations", make_innovation_forecaster, forecaster_reader, (*SETTINGS, "core/forecaster.json")

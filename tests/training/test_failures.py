@@ -1,8 +1,11 @@
 """What stops a training is told, and the checkpoint that was there stays whole."""
 
+import contextlib
 import errno
 import os
 import resource
+import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from separable.files import replacing, write_tensors
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, load_weights, run_training
 from separable.training.run_lock import sole_user
+from tests.reliability.killing import start
 
 X = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
 CONFIG = TrainingConfig(steps=20, batch=8, checkpoint_every=5, evaluate_every=100)
@@ -187,19 +192,43 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None
 
 
 def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    with sole_user(tmp_path):
-        holder = os.getpid()
+    """Killed in the middle of its writing, by safetensors in a file that is named at random, and by another one."""
     (tmp_path / "figures").mkdir()
-    halves = [tmp_path / f".last.safetensors.{holder}", tmp_path / "figures" / f".curve.{holder}.png"]
-    others = [tmp_path / name for name in (f".config.json.{holder + 1}", f"notes.{holder}", ".kept")]
-    for file in (*halves, *others):
+    names = ("last.safetensors", "figures/curve.png")
+
+    def killed() -> None:
+        with sole_user(tmp_path), contextlib.ExitStack() as stack:
+            for name in names:
+                temporary = stack.enter_context(replacing(tmp_path / name))
+                temporary.touch()
+                temporary.with_name(".tmpA1b2C3").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = start(killed)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    machine = socket.gethostname()
+    halves = [(tmp_path / name).with_name(f".{Path(name).name}.{machine}-{child}") for name in names]
+    assert all((half / ".tmpA1b2C3").exists() for half in halves)
+    others = [tmp_path / f".config.json.{machine}-{child + 1}", tmp_path / f".config.json.other-{child}"]
+    others += [tmp_path / name for name in (f"notes.{machine}-{child}", ".kept", ".tmpA1b2C3")]
+    for file in others:
         file.touch()
     with sole_user(tmp_path):
-        assert not any(file.exists() for file in halves)
-        assert all(file.exists() for file in others)
-    (tmp_path / ".lock").write_text("*")
-    with sole_user(tmp_path):
-        assert all(file.exists() for file in others)
+        assert not any(half.exists() for half in halves)
+    for damaged in (b"*", b"*-1", b"", b"\xff", bytes(600)):
+        (tmp_path / ".lock").write_bytes(damaged)
+        with sole_user(tmp_path):
+            assert all(file.exists() for file in others)
+
+
+def test_others_may_read_what_they_may_by_the_users_mask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_tensors(tmp_path / "model.safetensors", network().state_dict())
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_damaged_and_other_checkpoints_are_refused(tmp_path: Path) -> None:

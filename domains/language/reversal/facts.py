@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from separable.files import replacing, writing_hdf5
+
 
 class Fact(NamedTuple):
     """A sentence of three parts; names are words with single spaces between."""
@@ -79,12 +81,11 @@ class FactSet:
         path = Path(path)
         if path.suffix not in (".jsonl", ".h5"):
             raise ValueError(f"path: expected a name ending in .jsonl or .h5, got {path.name!r}")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        if path.suffix == ".jsonl":
-            temporary.write_text("".join(self._lines()), encoding="utf-8")
-        else:
-            self._write_hdf5(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            if path.suffix == ".jsonl":
+                temporary.write_text("".join(self._lines()), encoding="utf-8")
+            else:
+                self._write_hdf5(temporary)
         return path
 
     def _lines(self) -> Iterable[str]:
@@ -99,7 +100,7 @@ class FactSet:
 
         entity = {name: i for i, name in enumerate(self.entities)}
         relation = {name: i for i, name in enumerate(self.relations)}
-        with h5py.File(path, "w") as file:
+        with writing_hdf5(path) as file:
             file.attrs["kind"] = "facts"
             file.create_dataset("entities", data=list(self.entities), dtype=h5py.string_dtype())
             file.create_dataset("relations", data=list(self.relations), dtype=h5py.string_dtype())
