@@ -155,7 +155,7 @@ def calibration(rows: list[dict[str, Any]]) -> tuple[BootstrapInterval, Bootstra
 def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
     rows = []
     for name, content in found.items():
-        if "climate" in content[0]:
+        if _weighed(content):
             runs = [row["climate"] for row in content]
             rows.append(
                 {
@@ -211,7 +211,7 @@ def by_start(rows: list[dict[str, Any]]) -> torch.Tensor | None:
     They are four times as many frames as those of the last fifth, which record 3 tells. None where they are not there,
     or where a run was lost.
     """
-    runs = [row["climate"] for row in rows]
+    runs = [row.get("climate", {}) for row in rows]
     if not all("spectra" in run for run in runs):
         return None
     spectra = torch.tensor([run["spectra"] for run in runs], dtype=torch.float64)
@@ -222,6 +222,11 @@ def by_start(rows: list[dict[str, Any]]) -> torch.Tensor | None:
 def decades(over: torch.Tensor) -> torch.Tensor:
     """Spectrum error of the runs from some starts ``(S, ..., seeds, K)``, mean over seeds."""
     return over.mean(0).log10().abs().mean((-1, -2))
+
+
+def _weighed(rows: list[dict[str, Any]]) -> bool:
+    """Whether every seed has had its long runs."""
+    return all("climate" in row for row in rows)
 
 
 def _settled(rows: list[dict[str, Any]]) -> str:
@@ -239,7 +244,7 @@ def _innovations(found: Found, write: Any, common: dict[str, Any], setup: str) -
     crps = ratio(mean(found["B"], "crps"), mean(found["core + residuals"], "crps"))
     names = ("B", "core + residuals", cells.HELD_DRAWS)
     # Some thousandths of a decade are what chance makes of the last fifth of 64 runs; four times as many frames tell.
-    over = {name: by_start(found[name]) for name in names if name in found}
+    over = {name: by_start(found[name]) for name in names if name in found and _weighed(found[name])}
     there = {name: spectra for name, spectra in over.items() if spectra is not None}
     rows = [row for row in table(found, SHOWN) if row["model"] in ("core", *over)]
     for row in rows:
@@ -338,7 +343,7 @@ def draw_climate(found: Found) -> Any:
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     for name, rows in found.items():
-        if "climate" not in rows[0]:
+        if not _weighed(rows):
             continue
         runs = [row["climate"] for row in rows]
         k, truth = np.array(runs[0]["wave numbers"]), np.array(runs[0]["truth"])
