@@ -41,7 +41,8 @@ from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.random_kinds import RANDOM_KINDS
-from separable.files import open_hdf5, read_json, refusing, replacing, write_first, writing_hdf5
+from separable.files import read_json, refusing, replacing, write_first
+from separable.hdf5 import open_hdf5, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 
 Array = NDArray[Any]

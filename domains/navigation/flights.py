@@ -34,7 +34,7 @@ from domains.navigation.environment import action_space, observation_space
 from domains.navigation.evaluation import Pilot
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Worlds
-from separable.files import open_hdf5
+from separable.hdf5 import open_hdf5
 
 Rows = npt.NDArray[np.float32]
 PilotLike = Pilot | Callable[[Rows], npt.NDArray[Any]]

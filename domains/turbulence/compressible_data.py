@@ -31,7 +31,8 @@ from tqdm import tqdm
 from domains.turbulence.compressible import CompressibleFlow
 from domains.turbulence.grid import Grid
 from domains.turbulence.simulate import one_thread
-from separable.files import open_hdf5, refusing, replacing, write_first, writing_hdf5
+from separable.files import refusing, replacing, write_first
+from separable.hdf5 import open_hdf5, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 
 _CLAIMS = ".claims"  # folder of a claim on each part that is being made, and on the joining

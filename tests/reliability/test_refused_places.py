@@ -97,7 +97,7 @@ def test_a_disk_that_is_full_is_told_and_the_work_goes_on_when_it_is_not(prepare
 
 _FILLING = """
 import resource, signal, sys
-from separable.files import writing_hdf5
+from separable.hdf5 import writing_hdf5
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)

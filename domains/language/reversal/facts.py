@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from separable.files import replacing, writing_hdf5
+from separable.files import replacing
+from separable.hdf5 import writing_hdf5
 
 
 class Fact(NamedTuple):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from domains.language.reversal.facts import Fact, FactSet, both_ways, check_facts
-from separable.files import open_hdf5, refusing
+from separable.files import refusing
+from separable.hdf5 import open_hdf5
 
 _NEEDED = ("head", "relation", "tail")
 

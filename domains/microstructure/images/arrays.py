@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separable.files import open_hdf5, refusing
+from separable.files import refusing
+from separable.hdf5 import open_hdf5
 
 
 def read_npy(path: Path, index: int | None = None) -> NDArray[Any]:

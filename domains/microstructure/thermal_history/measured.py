@@ -39,7 +39,7 @@ def _read_histograms(path: Path) -> tuple[Array, Array]:
     try:
         import h5py
 
-        from separable.files import open_hdf5
+        from separable.hdf5 import open_hdf5
     except ModuleNotFoundError as error:
         raise ImportError(
             "thermal_history.read needs h5py; install it with: pip install 'separable[fields]'"

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from domains.turbulence.diagnostics import curl
 from domains.turbulence.grid import Grid
-from separable.files import open_hdf5, refusing
+from separable.files import refusing
+from separable.hdf5 import open_hdf5
 
 Array = NDArray[Any]
 

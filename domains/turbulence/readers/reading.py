@@ -18,7 +18,8 @@ from domains.turbulence.readers.netcdf import open_netcdf, read_dataset
 from domains.turbulence.readers.pdebench import is_pdebench, read_pdebench
 from domains.turbulence.readers.shards import check_sums, read_shard, shard_files
 from domains.turbulence.readers.the_well import is_the_well, read_the_well
-from separable.files import open_hdf5, refusing
+from separable.files import refusing
+from separable.hdf5 import open_hdf5
 
 _SUFFIXES = (".h5", ".hdf5", ".nc", ".nc4", ".npy")
 

@@ -12,7 +12,8 @@ from domains.turbulence.data import LAYOUT, FlowDataConfig, shard_path
 from domains.turbulence.readers.checks import even_spacing
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import Hdf5Source, LazyFields
-from separable.files import open_hdf5, read_json, refusing
+from separable.files import read_json, refusing
+from separable.hdf5 import open_hdf5
 
 _SHARDS = 10**6  # that a data set may have
 

@@ -16,7 +16,7 @@ import numpy as np
 from domains.turbulence.readers.checks import choose, even_spacing, starts_of
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import CurlSource, Hdf5Source, LazyFields, Source
-from separable.files import open_hdf5
+from separable.hdf5 import open_hdf5
 
 
 def is_the_well(file: Any) -> bool:
