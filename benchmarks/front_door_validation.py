@@ -37,7 +37,8 @@ def ran(file: Path) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        words = [sys.executable, "-m", "pytest", "-q", "-o", "norecursedirs=.*", str(file), f"--junitxml={report}"]
+        words = [sys.executable, "-m", "pytest", "-q", "-o", "norecursedirs=.*", "-o", "junit_family=xunit1"]
+        words += [str(file), f"--junitxml={report}"]
         done = subprocess.run(words, cwd=REPOSITORY, env={"KILLS": KILLS} | os.environ, check=False)
         if not report.exists():
             raise RuntimeError(f"{file.name}: pytest ended with {done.returncode} and no report")

@@ -7,7 +7,7 @@ fails, as it does in torch. Random numbers of the device come from a stream of i
 CPU must draw them there.
 
 What it cannot tell: how a GPU rounds and how fast it is, which operations have no kernel there, and what goes wrong
-where the host reads memory before a GPU has written it.
+where the host reads memory before a GPU has written it. Where there is a GPU, `some_device` is that one instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _INDEXED = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.defaul
 # What takes a device and makes a tensor.
 _MADE = "arange empty eye full linspace logspace ones rand randint randn randperm tensor tril_indices triu_indices"
 _LIKE = "zeros zeros_like empty_like full_like ones_like rand_like randint_like randn_like"
-_NEW = "new_empty new_full new_ones new_tensor new_zeros"
+_NEW = "new_empty new_full new_ones new_zeros"
 _MOVED = "asarray as_tensor"  # may share the memory of what they are given
 
 
@@ -86,6 +86,7 @@ class _Placing(TorchDispatchMode):
             return _where(tensors[0])
         if func in _INDEXED and _where(args[0]) == CUDA:  # places on the CPU are moved
             tensors = [t for t in tensors if all(t is not place for place in args[1])]
+            tensors = [t for t in tensors if t.ndim or _where(t) == CUDA]  # so is a single number
         found = {_where(t) for t in tensors} & {CPU, CUDA}
         if len(found) < 2:
             return found.pop() if found else CPU
@@ -166,6 +167,9 @@ def pretended_device() -> Iterator[torch.device]:
 
         return moved
 
+    def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+        return torch.tensor(data, dtype=dtype or self.dtype, device=device or self.device)
+
     changed: list[tuple[Any, str, Any]] = [
         (tensor, "device", property(_where)),
         (tensor, "is_cpu", property(lambda self: _where(self).type == "cpu")),
@@ -183,9 +187,28 @@ def pretended_device() -> Iterator[torch.device]:
         *((torch, name, making(getattr(torch, name))) for name in f"{_MADE} {_LIKE}".split()),
         *((torch.fft, name, making(getattr(torch.fft, name))) for name in ("fftfreq", "rfftfreq")),
         *((tensor, name, making(getattr(tensor, name))) for name in _NEW.split()),
+        (tensor, "new_tensor", new_tensor),
     ]
     with contextlib.ExitStack() as stack:
         for place, name, value in changed:
             stack.enter_context(mock.patch.object(place, name, value))
         stack.enter_context(placing)
         yield CUDA
+
+
+@contextlib.contextmanager
+def some_device() -> Iterator[torch.device]:
+    """A GPU where there is one, and the pretended device elsewhere."""
+    if not torch.cuda.is_available():
+        with pretended_device() as device:
+            yield device
+        return
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        yield CUDA
+
+
+def assert_as_on_the_cpu(found: Tensor, expected: Tensor, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    """Close where the CPU pretends; on a GPU, which adds up in another order, within tolerances."""
+    if not torch.cuda.is_available():
+        rtol, atol = min(rtol, 1e-6), min(atol, 1e-7)
+    torch.testing.assert_close(found.cpu(), expected, rtol=rtol, atol=atol, check_stride=False)

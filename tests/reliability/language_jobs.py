@@ -120,7 +120,8 @@ def models_left(folder: Path) -> dict[str, bytes]:
 
 def steps_done(folder: Path) -> int:
     """Steps of all trainings in a run, and what is stored beside it."""
-    return sum(map(step_of, (folder / "run").rglob("last.safetensors"))) + logits_done(folder)
+    files = (file for file in (folder / "run").rglob("last.safetensors") if file.parent.name[0] != ".")  # no halves
+    return sum(map(step_of, files)) + logits_done(folder)
 
 
 def run_sweep(folder: Path) -> None:

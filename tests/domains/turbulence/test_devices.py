@@ -1,4 +1,4 @@
-"""Turbulence on a pretended device: nothing mixes devices, results are where they belong and as on the CPU."""
+"""Turbulence on a GPU, or a pretended one: nothing mixes devices, results are where they belong and as on the CPU."""
 
 import dataclasses
 import functools
@@ -40,7 +40,7 @@ from domains.turbulence.train import TrainConfig, train
 from domains.turbulence.train_innovations import InnovationTrainConfig
 from domains.turbulence.train_tokens import TokenTrainConfig, train_tokens
 from separable.training import RunFolder
-from tests.pretended_device import pretended_device
+from tests.pretended_device import assert_as_on_the_cpu, some_device
 
 GRID = (16, 24)
 BOX = FlowDescription("w", "w", {"field": "1", "length": "1", "time": "1"}, 0.2, GRID, (2 * torch.pi, 2 * torch.pi))
@@ -142,11 +142,11 @@ def test_a_flow_is_solved_where_it_starts(name, dtype):
     equation, grid = FLOWS[name]
     start = equation.random_start(grid, [0, 1, 2]).to(dtype)
     expected = simulate(equation, grid, start, [0.0, 0.05, 0.2], seeds=[5, 6, 7]).fields
-    with pretended_device() as device:
+    with some_device() as device:
         found = simulate(equation, grid, start.to(device), [0.0, 0.05, 0.2], seeds=[5, 6, 7])
         assert (found.fields.device, found.times.device.type) == (device, "cpu")
         assert found.to_xarray().sizes["sample"] == 3
-        assert torch.equal(found.fields.cpu(), expected)
+        assert_as_on_the_cpu(found.fields, expected)
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -160,10 +160,10 @@ def test_a_stepper_is_where_it_is_told_to_be(name):
         return stepper.advance(coefficients.to(device), 70, generators if equation.forcing(grid) else ())
 
     expected = after("cpu")
-    with pretended_device() as device:
+    with some_device() as device:
         found = after(device)
         assert found.device == device
-        assert torch.equal(found.cpu(), expected)
+        assert_as_on_the_cpu(found, expected)
         with pytest.raises(RuntimeError, match="same device"):  # a stepper of the CPU
             Stepper(equation, grid, 0.01).once(coefficients.to(device))
 
@@ -172,10 +172,10 @@ def test_compressible_flow_is_solved_where_it_starts():
     equation, grid = CompressibleFlow(waves=2), Grid((12, 8), (1.0, 1.0))
     start = equation.random_start(grid, [0, 1])
     expected = equation.solve(grid, start, [0.01, 0.03])
-    with pretended_device() as device:
+    with some_device() as device:
         found = equation.solve(grid, start.to(device), [0.01, 0.03])
         assert found.device == device
-        assert torch.equal(found.cpu(), expected)
+        assert_as_on_the_cpu(found, expected)
 
 
 @pytest.mark.parametrize("name", ["Kolmogorov", "decaying", "stochastic"])
@@ -191,7 +191,7 @@ def test_diagnostics_are_where_the_fields_are(name):
         return parts
 
     expected = told(fields)
-    with pretended_device() as device:
+    with some_device() as device:
         for found, wanted in zip(told(fields.to(device)), expected, strict=True):
             assert found.device == device
             torch.testing.assert_close(found.cpu(), wanted)
@@ -207,7 +207,7 @@ def test_scores_are_where_the_frames_are():
         return scores, run
 
     expected, expected_run = told("cpu")
-    with pretended_device() as device:
+    with some_device() as device:
         found, run = told(device)
         for field in dataclasses.fields(found)[2:]:
             value, wanted = getattr(found, field.name), getattr(expected, field.name)
@@ -226,7 +226,7 @@ def test_forecasts_are_those_of_the_cpu_and_lie_where_the_frames_are(name, frame
     history = normal(2, forecaster.history, *GRID, seed=9)
     leads = forecaster.rollout(history, 3, seed=4)
     expected = [next(leads), next(leads)]
-    with pretended_device() as device:
+    with some_device() as device:
         assert forecaster.to(device) is forecaster
         given = history.to(device) if frames_there else history
         leads = forecaster.rollout(given, 3, seed=4)
@@ -245,7 +245,7 @@ def test_forecasts_are_those_of_the_cpu_and_lie_where_the_frames_are(name, frame
 @pytest.mark.parametrize("name", ["head A", "head B", "tokens", "noisy"])
 def test_a_forecaster_on_the_device_is_saved_as_on_the_cpu(name, tmp_path):
     forecaster = FORECASTERS[name]()
-    with pretended_device() as device:
+    with some_device() as device:
         forecaster.to(device).save(tmp_path)
     history = normal(1, 1, *GRID)
     expected = next(forecaster.to("cpu").rollout(history, 2))
@@ -267,7 +267,7 @@ def test_training_on_the_device_draws_the_numbers_of_the_cpu(model, optimiser, t
         model, steps=5, batch=2, optimiser=optimiser, rollout_from=0.6, alone_until=0.2, spread_windows=4
     )
     expected = train(flow(), config, progress=False)
-    with pretended_device() as device:
+    with some_device() as device:
         run = RunFolder(tmp_path / "run", config, config.seed)
         found = train(flow(), config, run=run, progress=False, device=device)
         assert found.device.type == "cpu"
@@ -280,7 +280,7 @@ def test_head_b_is_trained_on_the_device(tmp_path):
         CODES, DescentConfig(steps=3, batch=2, optimiser="soap"), examples=70, spectrum_steps=4, spectrum_runs=2
     )
     expected = train_innovations.train_innovations(train(flow(), core, progress=False), flow(), config, progress=False)
-    with pretended_device() as device:
+    with some_device() as device:
         run = RunFolder(tmp_path / "run", config, 0)
         trained = train(flow(), core, progress=False)
         found = train_innovations.train_innovations(trained, flow(), config, run=run, progress=False, device=device)
@@ -293,7 +293,7 @@ def test_tokens_are_trained_on_the_device(tmp_path):
     stage = DescentConfig(steps=3, batch=2)
     config = TokenTrainConfig(TOKENS, stage, stage)
     expected = train_tokens(flow(), config, progress=False)
-    with pretended_device() as device:
+    with some_device() as device:
         run = RunFolder(tmp_path / "run", config, 0)
         found = train_tokens(flow(), config, run=run, progress=False, device=device)
         assert found.device.type == "cpu"
@@ -310,7 +310,7 @@ def test_a_spectrum_is_held_on_the_device(name):
         return next(forecaster.rollout(normal(1, forecaster.history, *GRID), 2)), forecaster
 
     expected, _ = held("cpu")
-    with pretended_device() as device:
+    with some_device() as device:
         found, _ = held(device)
         torch.testing.assert_close(found, expected)
 
@@ -322,7 +322,7 @@ def test_a_spread_is_held_on_the_device():
         return forecaster.network.late_gains
 
     expected = held("cpu")
-    with pretended_device() as device:
+    with some_device() as device:
         found = held(device)
         assert found.device == device
         torch.testing.assert_close(found.cpu(), expected)
