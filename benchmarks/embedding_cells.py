@@ -32,6 +32,7 @@ from separable.training import RunFolder, TrainingConfig
 
 TRIAL = bool(os.environ.get("TRIAL"))
 SIZES = "seed_dim=8,heads=1,knots=4,rank=4" if TRIAL else "seed_dim=64,heads=4,knots=8,rank=32"  # of generators
+PUBLISHED = "seed_dim=128,heads=8,knots=16,rank=64"  # 1.2 million and more: not where a table has fewer
 RANK, FREQUENT = (4, 16) if TRIAL else (32, 512)
 BASELINE, TIED = "table, untied", "table, tied"
 KINDS = {
@@ -42,6 +43,7 @@ KINDS = {
     "tensor train": (f"tensor_train:rank={4 if TRIAL else 16}", "table:tied=false"),
     "hashed": (f"hashed:buckets={32 if TRIAL else 1024}", "table:tied=false"),
     "Leviathan, published recipe": (f"leviathan:{SIZES}", "table:tied=false"),
+    "Leviathan, published sizes": (f"leviathan:{PUBLISHED}", "table:tied=false"),
     "generated": (f"generated:{SIZES}", "table:tied=false"),
     "generated and frequent": (f"generated:{SIZES},frequent={FREQUENT}", "table:tied=false"),
     "generated, low-rank head": (f"generated:{SIZES}", f"low_rank:rank={RANK}"),
@@ -74,6 +76,8 @@ class Study:
         precision: of products.
         device: where to train.
         tuned_at: the width that kinds are tuned at; 0 for each.
+        tuned_on: the device that they are tuned on; by default that of the trainings.
+        tuning_tokens: millions, of a training that tries a rate; by default 15 % of those of a training by tokens.
     """
 
     folder: Path = Path("runs/benchmarks/language/embeddings")
@@ -87,6 +91,8 @@ class Study:
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     device: str = "cpu"
     tuned_at: int = 0
+    tuned_on: str = ""
+    tuning_tokens: float = 0.0
 
     def text(self, vocabulary: int) -> Tokens:
         """The tokens of one vocabulary, written if they are not there."""
@@ -114,7 +120,8 @@ class Cell:
             ValueError: the embedding and the head alone have more.
         """
         study = self.study
-        tokens = 1e6 * study.tokens * (TUNING if self.budget == "tuning" else 1)
+        tuning = study.tuning_tokens or TUNING * study.tokens
+        tokens = 1e6 * (tuning if self.budget == "tuning" else study.tokens)
         steps = 0 if self.budget == "minutes" else max(1, round(tokens / (study.batch * study.context)))
         training = TrainingConfig(
             steps=steps,
@@ -207,6 +214,7 @@ def whole(study: Study, vocabulary: int, width: int, kind: str, budget: Budget) 
 def trials(study: Study, vocabulary: int, width: int, kind: str) -> list[Cell]:
     """The short trainings by which a kind is tuned for a size."""
     width = study.tuned_at or width
+    study = dataclasses.replace(study, device=study.tuned_on or study.device)
     return [Cell(study, vocabulary, width, kind, TUNING_SEED, "tuning", rate) for rate in RATES]
 
 

@@ -97,6 +97,8 @@ def main() -> None:
         precision=chosen.precision,
         device=chosen.device,
         tuned_at=chosen.tuned_at,
+        tuned_on=chosen.tuned_on,
+        tuning_tokens=chosen.tuning_tokens,
     )
     sizes = list(itertools.product(chosen.vocabularies, chosen.widths, chosen.kinds))
     mine, shares = (int(part) for part in chosen.share.split("/"))
@@ -243,7 +245,7 @@ def _record_factors(measured: list[dict[str, Any]], chosen: argparse.Namespace) 
 
 
 def _arguments() -> argparse.Namespace:
-    spends: tuple[Spend, ...] = ("perceptron", "layers", "nothing")
+    spends: tuple[Spend, ...] = ("width", "perceptron", "layers", "nothing")
     trial = {"vocabularies": [512], "widths": [16, 32], "seeds": 1, "tokens": 0.0005, "minutes": 0.005, "layers": 1}
     trial |= {"context": 32, "batch": 4, "source": "docstrings", "folder": Study().folder.with_name("embeddings_trial")}
     usual = {"vocabularies": [8192, 32768], "widths": [64, 96, 128, 192], "seeds": 3, "tokens": Study().tokens}
@@ -260,6 +262,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeded-widths", type=int, nargs="+", help="of what is not trained once; all by default")
     parser.add_argument("--tuned-at", type=int, default=0, help="the width to tune at; 0 for each")
+    parser.add_argument(
+        "--tuned-on", default="", help="the device to tune on, if it is another; its results must be there"
+    )
+    parser.add_argument("--tuning-tokens", type=float, default=0.0, help="millions, to try a rate with; 0 for 15 %%")
     parser.add_argument("--timed-widths", type=int, nargs="+", help="of trainings by minutes; all by default")
     parser.add_argument("--budgets", nargs="+", default=["tokens", "minutes"], choices=["tokens", "minutes"])
     parser.add_argument("--tokens", type=float, help="millions, of a training by tokens")

@@ -1,13 +1,14 @@
 """Embeddings and heads side by side: the same data, batches and number of parameters, one training each.
 
-The first kind sets the number of parameters. Each other one spends what it saves on the rest of the model, on wider
-perceptrons or on more layers, until its number is as near as that allows; a kind that costs more than the first gets
-less of the rest.
+The first kind sets the number of parameters. Each other one spends what it saves on the rest of the model, on a greater
+width, wider perceptrons or more layers, until its number is as near as that allows; a kind that costs more than the
+first gets less of the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from separable.files import read_json
 from separable.sequence import LanguageModel
 from separable.training import Report, RunFolder, is_main_process
 
-Spend = Literal["perceptron", "layers", "nothing"]
+Spend = Literal["width", "perceptron", "layers", "nothing"]
 KINDS = ("table table:tied=false", "table table:tied=true", "generated table:tied=false")
 
 
@@ -96,11 +97,15 @@ def parameters(config: LanguageConfig, vocabulary: int) -> int:
 def equalised(config: LanguageConfig, vocabulary: int, wanted: int, spend: Spend) -> LanguageConfig:
     """The config with as many parameters as wanted, as near as the size that is changed allows.
 
+    With "width" there are as many attention heads of the same size as fit, and perceptrons take the rest.
+
     Raises:
         ValueError: the rest of the model would have to vanish.
     """
     if spend == "nothing":
         return config
+    if spend == "width":
+        config, spend = _widened(config, vocabulary, wanted), "perceptron"
     field = "hidden" if spend == "perceptron" else "layers"
     now = config.transformer.hidden_width if spend == "perceptron" else config.transformer.layers
 
@@ -116,6 +121,20 @@ def equalised(config: LanguageConfig, vocabulary: int, wanted: int, spend: Spend
             f"got {parameters(changed(1), vocabulary)} with {field}=1"
         )
     return changed(size)
+
+
+def _widened(config: LanguageConfig, vocabulary: int, wanted: int) -> LanguageConfig:
+    """The config with as many attention heads as fit, one at least, and perceptrons in proportion."""
+    transformer = config.transformer
+    size, together = transformer.width // transformer.heads, transformer.key_heads or 1
+    found = config
+    for heads in itertools.count(together, together):
+        sizes = dataclasses.replace(transformer, width=heads * size, heads=heads, hidden=None)
+        wider = dataclasses.replace(config, transformer=sizes)
+        if heads > together and parameters(wider, vocabulary) > wanted:
+            break
+        found = wider
+    return found
 
 
 def _trained(

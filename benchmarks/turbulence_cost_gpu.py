@@ -1,0 +1,157 @@
+"""What a step of a forecast costs on a GPU, beside the solver that advances the same time there.
+
+Record 5c of the area turbulence. Small fields keep a GPU waiting for the next kernel, so both are timed twice: as
+called, and as CUDA graphs, which launch all kernels of a step (or of all steps of the solver) at once. The solver is
+the cheapest that is as accurate in record 5. A cost does not depend on the weights, so the forecaster is untrained.
+
+    python -m benchmarks.turbulence_cost_gpu measure FILE       where there is a GPU
+    python -m benchmarks.turbulence_cost_gpu record FILE        anywhere
+"""
+
+import json
+import math
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import record
+from benchmarks.forecast_cells import FLOW
+from benchmarks.turbulence_cost import sized
+from domains.turbulence.grid import Grid
+from domains.turbulence.simulate import Stepper
+
+SOLVER, STEP = 48, 0.02  # points along an axis and time step, see record 5
+BATCHES = (1, 16, 256)
+SIZES = (64, 128, 256, 512, 1024)
+
+
+def milliseconds(work: Callable[[], Any], times: int) -> float:
+    """Of one call: median, by the clock of the GPU."""
+    found = []
+    for _ in range(times + 2):
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun.record()
+        work()
+        ended.record()
+        torch.cuda.synchronize()
+        found.append(begun.elapsed_time(ended))
+    return statistics.median(found[2:])
+
+
+def graphed(work: Callable[[], Tensor]) -> Callable[[], Any]:
+    """The same kernels, launched at once."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream), torch.inference_mode():
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def forecasting(n: int, batch: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """One frame for each member, as `advance` does it, and with noise that the GPU draws."""
+    forecaster = sized(n).to("cuda")
+    frames = torch.randn(batch, 1, n, n, device="cuda")
+    generators = [np.random.default_rng(b) for b in range(batch)]
+
+    def there() -> Tensor:
+        noise = torch.randn(batch, forecaster.noise_numbers, device="cuda")
+        return forecaster.on_points(forecaster.step(forecaster.standardised(frames), noise), (n, n))
+
+    return lambda: forecaster.advance(frames, generators), there
+
+
+def solving(n: int, step: float, batch: int, steps: int) -> Callable[[], Tensor]:
+    """A number of steps of the solver, from and to coefficients."""
+    grid = Grid((n, n))
+    stepper = Stepper(FLOW, grid, step, dtype=torch.float32, device="cuda")
+    start = grid.coefficients(FLOW.random_start(grid, list(range(min(batch, 16)))))
+    start = start.to(torch.complex64).to("cuda").repeat(-(-batch // len(start)), 1, 1)[:batch]
+    return lambda: stepper.advance(start, steps)
+
+
+def beside_the_solver() -> list[dict[str, Any]]:
+    """A frame of 64^2 points by both."""
+    rows = []
+    for batch in BATCHES:
+        called, there = forecasting(64, batch)
+        solver = solving(SOLVER, STEP, batch, round(1 / STEP))
+        row = {
+            "members": batch,
+            "forecast ms": milliseconds(called, 30),
+            "solver ms": milliseconds(solver, 15),
+            "forecast, graph, ms": milliseconds(graphed(there), 50),
+            "solver, graph, ms": milliseconds(graphed(solver), 30),
+        }
+        row["solver over forecast"] = row["solver ms"] / row["forecast ms"]
+        row["solver over forecast, graphs"] = row["solver, graph, ms"] / row["forecast, graph, ms"]
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def on_grids() -> list[dict[str, Any]]:
+    """A step of one member, and of the solver over the same time where its step follows the grid, on n x n points."""
+    rows = []
+    for n in SIZES:
+        torch.cuda.empty_cache()
+        _, there = forecasting(n, 1)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        with torch.inference_mode():
+            there()
+        held = (torch.cuda.max_memory_allocated() - before) / n**2 / 1e3
+        step = STEP * SOLVER / n  # the fastest wave crosses as many points in a step
+        solver = milliseconds(graphed(solving(n, step, 1, 20)), 5) / 20 / step
+        row = {"grid": f"{n}^2", "forecast, graph, ms": milliseconds(graphed(there), 20), "solver, graph, ms": solver}
+        row |= {"solver over forecast, graphs": solver / row["forecast, graph, ms"], "kilobytes a cell": held}
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def measure() -> dict[str, Any]:
+    """All of it, with the name of the GPU."""
+    told = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    return told | {"beside": beside_the_solver(), "grids": on_grids()}
+
+
+def write(found: dict[str, Any]) -> None:
+    """The record of what was measured."""
+    one, grids = found["beside"][0], found["grids"]
+    faster = one["solver over forecast, graphs"]
+    span = math.log2(SIZES[-1] / SIZES[0])
+    order = math.log2(grids[-1]["forecast, graph, ms"] / grids[0]["forecast, graph, ms"]) / span
+    record.write(
+        "turbulence",
+        "5c",
+        claim=f"On one {found['gpu']} a step of a forecast takes 1/{faster:.2g} of the time of the solver that is as "
+        f"accurate ({SOLVER}^2 points, step {STEP}) where both are CUDA graphs and one member is forecast, "
+        f"1/{one['solver over forecast']:.2g} as called, 1/{found['beside'][-1]['solver over forecast, graphs']:.2g} "
+        f"with {BATCHES[-1]} members; on n x n points it grows as n^{order:.2f}",
+        measured=found["beside"],
+        target="a step 20 times faster than the solver; time of order 3 in n or less",
+        holds=faster >= 20 and order <= 3,
+        baselines=grids,
+        command="M='python -m benchmarks.turbulence_cost_gpu'; $M measure FILE && $M record FILE",
+        seeds=[0],
+        spread=f"medians of 5 to 50 calls; float32; torch {found['torch']}",
+    )
+
+
+if __name__ == "__main__":
+    verb, file = sys.argv[1:]
+    if verb == "measure":
+        Path(file).write_text(json.dumps(measure(), indent=1))
+    else:
+        write(json.loads(Path(file).read_text()))
