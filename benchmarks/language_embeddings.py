@@ -18,6 +18,7 @@ sizes that the mean is taken over.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import math
 import os
@@ -117,19 +118,34 @@ def main() -> None:
     ]
     wanted = [cell for cell in cells if cell is not None and (not chosen.only_kept or cell.is_kept())]
     rows = results(wanted, chosen.processes)
-    summary = summarised(rows)
+    summary = summarised(rows, speeds=not chosen.shared)
     for row in (*summary, *factors(rows)):
         print(row)
-    if shares == 1 and not TRIAL and set(chosen.kinds) == set(KINDS):
+    if shares > 1 or TRIAL:
+        return
+    if chosen.beside:
+        others = _beside(study, chosen)
+        _record_comparison(summarised([*rows, *others]), chosen)
+        _record_factors(factors([*rows, *others]), chosen)
+    elif set(chosen.kinds) == set(KINDS):
         _record_comparison(summary, chosen)
         _record_factors(factors(rows), chosen)
+
+
+def _beside(study: Study, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """What is kept of both tables in a study on another device, in which nothing goes to the width."""
+    device, precision = chosen.beside
+    other = dataclasses.replace(study, device=device, precision=precision, spend="perceptron")
+    places = itertools.product(range(chosen.seeds_beside), chosen.vocabularies, chosen.widths, (BASELINE, TIED))
+    cells = [tuned(other, *size, kind, seed, "tokens", only_kept=True) for seed, *size, kind in places]
+    return results([cell for cell in cells if cell is not None and cell.is_kept()], 1)
 
 
 def _budgets(width: int, chosen: argparse.Namespace) -> list[Budget]:
     return [budget for budget in chosen.budgets if budget == "tokens" or width in chosen.timed_widths]
 
 
-def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def summarised(rows: list[dict[str, Any]], speeds: bool = False) -> list[dict[str, Any]]:
     """Means over the seeds of each budget, vocabulary, width and kind, in that order."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
@@ -152,10 +168,15 @@ def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "deviation": statistics.stdev(bits) if len(bits) > 1 else "one seed",
                 **{f"nats, ranks {ranks}": _mean(group, ranks) for ranks in group[0]["bands"] if ranks != rare},
                 f"nats, ranks {rare}": _mean(group, rare),
-                "tokens per second": statistics.median(row["tokens_per_second"] for row in group),
             }
         )
+        if speeds:
+            found[-1]["tokens per second"] = statistics.median(row["tokens_per_second"] for row in group)
     return found
+
+
+def _tuning(chosen: argparse.Namespace) -> str:
+    return f"{chosen.tuning_tokens / chosen.tokens if chosen.tuning_tokens else TUNING:.0%}"
 
 
 def _mean(group: list[dict[str, Any]], ranks: str) -> float:
@@ -210,7 +231,8 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         "language",
         f"1{chosen.suffix}",
         claim="At equal parameters, data and order of batches a separable embedding has fewer bits a byte than a tied "
-        f"and an untied table, V = {', '.join(map(str, chosen.vocabularies))}, {len(chosen.widths)} sizes",
+        f"and an untied table{', what it saves spent on width' * (chosen.spend == 'width')}, "
+        f"V = {', '.join(map(str, chosen.vocabularies))}, {chosen.tokens:g} million tokens, {len(chosen.widths)} sizes",
         measured=[row for row in summary if row["kind"] not in tables],
         target=f"fewer bits a byte than both tables at each vocabulary, size and budget; reached at {won} of {places}",
         holds=won == places,
@@ -218,9 +240,10 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
         spread=f"the column deviation: standard deviation of bits a byte over seeds; tuned at {places_tuned} over "
-        f"{len(RATES)} rates with {TUNING:.0%} of the tokens, on validation loss; of tables the better of whole "
+        f"{len(RATES)} rates with {_tuning(chosen)} of the tokens, on validation loss; of tables the better of whole "
         f"trainings at rates {' and '.join(f'{rate:g}' for rate in TABLE_RATES)} counts, by the test itself"
         + ("; kinds without a row at a size were not trained there" if chosen.only_kept else ""),
+        machine=chosen.machine,
     )
 
 
@@ -241,6 +264,7 @@ def _record_factors(measured: list[dict[str, Any]], chosen: argparse.Namespace) 
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
         spread=f"95 % of 2000 resamplings of seeds and sizes; fit over {len(chosen.widths)} sizes",
+        machine=chosen.machine,
     )
 
 
@@ -277,6 +301,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--spend", default="perceptron", choices=spends, help="what saved parameters go to")
     parser.add_argument("--source", help="a corpus, see domains.language.corpus")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shared", action="store_true", help="the device was shared, so that no speeds are told")
+    parser.add_argument("--machine", default="", help="where it was trained, for records that are written elsewhere")
+    parser.add_argument(
+        "--beside", nargs=2, metavar=("DEVICE", "PRECISION"), help="another study, whose tables are the baselines"
+    )
+    parser.add_argument("--seeds-beside", type=int, default=3, help="of that study")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--suffix", default="", help="of the records' numbers, for a study beside the main one")
     parser.add_argument("--share", default="0/1", help="which of how many shares of the sizes and kinds to train")

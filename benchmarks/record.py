@@ -40,6 +40,7 @@ def write(
     command: str,
     seeds: Sequence[int],
     spread: str,
+    machine: str = "",
 ) -> Path:
     """Write one record, replacing an older one.
 
@@ -54,6 +55,7 @@ def write(
         command: The command that repeats the measurement.
         seeds: Seeds used.
         spread: How the numbers vary over seeds or repetitions, or why they do not.
+        machine: Where it was measured; by default this machine.
     """
     if area not in AREAS:
         raise ValueError(f"record: area is one of {', '.join(AREAS)}; got {area!r}")
@@ -66,7 +68,7 @@ def write(
         "command": command,
         "seeds": list(seeds),
         "spread": spread,
-        "machine": _machine(),
+        "machine": machine or _machine(),
         "commit": commit(),
     }
     RESULTS.mkdir(exist_ok=True)

@@ -147,7 +147,8 @@ def write(found: dict[str, Any]) -> None:
         baselines=grids,
         command="M='python -m benchmarks.turbulence_cost_gpu'; $M measure FILE && $M record FILE",
         seeds=[0],
-        spread=f"medians of 5 to 50 calls; float32; torch {found['torch']}",
+        spread="medians of 5 to 50 calls; float32",
+        machine=f"{found['gpu']}, torch {found['torch']}",
     )
 
 
