@@ -10,6 +10,7 @@ by which the others are measured, get more: whole trainings at `TABLE_RATES`, of
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -135,10 +136,9 @@ class Cell:
             seed=self.seed,
         )
         transformer = TransformerConfig(width=self.width, layers=study.layers, heads=max(1, self.width // 32))
-        table = LanguageConfig(transformer, *KINDS[BASELINE], study.context, training=training)
-        embedding, head = KINDS[self.kind]
-        mine = dataclasses.replace(table, embedding=embedding, head=head)
-        return equalised(mine, vocabulary, parameters(table, vocabulary), study.spend)
+        return dataclasses.replace(
+            _equalised(transformer, study.context, self.kind, vocabulary, study.spend), training=training
+        )
 
     def result(self) -> dict[str, Any] | None:
         """Trained now, or kept; none where `config` refuses."""
@@ -187,6 +187,17 @@ class Cell:
         settings = {"config": dataclasses.asdict(config), "tokens": tokens.index["made_from"], "part": part}
         settings["device"] = self.study.device
         return settings, kept_path(self.study.folder, json.dumps(settings, sort_keys=True))
+
+
+@functools.cache
+def _equalised(
+    transformer: TransformerConfig, context: int, kind: str, vocabulary: int, spend: Spend
+) -> LanguageConfig:
+    """A kind of the size of the untied table: worked out once, not for each rate and seed."""
+    table = LanguageConfig(transformer, *KINDS[BASELINE], context)
+    embedding, head = KINDS[kind]
+    mine = dataclasses.replace(table, embedding=embedding, head=head)
+    return equalised(mine, vocabulary, parameters(table, vocabulary), spend)
 
 
 def tuned(
