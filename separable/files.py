@@ -224,6 +224,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(own, ignore_errors=True)
 
 
+def refuse_without_room(folder: str | os.PathLike[str], size: int) -> None:
+    """Before a library writes that does not get over a full disk, such as that of HDF5.
+
+    Raises:
+        OSError: fewer bytes are free there than ``size``.
+
+    Example:
+        >>> refuse_without_room(".", 1)
+    """
+    if (free := shutil.disk_usage(folder).free) < size:
+        told = f"no space left on device: expected {size / 1e6:.1f} MB, {free / 1e6:.1f} MB are free"
+        raise OSError(errno.ENOSPC, told)
+
+
 def writer() -> str:
     """The machine and number of this process, with which the names end under which it writes."""
     return f"{socket.gethostname()}-{os.getpid()}"

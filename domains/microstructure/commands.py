@@ -32,6 +32,8 @@ from domains.microstructure.sketch import (
 from domains.microstructure.stress import StressConfig, StressDecoder, relative_error, under, von_mises
 from domains.microstructure.stress_training import StressTraining, train_stress
 from domains.microstructure.train import TrainConfig, split, train_janus
+from separable.files import replacing
+from separable.hdf5 import writing_hdf5
 from separable.training import Report, RunFolder, is_main_process
 
 _DATA, _MATERIALS, _TRAINING = CellDataConfig(), Materials(), TrainConfig()
@@ -326,16 +328,12 @@ def _write_stress(
     path: Path, drawn: Tensor, cell: Tensor, learned: Tensor, solved: Tensor, strain: tuple[float, ...], unit: str
 ) -> None:
     """Fields as HDF5; the file replaces an older one only when it is complete."""
-    import h5py
-
-    temporary = path.with_name(f".{path.name}")
-    with h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, writing_hdf5(temporary) as file:
         for name, values in (("drawing", drawn), ("cell", cell.byte()), ("stress", learned), ("stress_solver", solved)):
             file[name] = values.numpy()
         file.attrs["strain"] = strain
         file.attrs["components"] = "xx, yy, xy along the first axis of stress; axes of a field are x, y"
         file.attrs["units"] = unit or "that of the Young's moduli"
-    temporary.replace(path)
 
 
 def parse_targets(texts: tuple[str, ...]) -> dict[str, float]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +33,8 @@ from domains.navigation.environment import action_space, observation_space
 from domains.navigation.evaluation import Pilot
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Worlds
-from separable.hdf5 import open_hdf5
+from separable.files import replacing, writer
+from separable.hdf5 import open_hdf5, writing_hdf5
 
 Rows = npt.NDArray[np.float32]
 PilotLike = Pilot | Callable[[Rows], npt.NDArray[Any]]
@@ -130,35 +130,27 @@ def record_flights(
         >>> data.observations.shape, data.actions.shape, data.n_episodes
         ((40, 7), (40, 2), 2)
     """
-    import h5py
-
     if episodes < 1:
         raise ValueError(f"record_flights: episodes is at least 1; got {episodes!r}")
     if not 0 <= noise < np.inf or not 0 <= noisy <= 1:
         raise ValueError(f"record_flights: noise is at least 0, noisy from 0 to 1; got {noise!r}, {noisy!r}")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     sizes = [noise if int(noisy * (i + 1)) > int(noisy * i) else 0.0 for i in range(episodes)]
-    try:
-        with h5py.File(temporary, "w") as file, tqdm(total=episodes, unit="flight", disable=not progress) as bar:
-            steps = 0
-            for start in range(0, episodes, _AT_ONCE):
-                for i, flight in enumerate(
-                    _flown(pilot, options, seed + start, sizes[start : start + _AT_ONCE]), start
-                ):
-                    group = file.create_group(f"episode_{i}")
-                    # Not compressed: a chunk's index would be larger than what compression saves.
-                    for entry, values in flight.items():
-                        group.create_dataset(entry, data=values)
-                    n = len(flight["rewards"])
-                    group.attrs.update({"id": i, "seed": seed + i, "total_steps": n, "noise": sizes[i]})
-                    steps += n
-                    bar.update()
-            file.attrs.update({"total_episodes": episodes, "total_steps": steps, **_metadata(options, name)})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    bar = tqdm(total=episodes, unit="flight", disable=not progress)
+    with bar, replacing(path) as temporary, writing_hdf5(temporary) as file:
+        steps = 0
+        for start in range(0, episodes, _AT_ONCE):
+            for i, flight in enumerate(_flown(pilot, options, seed + start, sizes[start : start + _AT_ONCE]), start):
+                group = file.create_group(f"episode_{i}")
+                # Not compressed: a chunk's index would be larger than what compression saves.
+                for entry, values in flight.items():
+                    group.create_dataset(entry, data=values)
+                n = len(flight["rewards"])
+                group.attrs.update({"id": i, "seed": seed + i, "total_steps": n, "noise": sizes[i]})
+                steps += n
+                bar.update()
+        file.attrs.update({"total_episodes": episodes, "total_steps": steps, **_metadata(options, name)})
     return path
 
 
@@ -396,7 +388,7 @@ def write_minari(path: str | Path, folder: str | Path) -> Path:
     with h5py.File(path, "r") as file:
         metadata = {name: value if isinstance(value, str) else int(value) for name, value in file.attrs.items()}
     metadata.pop("options", None)
-    temporary = data.with_name(f".data.{os.getpid()}.part")
+    temporary = data.with_name(f".data.{writer()}")
     temporary.mkdir(parents=True)
     try:
         shutil.copyfile(path, temporary / "main_data.hdf5")

@@ -28,7 +28,7 @@ from domains.turbulence.train_innovations import train_innovations as train_on_c
 from domains.turbulence.train_tokens import TokenTrainConfig
 from domains.turbulence.train_tokens import train_tokens as train_by_tokens
 from domains.turbulence.training_data import split
-from separable.files import read_json, refusing
+from separable.files import read_json, refuse_without_room, refusing, replacing
 from separable.training import RunFolder
 
 _DATA = FlowDataConfig()
@@ -202,9 +202,9 @@ def forecast(
     known = flow.time_of(sample, last)
     found = forecaster.forecast(past, members, steps, seed=seed, reference_time=known, progress=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    found.to_netcdf(temporary, engine="h5netcdf")
-    temporary.replace(out)
+    with replacing(out) as temporary:
+        refuse_without_room(out.parent, found.nbytes)
+        found.to_netcdf(temporary, engine="h5netcdf")
     print(f"{out}: {members} members, {steps} steps of {forecaster.description.time_step:g}")
     return out
 

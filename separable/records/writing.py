@@ -1,8 +1,9 @@
 """Files that are whole or absent: written under another name and renamed."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
+
+from separable.files import replacing
 
 
 def written_whole(path: Path, write: Callable[[Path], object]) -> Path:
@@ -15,10 +16,6 @@ def written_whole(path: Path, write: Callable[[Path], object]) -> Path:
         'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

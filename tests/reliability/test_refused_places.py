@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from separable.files import writer
+from separable.files import refuse_without_room, writer
 from separable.training.run_lock import sole_user
 from tests.reliability.jobs import JOBS
 from tests.reliability.killing import start
@@ -118,6 +119,47 @@ def test_a_process_whose_disk_was_full_while_it_wrote_hdf5_ends_as_others_do(tmp
         [sys.executable, "-c", _FILLING, file, str(most)], capture_output=True, text=True, check=True
     )
     assert found.stdout == f"[Errno {errno.EFBIG}] {file}: {os.strerror(errno.EFBIG)}\n"
+
+
+_WRITING = """
+import resource, signal, sys
+from pathlib import Path
+
+import torch
+
+from domains.microstructure.images import write_cell
+from domains.navigation.flights import record_flights
+from domains.navigation.options import WaypointOptions
+
+path = Path(sys.argv[2])
+write = {
+    "flights": lambda: record_flights(path, lambda seen: seen[:, :2], WaypointOptions(time_limit=5.0), 20, noise=0.1),
+    "cell": lambda: write_cell((torch.rand(64, 64, 64) > 0.5).int(), path),
+}[sys.argv[1]]
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000,) * 2)
+try:
+    write()
+except OSError as told:
+    print(told.errno, told)
+"""
+
+
+@pytest.mark.parametrize("kind", ["flights", "cell"])
+def test_what_is_written_as_hdf5_on_a_full_disk_is_told_and_leaves_nothing(tmp_path, kind):
+    file = tmp_path / f"{kind}.h5"
+    words = [sys.executable, "-W", "ignore", "-c", _WRITING, kind, file]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(f"{errno.EFBIG} ")
+    assert str(file) in found.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_with_too_little_room_is_told_before_anything_is_written(tmp_path):
+    refuse_without_room(tmp_path, shutil.disk_usage(tmp_path).free // 2)
+    with pytest.raises(OSError) as told:
+        refuse_without_room(tmp_path, 2**60)
+    assert told.value.errno == errno.ENOSPC
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root, which a read-only folder does not stop, away")

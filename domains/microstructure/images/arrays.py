@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separable.files import refusing
-from separable.hdf5 import open_hdf5
+from separable.hdf5 import open_hdf5, writing_hdf5
 
 
 def read_npy(path: Path, index: int | None = None) -> NDArray[Any]:
@@ -76,9 +76,7 @@ def write_hdf5(cell: NDArray[Any], path: Path, dataset: str = "cell", voxel_size
         >>> import tempfile
         >>> write_hdf5(np.eye(4), Path(tempfile.mkdtemp()) / "cell.h5")
     """
-    import h5py
-
-    with h5py.File(path, "w") as file:
+    with writing_hdf5(path) as file:
         stored = file.create_dataset(dataset, data=cell.astype(np.uint8), compression="gzip")
         stored.attrs["voxel_size"] = voxel_size
         stored.attrs["description"] = "periodic two-phase cell: 1 is phase 1 (solid), axis k is coordinate k"

@@ -13,6 +13,7 @@ from domains.microstructure.images.arrays import write_hdf5
 from domains.microstructure.images.pictures import write_picture
 from domains.microstructure.images.stl import write_stl
 from domains.microstructure.images.vtk import write_vtk
+from separable.files import replacing
 
 FORMATS = (".png", ".tif", ".tiff", ".npy", ".h5", ".hdf5", ".vtk", ".vti", ".stl")
 
@@ -78,12 +79,8 @@ def write_cell(
         write = partial(write_vtk, values, voxel_size=voxel_size, form=kind)
     else:
         write = partial(write_stl, values == phase, voxel_size=voxel_size, thickness=thickness)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with replacing(target) as temporary:
         write(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 
