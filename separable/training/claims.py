@@ -161,7 +161,8 @@ def _made(folder: Path, patience: float) -> tuple[Path, int] | None:
 
 def _last(folder: Path) -> int:
     """The greatest number of a claim, -1 where there is none."""
-    return max((int(file.name.removeprefix("claim-")) for file in folder.glob("claim-*")), default=-1)
+    numbers = (file.name.removeprefix("claim-") for file in folder.glob("claim-*"))
+    return max((int(number) for number in numbers if number.isdecimal()), default=-1)
 
 
 def _is_last(claim: Path, held: int) -> bool:
@@ -179,7 +180,7 @@ def _alive(claim: Path, patience: float) -> bool:
     touched = claim.stat().st_mtime
     if not touched:
         return False
-    if claim.read_text(encoding="utf-8").split()[::2] == [socket.gethostname(), _machine()]:
+    if claim.read_text(encoding="utf-8", errors="replace").split()[::2] == [socket.gethostname(), _machine()]:
         return _locked_elsewhere(claim)  # as it was locked on this machine, where the lock ends with its process
     return _now(claim.parent) - touched < patience or _locked_elsewhere(claim)
 

@@ -129,3 +129,11 @@ def test_pieces_of_others_are_waited_for_and_taken_over_when_they_are_free():
     claims.work_through([1, 2, 3], lambda piece: answers[piece].pop(0), patience=0.01, show=told.append)
     assert answers == {1: [], 2: [], 3: []}
     assert told == [False, False, True, False]
+
+
+def test_claims_that_are_damaged_are_those_of_the_dead(tmp_path):
+    (tmp_path / "claim-0").write_bytes(b"\xff\xfe\x00 not a claim")
+    (tmp_path / "claim-of another kind").touch()
+    os.utime(tmp_path / "claim-0", (1, 1))  # long ago
+    with claimed(tmp_path, 0.5) as mine, claimed(tmp_path, 0.5) as another:
+        assert (mine, another) == (True, False)
