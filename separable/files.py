@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -222,6 +223,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise OSError(number, f"{path}: could not be written: {error}; {kept}") from error
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def refuse_bomb(path: str | os.PathLike[str]) -> None:
+    """Before a zip file that was written without compression, such as numpy's ``.npz``, is unpacked.
+
+    Raises:
+        ValueError: what it holds is larger than itself.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> file = Path(tempfile.mkdtemp()) / "rows.npz"
+        >>> np.savez(file, x=np.zeros(9))
+        >>> refuse_bomb(file)
+    """
+    with zipfile.ZipFile(path) as held:
+        if sum(entry.file_size for entry in held.infolist()) > os.stat(path).st_size:
+            raise ValueError("its entries unpack to more than the file")
 
 
 def refuse_without_room(folder: str | os.PathLike[str], size: int) -> None:

@@ -26,6 +26,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.random_kinds import RANDOM_KINDS
-from separable.files import read_json, refusing, replacing, write_first
+from separable.files import read_json, refuse_bomb, refusing, replacing, write_first
 from separable.hdf5 import open_hdf5, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 
@@ -278,7 +279,8 @@ def _describe(parts: Path, config: CellDataConfig) -> None:
 
 def _parts(folder: Path) -> list[tuple[range, Path]]:
     """The rows that lie beside the file, in their order."""
-    found = [(range(*map(int, file.stem.split("-"))), file) for file in folder.glob("*-*.npz")]
+    files = (file for file in folder.glob("*-*.npz") if re.fullmatch(r"\d+-\d+", file.stem))
+    found = [(range(*map(int, file.stem.split("-"))), file) for file in files]
     return sorted(found, key=lambda part: part[0].start)
 
 
@@ -290,11 +292,16 @@ def _rows_in_parts(folder: Path, config: CellDataConfig) -> Array:
     return done
 
 
-def _part(file: Path, rows: range) -> dict[str, Array]:
-    with refusing(file, "rows of a data set of cells; remove it to have them made again"), np.load(file) as held:
-        columns = {name: held[name] for name in held.files}
-        if {len(values) for values in columns.values()} != {len(rows)}:
-            raise ValueError(f"it does not hold {len(rows)} rows")
+def _part(path: Path, rows: range, file: Any) -> dict[str, Array]:
+    """Rows beside an HDF5 file that has room for them."""
+    with refusing(path, "rows of a data set of cells; remove it to have them made again"):
+        refuse_bomb(path)
+        with np.load(path) as held:
+            columns = {name: held[name] for name in held.files}
+        for name in (columns.keys() | file.keys()) - {"done"}:
+            wanted = file[name][rows.start : rows.stop] if name in file else None
+            if wanted is None or name not in columns or columns[name].shape != (len(rows), *wanted.shape[1:]):
+                raise ValueError(f"it does not hold {len(rows)} rows of {name}")
     return columns
 
 
@@ -313,7 +320,7 @@ def _join(path: Path, parts: Path, config: CellDataConfig) -> None:
         with writing_hdf5(temporary, "r+" if temporary.exists() else "w") as file:
             _lay_out(file, config)
             for rows, part in made:
-                for name, values in _part(part, rows).items():
+                for name, values in _part(part, rows, file).items():
                     file[name][rows.start : rows.stop] = values
                 file["done"][rows.start : rows.stop] = True
         if _version(path) != before:  # we slept, and another process joined more than we know of
