@@ -153,8 +153,10 @@ def load_served_forecaster(folder: Path, data: Path | None = None) -> ServedFore
         count = min(_MOST_STARTS, flow.fields.shape[0])
         starts = np.stack([np.asarray(flow.fields.read(s, 0, shape[0]), np.float32) for s in range(count)])
     elif (folder / "starts.safetensors").exists():
-        starts = read_tensors(folder / "starts.safetensors")["frames"].float().numpy()
+        held = read_tensors(folder / "starts.safetensors")
         with refusing(folder / "starts.safetensors", "frames to start from"):
-            if starts.shape[1:] != shape:
-                raise ValueError(f"expected frames {shape}, it holds {starts.shape[1:]}")
+            if held.keys() != {"frames"} or held["frames"].shape[1:] != shape:
+                found = {name: tuple(tensor.shape) for name, tensor in held.items()}
+                raise ValueError(f"expected frames {shape}, it holds {found}")
+            starts = held["frames"].float().numpy()
     return ServedForecaster(forecaster, starts[:_MOST_STARTS])
