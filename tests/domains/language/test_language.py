@@ -195,6 +195,28 @@ def test_kinds_are_compared_at_equal_parameters_and_once(tokens: Tokens, tmp_pat
             compare(tokens, tmp_path, config, **nothing)
 
 
+@pytest.mark.parametrize("key_heads", [None, 2])
+def test_saved_parameters_go_to_as_many_heads_as_fit(key_heads) -> None:
+    transformer = TransformerConfig(width=16, layers=2, heads=4, key_heads=key_heads)
+    config = LanguageConfig(transformer, "table", "table:tied=false", 16)
+    wanted = parameters(config, 2000)
+
+    def of(head: str, width: int) -> int:
+        sizes = dataclasses.replace(transformer, width=width, heads=width // 4)
+        return parameters(dataclasses.replace(config, transformer=sizes, head=head), 2000)
+
+    tied = equalised(dataclasses.replace(config, head="table:tied=true"), 2000, wanted, "width")
+    assert tied.transformer.width // tied.transformer.heads == 4  # heads are of the size that they were
+    step, found = 4 * (key_heads or 1), tied.transformer.width
+    assert found > 16
+    assert of("table:tied=true", found) <= wanted < of("table:tied=true", found + step)
+    assert abs(parameters(tied, 2000) - wanted) <= 3 * 2 * found / 2
+    same = equalised(config, 2000, wanted, "width")
+    assert (same.transformer.width, parameters(same, 2000)) == (16, wanted)
+    with pytest.raises(ValueError):
+        equalised(config, 2000, 1000, "width")
+
+
 def parameters_of_a_layer(config: LanguageConfig) -> int:
     two = dataclasses.replace(config, transformer=dataclasses.replace(config.transformer, layers=2))
     return parameters(two, 280) - parameters(config, 280)
