@@ -90,7 +90,7 @@ def make_rows_beside(folder: Path) -> None:
     with h5py.File(folder / "cells.h5") as file:
         (parts / "config.json").write_text(file.attrs["config"])
         columns = {name: values[:5] for name, values in file.items() if name != "done"}
-    columns["kind"] = columns["kind"].astype(bytes)
+    columns["kind"] = np.array(columns["kind"].tolist())  # without the metadata of h5py, which numpy does not write
     np.savez(parts / "0-5.npz", **columns)
     (folder / "cells.h5").unlink()
 
