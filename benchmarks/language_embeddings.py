@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks import record
 from benchmarks.embedding_cells import (
@@ -86,6 +87,9 @@ def effective_factor(
 def main() -> None:
     """Tune, train the cells of this share, and with all of them there write the records."""
     chosen = _arguments()
+    if chosen.device != "cpu" and not chosen.only_kept and not torch.cuda.is_available():
+        print("left out: there is no GPU here")
+        return
     study = Study(
         folder=chosen.folder,
         source=chosen.source,
@@ -124,7 +128,11 @@ def main() -> None:
     if shares > 1 or TRIAL:
         return
     if chosen.beside:
-        rows = [{**row, "kind": row["kind"] + WIDER} for row in rows] + _beside(study, chosen)
+        others = _beside(study, chosen)
+        if not others:
+            print("no records: of the study beside this one nothing is here")
+            return
+        rows = [{**row, "kind": row["kind"] + WIDER} for row in rows] + others
         _record_comparison(summarised(rows), chosen)
         _record_factors(factors(rows), chosen)
     elif set(chosen.kinds) == set(KINDS):

@@ -4,7 +4,8 @@ Record 5c of the area turbulence. Small fields keep a GPU waiting for the next k
 called, and as CUDA graphs, which launch all kernels of a step (or of all steps of the solver) at once. The solver is
 the cheapest that is as accurate in record 5. A cost does not depend on the weights, so the forecaster is untrained.
 
-    python -m benchmarks.turbulence_cost_gpu measure FILE       where there is a GPU
+    python -m benchmarks.turbulence_cost_gpu                    where there is a GPU, or in two steps
+    python -m benchmarks.turbulence_cost_gpu measure FILE       there
     python -m benchmarks.turbulence_cost_gpu record FILE        anywhere
 """
 
@@ -145,7 +146,7 @@ def write(found: dict[str, Any]) -> None:
         target="a step 20 times faster than the solver; time of order 3 in n or less",
         holds=faster >= 20 and order <= 3,
         baselines=grids,
-        command="M='python -m benchmarks.turbulence_cost_gpu'; $M measure FILE && $M record FILE",
+        command="python -m benchmarks.turbulence_cost_gpu",
         seeds=[0],
         spread="medians of 5 to 50 calls; float32",
         machine=f"{found['gpu']}, torch {found['torch']}",
@@ -153,8 +154,10 @@ def write(found: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    verb, file = sys.argv[1:]
-    if verb == "measure":
+    verb, file = sys.argv[1:] or ("", "")
+    if verb != "record" and not torch.cuda.is_available():
+        print("left out: there is no GPU here")
+    elif verb == "measure":
         Path(file).write_text(json.dumps(measure(), indent=1))
     else:
-        write(json.loads(Path(file).read_text()))
+        write(json.loads(Path(file).read_text()) if file else measure())
