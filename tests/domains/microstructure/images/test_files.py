@@ -2,6 +2,7 @@
 
 import base64
 import json
+import resource
 import struct
 import warnings
 import zlib
@@ -316,3 +317,18 @@ def test_refuses_what_it_cannot_read_or_write(tmp_path):
             write_cell(cell, tmp_path / name, **options)
     with pytest.raises(FileNotFoundError):
         write_cell(PLANE, tmp_path / "nowhere" / "a.png")
+
+
+def test_a_picture_that_unpacks_to_gigabytes_is_refused_before_it_is(tmp_path):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    edge = 20_000  # in 50 kB
+    rows = zlib.compress(bytes(edge * (1 + edge // 8)), 9)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", edge, edge, 1, 0, 0, 0, 0))
+    file = tmp_path / "cell.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"cell\.png"):
+        read_cell(file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB; its pixels would take 400 MB
