@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from separable.files import replacing
-
 
 def written_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file, which replaces an older one only when it is complete; its folder is made.
@@ -15,6 +13,8 @@ def written_whole(path: Path, write: Callable[[Path], object]) -> Path:
         >>> file.read_text()
         'whole'
     """
+    from separable.files import replacing  # with torch, for which a list of runs need not wait
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         write(temporary)
