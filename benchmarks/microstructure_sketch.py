@@ -18,11 +18,11 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from benchmarks import record
-from domains.microstructure.commands import stress_picture
 from domains.microstructure.data import read_data
 from domains.microstructure.elasticity import effective_stiffness, elastic_response, young_moduli
 from domains.microstructure.images import otsu
 from domains.microstructure.janus import Janus
+from domains.microstructure.pictures import stress_picture
 from domains.microstructure.sketch import SketchConfig, drawings, mirrored_alike, rough, train_cleaner, wobbled
 from domains.microstructure.stress import StressConfig, relative_error, von_mises
 from domains.microstructure.stress_training import StressTraining, solved_stress, train_stress

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from domains.microstructure.commands import picture
 from domains.microstructure.data import read_data
 from domains.microstructure.design import Designer, Library
 from domains.microstructure.familiarity import Familiarity
 from domains.microstructure.images import write_cell
 from domains.microstructure.janus import JanusConfig
+from domains.microstructure.pictures import picture
 from domains.microstructure.properties import read_properties
 from domains.microstructure.refine import refine
 from domains.microstructure.train import TrainConfig, held_out_errors, split, train_janus

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from domains.microstructure.commands import stress_picture
 from domains.microstructure.data import CellData, CellDataConfig, random_cell
 from domains.microstructure.elasticity import elastic_response
 from domains.microstructure.janus import JanusConfig
 from domains.microstructure.materials import Materials
+from domains.microstructure.pictures import stress_picture
 from domains.microstructure.sketch import SketchConfig, drawn_fraction, read_sketch, train_cleaner
 from domains.microstructure.stress import StressConfig, relative_error, under, von_mises
 from domains.microstructure.stress_training import StressTraining, solved_stress, train_stress
