@@ -59,6 +59,7 @@ EVALUATIONS = 1 if TRIAL else 5  # of a training, evenly; a tuning has one
 WINDOWS, TUNING_WINDOWS = (20, 20) if TRIAL else (1000, 200)  # of the part that a model is measured on
 
 Budget = Literal["tuning", "tokens", "minutes"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +78,9 @@ class Study:
         precision: of products.
         device: where to train.
         tuned_at: the width that kinds are tuned at; 0 for each.
-        tuned_on: the device that they are tuned on; by default that of the trainings.
+        tuned_on: the device and precision that they are tuned in; by default those of the trainings.
         tuning_tokens: millions, of a training that tries a rate; by default 15 % of those of a training by tokens.
+        warm_up: steps of a training by minutes, whose number of steps is not known.
     """
 
     folder: Path = Path("runs/benchmarks/language/embeddings")
@@ -89,11 +91,12 @@ class Study:
     context: int = 128
     batch: int = 32
     spend: Spend = "perceptron"
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     device: str = "cpu"
     tuned_at: int = 0
-    tuned_on: str = ""
+    tuned_on: tuple[str, Precision] | None = None
     tuning_tokens: float = 0.0
+    warm_up: int = 100
 
     def text(self, vocabulary: int) -> Tokens:
         """The tokens of one vocabulary, written if they are not there."""
@@ -130,7 +133,7 @@ class Cell:
             clock="processor",
             batch=study.batch,
             rate=self.rate,
-            warm_up=min(100, max(1, steps // 10)) if steps else 100,
+            warm_up=min(100, max(1, steps // 10)) if steps else study.warm_up,
             evaluations=1 if self.budget == "tuning" else EVALUATIONS,
             precision=study.precision,
             seed=self.seed,
@@ -225,7 +228,8 @@ def whole(study: Study, vocabulary: int, width: int, kind: str, budget: Budget) 
 def trials(study: Study, vocabulary: int, width: int, kind: str) -> list[Cell]:
     """The short trainings by which a kind is tuned for a size."""
     width = study.tuned_at or width
-    study = dataclasses.replace(study, device=study.tuned_on or study.device)
+    if study.tuned_on:
+        study = dataclasses.replace(study, device=study.tuned_on[0], precision=study.tuned_on[1])
     return [Cell(study, vocabulary, width, kind, TUNING_SEED, "tuning", rate) for rate in RATES]
 
 

@@ -102,8 +102,9 @@ def main() -> None:
         precision=chosen.precision,
         device=chosen.device,
         tuned_at=chosen.tuned_at,
-        tuned_on=chosen.tuned_on,
+        tuned_on=tuple(chosen.tuned_on) if chosen.tuned_on else None,
         tuning_tokens=chosen.tuning_tokens,
+        warm_up=chosen.warm_up,
     )
     sizes = list(itertools.product(chosen.vocabularies, chosen.widths, chosen.kinds))
     mine, shares = (int(part) for part in chosen.share.split("/"))
@@ -145,7 +146,10 @@ def _beside(study: Study, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     device, precision = chosen.beside
     other = dataclasses.replace(study, device=device, precision=precision, spend="perceptron")
     places = itertools.product(range(chosen.seeds_beside), chosen.vocabularies, chosen.widths, (BASELINE, TIED))
-    cells = [tuned(other, *size, kind, seed, "tokens", only_kept=True) for seed, *size, kind in places]
+    cells = [
+        tuned(other, *size, kind, seed, budget, only_kept=True)
+        for (seed, *size, kind), budget in itertools.product(places, chosen.budgets)
+    ]
     return results([cell for cell in cells if cell is not None and cell.is_kept()], 1)
 
 
@@ -295,8 +299,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeded-widths", type=int, nargs="+", help="of what is not trained once; all by default")
     parser.add_argument("--tuned-at", type=int, default=0, help="the width to tune at; 0 for each")
     parser.add_argument(
-        "--tuned-on", default="", help="the device to tune on, if it is another; its results must be there"
+        "--tuned-on", nargs=2, metavar=("DEVICE", "PRECISION"), help="to tune in, if others; results must be there"
     )
+    parser.add_argument("--warm-up", type=int, default=Study().warm_up, help="steps, of a training by minutes")
     parser.add_argument("--tuning-tokens", type=float, default=0.0, help="millions, to try a rate with; 0 for 15 %%")
     parser.add_argument("--timed-widths", type=int, nargs="+", help="of trainings by minutes; all by default")
     parser.add_argument("--budgets", nargs="+", default=["tokens", "minutes"], choices=["tokens", "minutes"])

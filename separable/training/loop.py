@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from separable.training.allocation import memory_kept
 from separable.training.batches import BatchStream
 from separable.training.checkpoint import load_checkpoint, save_checkpoint
 from separable.training.config import TrainingConfig
@@ -153,6 +154,8 @@ def run_training(
         loop = _Loop(model, loss, batches, config, processes, run, evaluate, sample, options)
         loop.unit, loop.units_per_row, loop.before_step = unit, units_per_row, before_step
         request = stack.enter_context(stop_requests())
+        if processes.device.type == "cpu":
+            stack.enter_context(memory_kept())
         try:
             if wanted is None:
                 raise TrainingTried(loop.tried(request))
