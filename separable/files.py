@@ -15,6 +15,7 @@ import re
 import shutil
 import socket
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 FREE = 2**28  # bytes that a file of any size may ask for
 RATIO = 1100  # bytes of content to one of a file, at most; deflate reaches 1032
+_CHECKSUM = "checksum"
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -85,6 +87,37 @@ def read_json(path: str | os.PathLike[str], expected: str = "an object in JSON",
         if not isinstance(found, dict):
             raise TypeError(f"it holds a {type(found).__name__}")
     return found
+
+
+def checked_text(facts: Mapping[str, Any]) -> str:
+    """Plain data as JSON that names its checksum, for `read_checked_json`."""
+    plain = json.loads(json.dumps(facts))
+    return json.dumps({**plain, _CHECKSUM: _checksum(plain)}, indent=2)
+
+
+def read_checked_json(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
+    """An object of `checked_text`, whose numbers are those that were written.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else, or is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "scores.json"
+        >>> _ = file.write_text(checked_text({"loss": 4.25}))
+        >>> read_checked_json(file, "scores")
+        {'loss': 4.25}
+        >>> _ = file.write_text(file.read_text().replace("4.25", "4.15"))
+        >>> read_checked_json(file, "scores")
+        Traceback (most recent call last):
+        ValueError: ...scores.json: expected scores, got a damaged or other file (its checksum is another)
+    """
+    facts = read_json(path, expected, finite=False)
+    with refusing(path, expected):
+        if facts.pop(_CHECKSUM, None) != _checksum(facts):
+            raise ValueError("its checksum is another")
+    return facts
 
 
 def read_tensors(path: str | os.PathLike[str], expected: str = "tensors") -> dict[str, Tensor]:
@@ -166,6 +199,10 @@ def filled(
             module = make()
         module.load_state_dict(tensors)
     return module
+
+
+def _checksum(facts: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(facts, sort_keys=True).encode()):08x}"
 
 
 def _no_number(name: str) -> float:

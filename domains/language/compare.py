@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ import torch
 from domains.language.evaluate import evaluate
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, train
-from separable.files import read_json
+from separable.files import checked_text, read_checked_json
 from separable.sequence import LanguageModel
 from separable.training import Report, RunFolder, is_main_process
 
@@ -162,8 +161,8 @@ def _trained(
         }
         if not is_main_process():
             return found
-        run.write(file.name, json.dumps(found, indent=2))
-    return read_json(file, "scores of a training; delete it, and they are computed again")
+        run.write(file.name, checked_text(found))
+    return read_checked_json(file, "scores of a training; delete it, and they are computed again")
 
 
 def _report(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from domains.language.compare import compare
 from domains.language.corpus import CorpusConfig, documents
 from domains.language.distillation import pruned_model
+from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.importance import importances
 from domains.language.distillation.law import read_trials
 from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
 from domains.language.distillation.pruning import prune
+from domains.language.distillation.sweep import SweepConfig, sweep
 from domains.language.instruction.chat import read_conversations
 from domains.language.reversal import train as reversal
 from domains.language.reversal.generate import ReversibleFactsConfig, reversible_facts
@@ -21,7 +24,9 @@ from domains.language.reversal.reader import read_facts
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokenisers import BytePairTokeniser, load_tokeniser
 from domains.language.tokens import Tokens
+from domains.language.train import LanguageConfig
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
+from separable.training import TrainingConfig
 from tests.reliability.harness import Reader
 
 TEXTS = [f"document {n}: {'colour ' * n}ü 漢 {n * n}" for n in range(8)]
@@ -200,7 +205,39 @@ def read_conversation_file(folder: Path) -> Any:
     return [[(m.role, m.text) for m in told] for told in read_conversations(folder / "conversations.jsonl")]
 
 
+SMALL = LanguageConfig(
+    TransformerConfig(width=16, layers=1, heads=2),
+    "table",
+    "table:tied=true",
+    16,
+    validation_windows=2,
+    training=TrainingConfig(steps=2, batch=2),
+)
+LESSON = DistillationConfig(context=16, validation_windows=2, calibration=1, training=SMALL.training)
+SWEEP = SweepConfig((9_120,), (12_000,), ("pruned",), seeds=1, part="validation", teacher=SMALL, student=LESSON)
+
+
+def make_sweep(folder: Path) -> None:
+    make_tokens(folder)
+    sweep(Tokens(folder / "tokens"), folder / "sweep", SWEEP, progress=False)
+
+
+def read_sweep(folder: Path) -> Any:
+    return sweep(Tokens(folder / "tokens"), folder / "sweep", SWEEP, wait=False, progress=False)
+
+
+def make_comparison(folder: Path) -> None:
+    make_tokens(folder)
+    read_comparison(folder)
+
+
+def read_comparison(folder: Path) -> Any:
+    return compare(Tokens(folder / "tokens"), folder / "compared", SMALL, ("table",), progress=False)
+
+
 TOKEN_FILES = ("index.json", "train-00000.bin", "counts.bin", "lengths.bin", "tokenizer.json")
+STUDENT = ("sweep/pruned-9120-12000-seed_0/result.json",)
+SCORES = ("compared/table-seed_0/scores_validation.json",)
 READERS = [
     Reader("text", make_text, read_corpus, ("corpus.txt",)),
     Reader("lines of JSON", make_lines, read_corpus, ("corpus.jsonl",)),
@@ -229,4 +266,6 @@ READERS = [
     Reader("facts in CSV", make_csv, read_fact_files, ("facts.csv",)),
     Reader("conversations", make_conversations, read_conversation_file, ("conversations.jsonl",)),
     Reader("trials", make_trials, read_trial_file, ("trials.jsonl",)),
+    Reader("what a sweep measured", make_sweep, read_sweep, STUDENT, STUDENT),
+    Reader("scores of a comparison", make_comparison, read_comparison, SCORES, SCORES, writes=True),
 ]

@@ -33,7 +33,7 @@ from domains.language.distillation.train import calibrated, distil
 from domains.language.evaluate import evaluate
 from domains.language.tokens import Tokens
 from domains.language.train import MODEL, LanguageConfig, build, train
-from separable.files import read_json
+from separable.files import checked_text, read_checked_json
 from separable.sequence import LanguageModel, TransformerConfig
 from separable.training import RunFolder, TrainingConfig, TrainingResult, process_count
 from separable.training.claims import claimed
@@ -215,7 +215,7 @@ def _finished(folder: Path, cell: Cell, config: SweepConfig, tokens: Tokens) -> 
     file = folder / cell.name / "result.json"
     if not file.is_file():
         return None
-    held = read_json(file, "what a cell measured")
+    held = read_checked_json(file, "what a cell measured; delete it, and it is measured again")
     if held.get("settings") != _settings(cell, config, tokens):
         raise FileExistsError(
             f"{file.parent}: expected a cell of these settings, got one of others; choose another folder"
@@ -249,7 +249,7 @@ def _work(
     scores = evaluate(model, tokens, config.part, config.teacher.context)
     row |= {"parameters": model.n_parameters, "nats": scores.nats_per_token, "bits_per_byte": scores.bits_per_byte}
     row |= {"steps": result.steps, "minutes": result.seconds / 60}
-    run.write("result.json", json.dumps({"settings": settings, "row": row}, indent=2))
+    run.write("result.json", checked_text({"settings": settings, "row": row}))
 
 
 def _student(
