@@ -50,7 +50,9 @@ from benchmarks.embedding_cells import (
 )
 from domains.language.compare import Spend
 
-WIDER = ", wider"  # of kinds that spend what they save on width, in a record that has the others beside them
+# What is added to the names of kinds that spend what they save in another way, in a record that has the usual beside.
+SPENT = {"perceptron": "", "width": ", wider", "layers": ", deeper", "nothing": ", smaller"}
+TABLES = [table + spent for table in (BASELINE, TIED) for spent in SPENT.values()]
 MINUTES = os.environ.get("MINUTES", f"{Study().minutes:g}")
 ASKED = [argument for argument in sys.argv[1:] if argument != "--only-kept"]
 COMMAND = " ".join([f"MINUTES={MINUTES} python -m benchmarks.language_embeddings", shlex.join(ASKED)])
@@ -133,7 +135,7 @@ def main() -> None:
         if not others:
             print("no records: of the study beside this one nothing is here")
             return
-        rows = [{**row, "kind": row["kind"] + WIDER} for row in rows] + others
+        rows = [{**row, "kind": row["kind"] + SPENT[chosen.spend]} for row in rows] + others
         _record_comparison(summarised(rows), chosen)
         _record_factors(factors(rows), chosen)
     elif set(chosen.kinds) == set(KINDS):
@@ -232,23 +234,22 @@ def _changes(nats: dict[str, dict[int, list[float]]], kind: str) -> str:
 
 def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
     won, places = 0, 0
-    tables = (BASELINE, TIED, BASELINE + WIDER, TIED + WIDER)
     for _, group in itertools.groupby(summary, key=lambda row: (row["equal"], row["V"], row["width"])):
         bits = {row["kind"]: row["bits a byte"] for row in group}
         separable = [value for kind, value in bits.items() if kind.startswith("generated")]
         places += 1
-        won += bool(separable) and min(separable) < min(value for kind, value in bits.items() if kind in tables)
+        won += bool(separable) and min(separable) < min(value for kind, value in bits.items() if kind in TABLES)
     places_tuned = f"width {chosen.tuned_at}" if chosen.tuned_at else "every width"
     record.write(
         "language",
         f"1{chosen.suffix}",
-        claim="At equal parameters, data and order of batches a separable embedding has fewer bits a byte than a tied "
-        f"and an untied table{', what it saves spent on width' * (chosen.spend == 'width')}, "
-        f"V = {', '.join(map(str, chosen.vocabularies))}, {chosen.tokens:g} million tokens, {len(chosen.widths)} sizes",
-        measured=[row for row in summary if row["kind"] not in tables],
+        claim=f"{_sizes(chosen.spend)} data and order of batches a separable embedding has fewer bits a byte than a "
+        f"tied and an untied table, V = {', '.join(map(str, chosen.vocabularies))}, {_lengths(chosen)}, "
+        f"{len(chosen.widths)} sizes",
+        measured=[row for row in summary if row["kind"] not in TABLES],
         target=f"fewer bits a byte than both tables at each vocabulary, size and budget; reached at {won} of {places}",
         holds=won == places,
-        baselines=[row for row in summary if row["kind"] in tables],
+        baselines=[row for row in summary if row["kind"] in TABLES],
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
         spread=f"the column deviation: standard deviation of bits a byte over seeds; tuned at {places_tuned} over "
@@ -259,20 +260,34 @@ def _record_comparison(summary: list[dict[str, Any]], chosen: argparse.Namespace
     )
 
 
+def _sizes(spend: Spend) -> str:
+    """How kinds compare in size, as a claim begins."""
+    if spend == "nothing":
+        return "At fewer parameters (the table's transformer, nothing for what is saved) and equal"
+    return f"At equal parameters{'' if spend == 'perceptron' else f' (what is saved spent on {spend})'},"
+
+
+def _lengths(chosen: argparse.Namespace) -> str:
+    told = {"tokens": f"{chosen.tokens:g} million tokens", "minutes": f"{chosen.minutes:g} minutes of a processor"}
+    return " and ".join(told[budget] for budget in chosen.budgets)
+
+
 def _record_factors(measured: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
     best = [row for row in measured if row["kind"].startswith("generated") and row["equal"] == "tokens"]
+    if not best:
+        return
     record.write(
         "language",
         f"2{chosen.suffix}",
         claim="A model with a separable embedding is worth one with an untied table and 1.47 to 2.11 times the "
         "parameters (published against a tied table, at V = 200,376 and 200 M to 1.2 B parameters)",
-        measured=[row for row in measured if row["kind"] not in (TIED, TIED + WIDER)],
+        measured=[row for row in measured if row["kind"] not in TABLES],
         target="a factor of at least 1.47 at equal tokens, at each vocabulary, for one of the separable kinds",
         holds=all(
             max((row["factor"] for row in best if row["V"] == vocabulary), default=0.0) >= 1.47
             for vocabulary in chosen.vocabularies
         ),
-        baselines=[row for row in measured if row["kind"] in (TIED, TIED + WIDER)],
+        baselines=[row for row in measured if row["kind"] in TABLES],
         command=COMMAND,
         seeds=list(range(chosen.seeds)),
         spread=f"95 % of 2000 resamplings of seeds and sizes; fit over {len(chosen.widths)} sizes",
