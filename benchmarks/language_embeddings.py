@@ -136,7 +136,7 @@ def main() -> None:
             print("no records: of the study beside this one nothing is here")
             return
         rows = [{**row, "kind": row["kind"] + SPENT[chosen.spend]} for row in rows] + others
-        _record_comparison(summarised(rows), chosen)
+        _record_comparison(summarised(rows, speeds=not chosen.shared), chosen)
         _record_factors(factors(rows), chosen)
     elif set(chosen.kinds) == set(KINDS):
         _record_comparison(summary, chosen)

@@ -108,7 +108,7 @@ from separable.atoms import BSpline
 from separable.interactions import CanonicalPolyadic
 torch.set_num_threads(int(sys.argv[1]))
 torch.manual_seed(0)
-x = torch.rand(20_000, 3, dtype=torch.float64)
+x = torch.rand(6_000, 3, dtype=torch.float64)
 y = torch.sin(3 * x[:, :1]) * x[:, 1:2] + x[:, 2:]
 layer = separable.SeparableLayer(3, 1, atoms=BSpline(6), interaction=CanonicalPolyadic(3), dtype=torch.float64)
 separable.fit(layer, x, y, method="alternating_least_squares", max_steps=4, rank_growth=False)
