@@ -51,8 +51,8 @@ class Size:
     context: int = 256
     batch: int = 16
     vocabulary: int = 4096
-    steps: int = 8
-    rounds: int = 9
+    steps: int = 6
+    rounds: int = 7
 
 
 class PlainBlock(nn.Module):
