@@ -94,7 +94,8 @@ def models(name: str, regression: bool) -> dict[str, Callable[[], Any]]:
     # The default of 14 bags, 25,000 rounds and pairs of many columns takes minutes a fold; RESULTS.md has it.
     settings = {"outer_bags": 2, "max_rounds": 1000, **({} if regression else {"interactions": 0})}
     label = ", ".join(f"{key} {value}" for key, value in settings.items())
-    found[f"EBM ({label.replace('_', ' ')})"] = lambda: machine(random_state=SEED, n_jobs=-1, **settings)  # a core for each bag
+    cores = {"n_jobs": -1}  # a core for each bag
+    found[f"EBM ({label.replace('_', ' ')})"] = lambda: machine(random_state=SEED, **cores, **settings)
     return found
 
 
