@@ -89,7 +89,7 @@ def effective_factor(
 def main() -> None:
     """Tune, train the cells of this share, and with all of them there write the records."""
     chosen = _arguments()
-    if chosen.device != "cpu" and not chosen.only_kept and not torch.cuda.is_available():
+    if not chosen.only_kept and not _is_here(chosen.device):
         print("left out: there is no GPU here")
         return
     study = Study(
@@ -114,6 +114,10 @@ def main() -> None:
         study.text(vocabulary)  # written once, not by each process
     trained = [(*size, budget) for size in sizes[mine::shares] for budget in _budgets(size[1], chosen)]
     tried = [trial for size in sizes[mine::shares] for trial in trials(study, *size)]
+    away = chosen.tuned_on is not None and not chosen.only_kept and not _is_here(chosen.tuned_on[0])
+    if away and not all(trial.is_kept() for trial in tried):
+        print("left out: it is tuned on a GPU, and neither that nor what was found there is here")
+        return
     tried += [cell for place in trained for cell in whole(study, *place)]
     if not chosen.only_kept:
         results(list(dict.fromkeys(tried)), chosen.processes)
@@ -144,15 +148,20 @@ def main() -> None:
 
 
 def _beside(study: Study, chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """What is kept of both tables in a study on another device, in which nothing goes to the width."""
+    """Both tables in a study that spends what they save on perceptrons; where its device is not here, what is kept."""
     device, precision = chosen.beside
     other = dataclasses.replace(study, device=device, precision=precision, spend="perceptron")
     places = itertools.product(range(chosen.seeds_beside), chosen.vocabularies, chosen.widths, (BASELINE, TIED))
+    only_kept = chosen.only_kept or not _is_here(device)
     cells = [
-        tuned(other, *size, kind, seed, budget, only_kept=True)
+        tuned(other, *size, kind, seed, budget, only_kept)
         for (seed, *size, kind), budget in itertools.product(places, chosen.budgets)
     ]
-    return results([cell for cell in cells if cell is not None and cell.is_kept()], 1)
+    return results([cell for cell in cells if cell is not None and (not only_kept or cell.is_kept())], 1)
+
+
+def _is_here(device: str) -> bool:
+    return device == "cpu" or torch.cuda.is_available()
 
 
 def _budgets(width: int, chosen: argparse.Namespace) -> list[Budget]:
