@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ BUILT_IN = {"standard_library": sources, "docstrings": documentation}
 _FORMATS = (".txt", ".jsonl", ".parquet")
 _PIECE = 2**20  # characters of a text file that are held at a time
 _ROWS = 256  # of a table, likewise
+_PAGES = 2**26  # bytes of a table that are unpacked at a time without a question
+_PACKED = 100  # times that text may be packed in what is more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,11 +238,22 @@ def _table_rows(file: Path, config: CorpusConfig) -> Iterator[tuple[int, str]]:
         names = table.schema_arrow.names
         if config.field not in names:
             raise ValueError(f"{file}: expected the field {config.field!r}, got {', '.join(names)}")
+        _refuse_bomb(file, table.metadata, config.field)
         number = 0
         for batch in table.iter_batches(_ROWS, columns=[config.field]):
             for value in batch.column(0).to_pylist():
                 number += 1
                 yield number, _text_of({config.field: value}, config.field, f"{file}, row {number}")
+
+
+def _refuse_bomb(file: Path, told: Any, field: str) -> None:
+    """No text is packed a hundred times smaller; what claims to be would fill the memory with a page of it."""
+    # A column for each leaf, so that structures in other fields count as several.
+    places = itertools.product(range(told.num_row_groups), range(told.num_columns))
+    for chunk in (told.row_group(group).column(column) for group, column in places):
+        packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
+        if chunk.path_in_schema == field and whole > max(_PAGES, _PACKED * packed):
+            raise ValueError(f"{file}: expected text, got {packed} bytes that expand to {whole}")
 
 
 def _text_of(row: Any, field: str, place: str) -> str:

@@ -78,6 +78,7 @@ def damages(content: bytes, suffix: str, marker: Path, amount: int, seed: int) -
         ".npz": _of_npz,
         ".h5": _of_hdf5,
         ".nc": _of_hdf5,
+        ".parquet": _of_parquet,
     }.get(suffix)
     if made:
         found = list(made(content, marker))
@@ -309,3 +310,34 @@ def _of_hdf5(content: bytes, marker: Path) -> Iterator[Damage]:
                 yield from changed(
                     f"{place}@{name}: {told}", lambda file, p=place, n=name, t=text: file[p].attrs.__setitem__(n, t)
                 )
+
+
+def _of_parquet(content: bytes, marker: Path) -> Iterator[Damage]:
+    """With one column missing, of another type, or of texts that take far more memory than the file has bytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(io.BytesIO(content))
+
+    def written(changed: Any, **options: Any) -> bytes:
+        stream = io.BytesIO()
+        pyarrow.parquet.write_table(changed, stream, **options)
+        return stream.getvalue()
+
+    yield Damage("no rows", written(table.slice(0, 0)))
+    for place, name in enumerate(table.column_names):
+        rows = table.num_rows
+        yield Damage(f"{name} missing", written(table.drop_columns([name])))
+        for told, values in {
+            "of nothing": pyarrow.nulls(rows),
+            "of numbers": pyarrow.array([1.5] * rows),
+            "of lists": pyarrow.array([["text"]] * rows),
+            "of structures": pyarrow.array([{"text": "text"}] * rows),
+            "of bytes": pyarrow.array([b"\xff\xfe"] * rows),
+            "of words": pyarrow.array(["text"] * rows).dictionary_encode(),
+            "no Unicode": pyarrow.array([b"\xff\xfe"] * rows).view(pyarrow.string()),
+        }.items():
+            yield Damage(f"{name} {told}", written(table.set_column(place, name, values)))
+        yield Damage(f"{name} twice", written(table.append_column(name, table[name])))
+        bomb = pyarrow.array([" " * 2**29] + ["text"] * (rows - 1))
+        yield Damage(f"{name} a bomb", written(table.set_column(place, name, bomb), compression="zstd"))

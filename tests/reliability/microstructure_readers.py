@@ -46,6 +46,18 @@ def make_array(folder: Path) -> None:
     np.save(folder / "cell.npy", np.indices((12, 12)).sum(0) // 3 % 2)
 
 
+def picture_maker(name: str) -> Any:
+    """A picture of grey levels, where the file stores no more than nearly what was drawn."""
+    return lambda folder: Image.fromarray((np.indices((16, 16)).sum(0) // 4 % 2 * 255).astype(np.uint8)).save(
+        folder / name
+    )
+
+
+def read_picture(folder: Path) -> Any:
+    (file,) = folder.iterdir()
+    return read_cell(file, threshold=128, periodic="accept")
+
+
 def make_stack(folder: Path) -> None:
     write_cell(generate("spinodal", (12, 12, 12), 0.5, seed=0, wavelength=6.0), folder / "cell.tif")
 
@@ -173,6 +185,10 @@ READERS = [
     *(
         Reader(f"cell in {name}", cell_writer(f"cell.{name}"), read_cells, (f"cell.{name}",))
         for name in ("png", "vti", "vtk", "h5")
+    ),
+    *(
+        Reader(f"picture in {name}", picture_maker(f"cell.{name}"), read_picture, (f"cell.{name}",))
+        for name in ("jpg", "bmp")
     ),
     Reader("cell in text", make_text_vtk, read_cells, ("cell.vtk",)),
     Reader("cell in npy", make_array, read_cells, ("cell.npy",)),
