@@ -32,10 +32,10 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from domains.microstructure.images import otsu
-from domains.microstructure.images.pictures import upright
+from domains.microstructure.images.pictures import opened, upright
 from domains.microstructure.janus import BLOCK, Janus
 from domains.microstructure.loop import loop_settings
-from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
+from separable.files import filled, read_json, read_tensors, write_tensors, write_text
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
 Array = NDArray[np.float64]
@@ -72,7 +72,7 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
         raise ValueError(f"size: expected two numbers of voxels, since a drawing is flat, got {tuple(size)}")
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such drawing")
-    with refusing(path, "a picture"), Image.open(path) as picture:
+    with opened(Path(path)) as picture:
         drawn = _eight_bits(upright(picture)).convert("RGBA")
     if drawn.width < size[0] or drawn.height < size[1]:
         raise ValueError(f"{path}: expected {size[0]} x {size[1]} pixels or more, got {drawn.width} x {drawn.height}")

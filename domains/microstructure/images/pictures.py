@@ -5,6 +5,8 @@ a viewer is the cell as it is drawn on paper, and ``cell[0, 0]`` is its lower le
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ def read_picture(path: Path) -> NDArray[Any]:
         >>> read_picture(path).shape
         (3, 2)
     """
-    with refusing(path, "a picture"), Image.open(path) as image:
+    with opened(path) as image:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _require_plain_stack(path, str(image.tag_v2.get(270, "")), getattr(image, "n_frames", 1))
             pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]
@@ -44,6 +46,23 @@ def read_picture(path: Path) -> NDArray[Any]:
         raise ValueError(f"{path}: pages of a stack have one size, got {sorted({page.shape for page in pages})}")
     turned = [page[::-1].T for page in pages]
     return turned[0] if len(turned) == 1 else np.stack(turned, axis=2)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The picture in a file; what Pillow says of its content while it is open is a ValueError that names the file.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "cell.png"
+        >>> Image.new("L", (3, 2)).save(path)
+        >>> with opened(path) as image:
+        ...     print(image.size)
+        (3, 2)
+    """
+    # By its name Pillow would map an uncompressed TIFF that lies on its side with rows of the wrong length.
+    with refusing(path, "a picture"), path.open("rb") as file, Image.open(file) as image:
+        yield image
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -49,14 +49,15 @@ def test_pictures_have_x_to_the_right_and_y_upwards(tmp_path):
     assert stack[:, :, 1].equal(1 - cell)
 
 
-def test_a_photograph_is_read_as_a_viewer_shows_it(tmp_path):
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_photograph_is_read_as_a_viewer_shows_it(tmp_path, name):
     shown = np.array([[0, 0, 255], [0, 255, 255]], dtype=np.uint8)
     turns = {3: 2, 6: 1, 8: -1}  # orientation in Exif: quarter turns against the clock of what is stored
     for orientation, quarters in turns.items():
         exif = Image.Exif()
         exif[274] = orientation
-        Image.fromarray(np.rot90(shown, quarters)).save(tmp_path / "a.png", exif=exif)
-        assert read_cell(tmp_path / "a.png", periodic="accept").tolist() == [[0, 0], [1, 0], [1, 1]]
+        Image.fromarray(np.rot90(shown, quarters)).save(tmp_path / name, exif=exif)
+        assert read_cell(tmp_path / name, periodic="accept").tolist() == [[0, 0], [1, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "F", "CMYK"])
