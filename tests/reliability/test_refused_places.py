@@ -37,25 +37,29 @@ FOLDERS = {
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Folders with what the jobs need."""
-    found = {}
-    for job in JOBS:
-        if job.name in FOLDERS:
-            found[job.name] = job, tmp_path_factory.mktemp("job")
-            job.prepare(found[job.name][1])
-    return found
+    """Puts what a job needs, which is made once, into a folder, and gives the job."""
+    jobs, made = {job.name: job for job in JOBS}, {}
+
+    def prepare(name, folder):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("prepared")
+            jobs[name].prepare(made[name])
+        shutil.copytree(made[name], folder, dirs_exist_ok=True)
+        return jobs[name]
+
+    return prepare
 
 
 SHARED = ("cells", "flows of a gas")  # which processes divide
 
 
 @pytest.mark.parametrize("name", [name for name in FOLDERS if name not in SHARED])
-def test_a_second_process_in_the_same_folder_is_told(prepared, name):
-    job, folder = prepared[name]
-    place = folder / FOLDERS[name]
+def test_a_second_process_in_the_same_folder_is_told(prepared, name, tmp_path):
+    job = prepared(name, tmp_path)
+    place = tmp_path / FOLDERS[name]
     place.mkdir(parents=True, exist_ok=True)
     with sole_user(place), pytest.raises(RuntimeError) as told:
-        job.run(folder)
+        job.run(tmp_path)
     assert str(place) in str(told.value)
 
 
@@ -78,22 +82,22 @@ LIMITS = {  # bytes, more than the first file that a job writes and fewer than o
 
 
 @pytest.mark.parametrize(("name", "most"), LIMITS.items())
-def test_a_disk_that_is_full_is_told_and_the_work_goes_on_when_it_is_not(prepared, name, most):
+def test_a_disk_that_is_full_is_told_and_the_work_goes_on_when_it_is_not(prepared, name, most, tmp_path):
     """No file may grow beyond some bytes: the system then refuses to write, as it does where no space is left."""
-    job, folder = prepared[name]
+    job = prepared(name, tmp_path)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
     try:
         with pytest.raises(OSError) as told:
-            job.run(folder)
+            job.run(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(folder) in str(told.value)
-    assert not list(folder.rglob(f".*.{writer()}"))
-    before = job.done(folder)
-    job.run(folder)
-    assert job.done(folder) > before
+    assert str(tmp_path) in str(told.value)
+    assert not list(tmp_path.rglob(f".*.{writer()}"))
+    before = job.done(tmp_path)
+    job.run(tmp_path)
+    assert job.done(tmp_path) > before
 
 
 _FILLING = """
@@ -164,12 +168,11 @@ def test_a_disk_with_too_little_room_is_told_before_anything_is_written(tmp_path
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root, which a read-only folder does not stop, away")
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_folder_that_may_not_be_written_is_told_and_nothing_changes(name):
-    (job,) = [job for job in JOBS if job.name == name]
+def test_a_folder_that_may_not_be_written_is_told_and_nothing_changes(prepared, name):
     with tempfile.TemporaryDirectory() as made:  # pytest's own folders are closed to others
         folder = Path(made)
+        job = prepared(name, folder)
         folder.chmod(0o755)
-        job.prepare(folder)
         (folder / FOLDERS[name]).mkdir(parents=True, exist_ok=True)
         for child in (folder, *folder.rglob("*")):
             child.chmod(0o555 if child.is_dir() else 0o444)
