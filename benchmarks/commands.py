@@ -1,6 +1,7 @@
 """What is to be run for every record: the commands that the records name, and benchmarks that no record names yet."""
 
 import dataclasses
+import functools
 import json
 import os
 import shlex
@@ -64,10 +65,11 @@ class Command:
         return shlex.join([*settings, "python", "-m", f"benchmarks.{self.name}", *self.arguments])
 
 
-def known() -> list[str]:
+@functools.cache
+def known() -> tuple[str, ...]:
     """Names of all benchmarks: modules named after an area that run by themselves, but for those of peers."""
     found = [path for area in record.AREAS for path in HERE.glob(f"{area}_*.py") if not path.stem.endswith("_peers")]
-    return sorted(path.stem for path in found if '__name__ == "__main__"' in path.read_text())
+    return tuple(sorted(path.stem for path in found if '__name__ == "__main__"' in path.read_text()))
 
 
 def commands() -> list[Command]:
