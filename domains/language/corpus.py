@@ -84,7 +84,8 @@ def documents(config: CorpusConfig) -> Iterator[Document]:
     Raises:
         FileNotFoundError: there is no such source.
         ValueError: it holds no text; bytes that are not of the encoding; a row that is not JSON, lacks the field, or
-            has half a surrogate pair in it. The message names file and line.
+            has half a surrogate pair in it; a column of a table that is packed a hundred times smaller than its more
+            than 64 MiB. The message names the file, and the line where there is one.
 
     Example:
         >>> found = next(documents(CorpusConfig("docstrings")))

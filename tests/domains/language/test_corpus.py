@@ -104,6 +104,20 @@ def test_rows_of_parquet_files_are_documents(tmp_path: Path) -> None:
     assert "rows.parquet" in str(told.value)
 
 
+def test_a_column_that_expands_far_beyond_text_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    line = "the same line again, as a log repeats it\n"
+    for name, text in (("bomb", " " * 2**27), ("log", line * 2**20)):  # 128 MiB, and 41 that are no more than usual
+        table = pyarrow.table({"beside": [{"a": 1, "b": 2}], "text": [text]})
+        parquet.write_table(table, tmp_path / f"{name}.parquet", compression="zstd")
+    with pytest.raises(ValueError, match=r"bomb\.parquet"):
+        next(documents(CorpusConfig(str(tmp_path / "bomb.parquet"))))
+    (found,) = documents(CorpusConfig(str(tmp_path / "log.parquet")))
+    assert len(found.text) == len(line) * 2**20
+
+
 def test_other_encodings_are_read_when_they_are_named(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes("déjà vu\n".encode("latin-1"))
