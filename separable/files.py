@@ -70,9 +70,12 @@ def read_json(path: str | os.PathLike[str], expected: str = "an object in JSON",
         finite: whether NaN and infinities, which Python writes and JSON does not know, are refused, and numbers too
             large for 64 bits, which Python reads as infinities.
 
+    Returns:
+        The object, without the checksum that `checked_text` has put into it, if there is one.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds something else, or is damaged.
+        ValueError: it holds something else, or is damaged; also, that its checksum is another.
 
     Example:
         >>> import tempfile
@@ -86,11 +89,13 @@ def read_json(path: str | os.PathLike[str], expected: str = "an object in JSON",
         found = json.loads(text, parse_constant=_no_number, parse_float=_finite_number) if finite else json.loads(text)
         if not isinstance(found, dict):
             raise TypeError(f"it holds a {type(found).__name__}")
+        if _CHECKSUM in found and found.pop(_CHECKSUM) != _checksum(found):
+            raise ValueError("its checksum is another")
     return found
 
 
 def checked_text(facts: Mapping[str, Any]) -> str:
-    """Plain data as JSON that names its checksum, for `read_checked_json`."""
+    """Plain data as JSON that names its checksum, for `read_json`, or for `read_checked_json`, which insists on it."""
     plain = json.loads(json.dumps(facts))
     return json.dumps({**plain, _CHECKSUM: _checksum(plain)}, indent=2)
 
@@ -100,7 +105,7 @@ def read_checked_json(path: str | os.PathLike[str], expected: str) -> dict[str, 
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds something else, or is damaged.
+        ValueError: it holds something else, no checksum, or is damaged.
 
     Example:
         >>> import tempfile
@@ -115,8 +120,8 @@ def read_checked_json(path: str | os.PathLike[str], expected: str) -> dict[str, 
     """
     facts = read_json(path, expected, finite=False)
     with refusing(path, expected):
-        if facts.pop(_CHECKSUM, None) != _checksum(facts):
-            raise ValueError("its checksum is another")
+        if _CHECKSUM not in json.loads(Path(path).read_text(encoding="utf-8")):
+            raise ValueError("it has no checksum")
     return facts
 
 
@@ -125,12 +130,13 @@ def read_tensors(path: str | os.PathLike[str], expected: str = "tensors") -> dic
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or holds numbers that are not finite.
+        ValueError: it is damaged, holds numbers that are not finite, or others than `write_tensors` was given, whose
+            checksum stands in its head; files of other programs have none.
 
     Example:
-        >>> import tempfile, safetensors.torch
+        >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "model.safetensors"
-        >>> safetensors.torch.save_file({"weight": torch.ones(2)}, file)
+        >>> write_tensors(file, {"weight": torch.ones(2)})
         >>> read_tensors(file)
         {'weight': tensor([1., 1.])}
     """
@@ -140,6 +146,9 @@ def read_tensors(path: str | os.PathLike[str], expected: str = "tensors") -> dic
         for name, value in found.items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise ArithmeticError(f"{name} holds numbers that are not finite")
+        texts = file.metadata() or {}
+        if _CHECKSUM in texts and texts.pop(_CHECKSUM) != _checksum_of_tensors(found, texts):
+            raise ValueError("its checksum is another")
     return found
 
 
@@ -203,6 +212,17 @@ def filled(
 
 def _checksum(facts: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(facts, sort_keys=True).encode()):08x}"
+
+
+def _checksum_of_tensors(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
+    found = 0
+    for _, text in sorted(texts.items()):
+        found = zlib.crc32(text.encode(), found)
+    for name in sorted(tensors):
+        value = tensors[name]
+        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
+        found = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def _no_number(name: str) -> float:
@@ -396,14 +416,32 @@ def write_first(path: str | os.PathLike[str], text: str) -> None:
             draft.unlink(missing_ok=True)
 
 
-def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], texts: Mapping[str, str] | None = None
+) -> None:
     """Write a safetensors file, whole or not at all; see `replacing`.
+
+    Args:
+        path: the file.
+        tensors: on any device.
+        texts: for its head, by their names. A checksum of all stands there beside them, for `read_tensors`.
 
     Raises:
         OSError: it could not be written.
     """
+    plain = plain_tensors(tensors)
     with replacing(path) as temporary:
-        safetensors.torch.save_file(plain_tensors(tensors), temporary)
+        safetensors.torch.save_file(plain, temporary, _head(plain, texts or {}))
+
+
+def stored_tensors(tensors: Mapping[str, Tensor], texts: Mapping[str, str] | None = None) -> bytes:
+    """The content of the file that `write_tensors` writes, for `write_together`."""
+    plain = plain_tensors(tensors)
+    return safetensors.torch.save(plain, _head(plain, texts or {}))
+
+
+def _head(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> dict[str, str]:
+    return {**texts, _CHECKSUM: _checksum_of_tensors(tensors, texts)}
 
 
 def member(folder: str | os.PathLike[str], name: Any) -> Path:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.reachable import physical_bounds
 from domains.microstructure.train import axis_orders
-from separable.files import read_json, read_tensors, refusing, write_tensors, write_text
+from separable.files import checked_text, read_json, read_tensors, refusing, write_tensors, write_text
 
 RESTORED = 0.2  # logits of a voxel of the start that the decoder got wrong; more was measured to be worse, as was less
 
@@ -124,7 +123,7 @@ class Designer:
             "fractions": self.library.fractions.contiguous(),
         }
         write_tensors(Path(folder) / "library.safetensors", tensors)
-        write_text(Path(folder) / "materials.json", json.dumps(dataclasses.asdict(self.library.materials)))
+        write_text(Path(folder) / "materials.json", checked_text(dataclasses.asdict(self.library.materials)))
 
     @classmethod
     def load(cls, folder: str | Path) -> Designer:

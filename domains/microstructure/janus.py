@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 
 from domains.microstructure.volumes import VolumeDecoder, VolumeEncoder, to_grid
 from separable.atoms import BSpline
-from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
+from separable.files import checked_text, filled, read_json, read_tensors, refusing, write_tensors, write_text
 from separable.interactions import CanonicalPolyadic
 from separable.layers import Khronos, SeparableLayer
 
@@ -172,7 +171,7 @@ class Janus(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "janus.safetensors", self.state_dict())
-        write_text(folder / "janus.json", json.dumps(dataclasses.asdict(self.config), indent=2))
+        write_text(folder / "janus.json", checked_text(dataclasses.asdict(self.config)))
 
     @classmethod
     def load(cls, folder: str | Path) -> Janus:

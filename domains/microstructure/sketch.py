@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from domains.microstructure.images import otsu
 from domains.microstructure.images.pictures import opened, upright
 from domains.microstructure.janus import BLOCK, Janus
 from domains.microstructure.loop import loop_settings
-from separable.files import filled, read_json, read_tensors, write_tensors, write_text
+from separable.files import checked_text, filled, read_json, read_tensors, write_tensors, write_text
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
 Array = NDArray[np.float64]
@@ -323,7 +322,7 @@ class SketchCleaner(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "cleaner.safetensors", self.state_dict())
         width = 0 if self.touch is None else self.touch[0].out_channels
-        write_text(folder / "cleaner.json", json.dumps({"touch": width}))
+        write_text(folder / "cleaner.json", checked_text({"touch": width}))
 
     @classmethod
     def load(cls, folder: str | Path, janus: Janus) -> SketchCleaner:

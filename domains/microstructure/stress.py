@@ -26,7 +26,6 @@ that gives the displacement itself was tried and learned more slowly: difference
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +44,7 @@ from domains.microstructure.voxel_elements import (
     to_elements,
     to_nodes,
 )
-from separable.files import filled, read_json, read_tensors, refusing, write_tensors, write_text
+from separable.files import checked_text, filled, read_json, read_tensors, refusing, write_tensors, write_text
 
 # Displacement gradients of a unit strain xx, yy and a unit engineering shear xy.
 _GRADIENTS = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.5], [0.5, 0.0]]])
@@ -188,7 +187,7 @@ class StressDecoder(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "stress.safetensors", self.state_dict())
-        write_text(folder / "stress.json", json.dumps(dataclasses.asdict(self.config), indent=2))
+        write_text(folder / "stress.json", checked_text(dataclasses.asdict(self.config)))
 
     @classmethod
     def load(cls, folder: str | Path) -> StressDecoder:

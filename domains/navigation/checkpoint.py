@@ -14,14 +14,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 
 from domains.navigation.stable_baselines import WaypointVecEnv
-from separable.files import read_tensors, read_texts, refusing, replacing
+from separable.files import read_tensors, read_texts, refusing, write_tensors
 
 _WORLDS = ("state", "course", "obstacles", "wind", "steady", "target", "following", "distance", "reached", "steps")
 _FLAGS, _RANDOM = ("collided", "left"), ("key", "episode", "drawn")
@@ -70,9 +69,10 @@ def store(model: BaseAlgorithm, path: Path, extra: dict[str, Any]) -> None:
         arrays |= {f"buffer/{name}": getattr(buffer, name)[:filled] for name in _BUFFER}
         plain["buffer"] = {"pos": buffer.pos, "full": buffer.full}
 
-    contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()}
-    with replacing(path) as temporary:
-        save_file(contiguous, temporary, {"plain": json.dumps(plain)})
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape)) for name, value in arrays.items()
+    }
+    write_tensors(path, tensors, {"plain": json.dumps(plain)})
 
 
 def restore(model: BaseAlgorithm, path: Path) -> dict[str, Any]:

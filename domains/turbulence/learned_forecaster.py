@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +27,7 @@ from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid
 from domains.turbulence.modes import mean_square, to_modes
 from domains.turbulence.readers import FlowData
-from separable.files import plain_tensors, read_json, read_tensors, write_together
+from separable.files import checked_text, read_json, read_tensors, stored_tensors, write_together
 
 _BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
 _CACHED = 2**16  # points advanced together on a CPU: what a block touches then stays in its cache
@@ -193,8 +191,8 @@ def saved_settings(folder: Path) -> dict[str, Any]:
 def write_forecaster(folder: str | Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write ``forecaster.safetensors`` and ``forecaster.json``, in place of older ones when both are whole."""
     contents = {
-        "forecaster.safetensors": safetensors.torch.save(plain_tensors(tensors)),
-        "forecaster.json": json.dumps(settings, indent=2).encode(),
+        "forecaster.safetensors": stored_tensors(tensors),
+        "forecaster.json": checked_text(settings).encode(),
     }
     write_together(folder, contents)
 

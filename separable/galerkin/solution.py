@@ -1,7 +1,6 @@
 """A solved problem: a separable layer that knows its coordinates' names and how far it may be from the truth."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from separable.files import read_json, refusing, write_text
+from separable.files import checked_text, read_json, refusing, write_text
 from separable.galerkin.problem import Array
 from separable.inversion import Inversion, invert
 from separable.layers import SeparableLayer
@@ -201,7 +200,7 @@ class Solution:
         folder = Path(folder)
         self.layer.save(folder)
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "layer"}
-        write_text(folder / "solution.json", json.dumps(facts, indent=2))
+        write_text(folder / "solution.json", checked_text(facts))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Solution":

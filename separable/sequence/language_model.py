@@ -9,11 +9,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from separable.files import filled, plain_tensors, read_json, read_tensors, refusing, write_together
+from separable.files import filled, read_json, read_tensors, refusing, stored_tensors, write_together
 from separable.sequence.cache import Cache
 from separable.sequence.embeddings import EmbeddingConfig, TableEmbeddingConfig, check_tokens, embedding_config
 from separable.sequence.heads import HeadConfig, TableHeadConfig, head_config
@@ -261,7 +260,7 @@ class LanguageModel(nn.Module):
         """
         described = {"kind": KIND, "version": VERSION, "model_type": MODEL_TYPE, **self.config.settings()}
         contents = {
-            "model.safetensors": safetensors.torch.save(plain_tensors(self.state_dict()), {"format": "pt"}),
+            "model.safetensors": stored_tensors(self.state_dict(), {"format": "pt"}),
             "config.json": (json.dumps(described, indent=2) + "\n").encode(),
         }
         write_together(folder, contents)

@@ -10,18 +10,16 @@ its number (`separable.training.loop`).
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from separable.files import read_tensors, read_texts, refusing, replacing, write_text
+from separable.files import read_tensors, read_texts, refusing, write_tensors, write_text
 
-_KEY, _CHECKSUM = "training", "checksum"
+_KEY = "training"
 _OPTIMISER = "optimiser"
 
 
@@ -138,28 +136,13 @@ def _restore(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> Non
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     expected = "a checkpoint of a training"
     with refusing(path, expected):
-        texts = read_texts(path, expected)
-        progress = dict(json.loads(texts[_KEY]))
-    tensors = read_tensors(path, expected)
-    if _CHECKSUM in texts and texts[_CHECKSUM] != _checksum(tensors, texts[_KEY]):  # older files have none
-        raise ValueError(f"{path}: expected {expected}, got a damaged file: its checksum is another")
-    return tensors, progress
-
-
-def _checksum(tensors: Mapping[str, Tensor], progress: str) -> str:
-    found = zlib.crc32(progress.encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
-        found = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().data, found)
-    return f"{found:08x}"
+        progress = dict(json.loads(read_texts(path, expected)[_KEY]))
+    return read_tensors(path, expected), progress
 
 
 def _write(path: Path, tensors: dict[str, Tensor], progress: str) -> None:
-    header = {_KEY: progress, _CHECKSUM: _checksum(tensors, progress)}
     try:
-        with replacing(path) as temporary:
-            safetensors.torch.save_file(tensors, temporary, metadata=header)
+        write_tensors(path, tensors, {_KEY: progress})
         write_text(path.with_suffix(".json"), progress)
     except OSError as refused:
         size = sum(value.numel() * value.element_size() for value in tensors.values())

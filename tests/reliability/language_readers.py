@@ -238,6 +238,7 @@ def read_comparison(folder: Path) -> Any:
 TOKEN_FILES = ("index.json", "train-00000.bin", "counts.bin", "lengths.bin", "tokenizer.json")
 STUDENT = ("sweep/pruned-9120-12000-seed_0/result.json",)
 SCORES = ("compared/table-seed_0/scores_validation.json",)
+FACT_MODEL = ("config.json", "model.safetensors")
 READERS = [
     Reader("text", make_text, read_corpus, ("corpus.txt",)),
     Reader("lines of JSON", make_lines, read_corpus, ("corpus.jsonl",)),
@@ -260,7 +261,7 @@ READERS = [
     ),
     Reader("half-written logits", make_logits, read_half_written_logits, ("logits/index.json",), writes=True),
     Reader("pruned model", make_pruned, read_pruned, ("config.json", "model.safetensors")),
-    Reader("model of facts", make_fact_model, read_fact_model, ("config.json", "model.safetensors")),
+    Reader("model of facts", make_fact_model, read_fact_model, FACT_MODEL, FACT_MODEL),
     Reader("facts in lines", make_facts("facts.jsonl"), read_fact_files, ("facts.jsonl",)),
     Reader("facts in HDF5", make_facts("facts.h5"), read_fact_files, ("facts.h5",)),
     Reader("facts in CSV", make_csv, read_fact_files, ("facts.csv",)),

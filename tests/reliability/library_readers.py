@@ -114,9 +114,10 @@ def read_surrogate(folder: Path) -> Any:
     return [found.evaluate([[0.5, 0.5]]), repr(found.coordinates), repr(found.values)]
 
 
+LAYER = ("config.json", "model.safetensors")
 READERS = [
-    Reader("layer", make_layer, read_layer, ("config.json", "model.safetensors"), ("model.safetensors",)),
-    Reader("solution", make_solution, read_solution, ("solution.json", "config.json", "model.safetensors")),
+    Reader("layer", make_layer, read_layer, LAYER, LAYER),
+    Reader("solution", make_solution, read_solution, ("solution.json", *LAYER), ("solution.json", *LAYER)),
     Reader("language model", make_language_model, read_language_model, ("config.json", "model.safetensors")),
     Reader("checkpoint", make_checkpoint, read_checkpoint, ("last.safetensors",)),
     Reader("run folder", make_run, read_run, ("config.json", "metrics.jsonl"), writes=True),
@@ -125,13 +126,13 @@ READERS = [
         make_posterior,
         read_posterior,
         ("posterior.json", "posterior.safetensors"),
-        ("posterior.safetensors",),
+        ("posterior.json",),
     ),
     Reader(
         "surrogate",
         make_surrogate,
         read_surrogate,
-        ("surrogate.json", "config.json", "model.safetensors"),
-        ("model.safetensors",),
+        ("surrogate.json", *LAYER),
+        ("surrogate.json", *LAYER),
     ),
 ]

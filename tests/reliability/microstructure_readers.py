@@ -203,9 +203,10 @@ READERS = [
         make_designer,
         read_designer,
         ("janus.json", "janus.safetensors", "library.safetensors", "materials.json"),
+        ("janus.json", "materials.json"),
     ),
-    Reader("stress decoder", make_stress, read_stress, ("stress.json", "stress.safetensors")),
-    Reader("cleaner", make_cleaner, read_cleaner, ("cleaner.json", "cleaner.safetensors")),
+    Reader("stress decoder", make_stress, read_stress, ("stress.json", "stress.safetensors"), ("stress.json",)),
+    Reader("cleaner", make_cleaner, read_cleaner, ("cleaner.json", "cleaner.safetensors"), ("cleaner.json",)),
     Reader("half of a training", make_training, read_training, ("run/last.safetensors",), writes=True),
     Reader("histories", make_histories, read_histories, ("histograms.h5", "strengths.csv")),
 ]

@@ -172,11 +172,15 @@ READERS = [
     Reader("netCDF 3", make_netcdf("scipy"), read_fields, ("flow.nc",)),
     Reader("netCDF 4", make_netcdf("h5netcdf"), read_fields, ("flow.nc",)),
     Reader("fields in npy", lambda folder: np.save(folder / "flow.npy", FIELDS), read_fields, ("flow.npy",)),
-    Reader("forecaster by noise", make_noise_forecaster, forecaster_reader, SETTINGS),
-    Reader("forecaster without noise", make_deterministic_forecaster, forecaster_reader, SETTINGS),
+    Reader("forecaster by noise", make_noise_forecaster, forecaster_reader, SETTINGS, SETTINGS),
+    Reader("forecaster without noise", make_deterministic_forecaster, forecaster_reader, SETTINGS, SETTINGS),
     Reader("frames to start from", make_starts, read_starts, ("starts.safetensors",)),
-    Reader("forecaster by tokens", make_token_forecaster, forecaster_reader, SETTINGS),
+    Reader("forecaster by tokens", make_token_forecaster, forecaster_reader, SETTINGS, SETTINGS),
     Reader(
-        "forecaster by innovations", make_innovation_forecaster, forecaster_reader, (*SETTINGS, "core/forecaster.json")
+        "forecaster by innovations",
+        make_innovation_forecaster,
+        forecaster_reader,
+        (*SETTINGS, "core/forecaster.json"),
+        (*SETTINGS, "core/forecaster.json"),
     ),
 ]

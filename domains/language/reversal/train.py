@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from domains.language.reversal.evaluate import ranking
 from domains.language.reversal.facts import Fact, FactSet
 from domains.language.reversal.model import FactModel, JointFactModel, JointModelConfig
 from domains.language.reversal.transformer import TransformerModelConfig
-from separable.files import filled, plain_tensors, read_json, read_tensors, refusing, write_together
+from separable.files import checked_text, filled, read_json, read_tensors, refusing, stored_tensors, write_together
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingResult, run_training
 
 ModelConfig = JointModelConfig | TransformerModelConfig
@@ -105,8 +103,8 @@ def save(model: JointFactModel, folder: Path, inverses: dict[str, str]) -> Path:
         "inverses": inverses,
     }
     contents = {
-        "model.safetensors": safetensors.torch.save(plain_tensors(model.state_dict())),
-        "config.json": (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode(),
+        "model.safetensors": stored_tensors(model.state_dict()),
+        "config.json": checked_text(described).encode(),
     }
     write_together(folder, contents)
     return folder

@@ -89,6 +89,7 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys, monke
     rows = [json.loads(line) for line in (report.parent / "metrics.jsonl").read_text().splitlines()]
     assert [row["lead"] for row in rows[:3]] == [1, 2, 5]
     assert rows[-1]["steps"] == 10
+    small = ["--members", "2", "--leads", "1", "--starts", "1", "--steps", "0"]  # no long runs, and few pictures
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.h5").symlink_to(sample)
     for name in (os.path.relpath(sample), "link.h5"):  # other names of that file
@@ -138,6 +139,7 @@ def test_innovations_and_tokens_are_trained_and_scored(tmp_path, capsys):
     small = ["--channels", "4", "--products", "2", "--blocks", "1", "--batch", "2"]
     assert main(["turbulence", "train-core", sample, "--run", core, "--steps", "2", *small]) == 0
     head = ["--patch", "7", "--examples", "20", "--steps", "1", "--batch", "2", "--width", "16", "--layers", "1"]
+    head += ["--spectrum-steps", "2", "--spectrum-runs", "4"]
     command = ["turbulence", "train-innovations", core, sample, "--run", drawn, *head]
     assert main(command) == 0
     assert "1 steps" in capsys.readouterr().out
