@@ -14,7 +14,7 @@ import tyro
 
 from domains.language.compare import KINDS, Spend, compare
 from domains.language.distillation.commands import capacity_gap, distil, recommend_teacher
-from domains.language.distillation.pruned_model import load, model_folder
+from domains.language.distillation.pruned_model import load, model_folder, trained_context
 from domains.language.evaluate import evaluate as evaluated
 from domains.language.generate import continued
 from domains.language.instruction.commands import chat, instruct
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _TOKENS, _CONFIG = TokenizeConfig(), LanguageConfig()
+_STEPS, _CONTEXT = 300, 256  # where a folder does not tell how long the windows of the training were
 
 
 def tokenize(
@@ -74,7 +75,7 @@ def train(
     """
     held = Tokens(tokens)
     settings = {"tokens": held.digest, "made_from": held.index["made_from"], "config": _plain(config)}
-    folder = RunFolder(run, settings, config.training.seed)
+    folder = RunFolder(run, settings, config.training.seed, {"corpus": held.corpus})
     model, result = train_model(held, config, run=folder, device=device)
     if is_main_process():
         scores = ", ".join(
@@ -91,7 +92,7 @@ def sample(
     run: Path = Path("runs/language"),
     /,
     beginning: str = "",
-    steps: int = 300,
+    steps: int | None = None,
     temperature: float = 0.8,
     top_k: int = 0,
     top_p: float = 0.95,
@@ -103,7 +104,8 @@ def sample(
     Args:
         run: a run folder of `train`, `distil` or `instruct`, or a folder with a model and its tokeniser.
         beginning: what the text begins with.
-        steps: most tokens to add.
+        steps: most tokens to add; by default as many as the training's windows had, beyond which a model is not at
+            home, or 300 if the folder does not tell.
         temperature: 0 takes the most probable token.
         top_k: draw from the k most probable tokens; 0 for all.
         top_p: draw from the most probable tokens that hold this share.
@@ -113,6 +115,7 @@ def sample(
     folder = model_folder(run)
     model, tokeniser = load(folder, device), load_tokeniser(folder)
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    steps = steps if steps is not None else trained_context(run) or _STEPS
     print(beginning, end="", flush=True)
     for piece in continued(model, tokeniser, beginning, steps=steps, **settings):  # type: ignore[arg-type]
         print(piece, end="", flush=True)
@@ -124,7 +127,7 @@ def evaluate(
     tokens: Path = Path("runs/tokens"),
     /,
     part: str = "test",
-    context: int = 256,
+    context: int | None = None,
     device: str = "cpu",
 ) -> dict[str, object]:
     """Measure nats a token, bits a byte, and nats by how frequent tokens are.
@@ -133,14 +136,15 @@ def evaluate(
         run: a run folder of `train`, `distil` or `instruct`, or a folder with a model and its tokeniser.
         tokens: a folder of `tokenize`, of the same tokeniser.
         part: train, validation or test.
-        context: tokens of a window.
+        context: tokens of a window; by default those of the training, or 256 if the folder does not tell.
         device: where to compute.
     """
     folder, held = model_folder(run), tokens_of_model(run, tokens)
+    context = context if context is not None else trained_context(run) or _CONTEXT
     scores = evaluated(load(folder, device), held, part, context)
     print(
         f"{part}: {scores.nats_per_token:.4f} nats a token, {scores.bits_per_byte:.4f} bits a byte, "
-        f"{scores.tokens:,} tokens"
+        f"{scores.tokens:,} tokens in windows of {context}"
     )
     for band in scores.bands:
         print(f"  ranks {band['ranks']:>12} {band['targets']:>10,} targets {band['nats']:8.4f} nats")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from domains.language.evaluate import evaluate
+from domains.language.evaluate import evaluate, side_by_side
 from domains.language.tokens import Tokens
 from domains.language.train import LanguageConfig, train
 from separable.files import checked_text, read_checked_json
@@ -56,10 +56,12 @@ def compare(
 
     Raises:
         FileExistsError: the folder holds trainings on other tokens or of other settings.
-        ValueError: there is nothing to compare, a kind is not known, or cannot have as few parameters as the first.
+        ValueError: there is nothing to compare, a kind is not known, or cannot have as few parameters as the first;
+            the part that models are measured on has no window.
     """
     if not kinds or seeds < 1:
         raise ValueError(f"kinds, seeds: expected at least one of each, got {len(kinds)} and {seeds}")
+    side_by_side(tokens.part(part), config.context)  # refused now, and not after a training
     folder = Path(folder)
     wanted = None
     cells = []
@@ -140,7 +142,7 @@ def _trained(
     tokens: Tokens, folder: Path, config: LanguageConfig, part: str, progress: bool, device: torch.device | str
 ) -> dict[str, Any]:
     settings = {"tokens": tokens.digest, "made_from": tokens.index["made_from"], "config": dataclasses.asdict(config)}
-    run = RunFolder(folder, settings, config.training.seed)
+    run = RunFolder(folder, settings, config.training.seed, {"corpus": tokens.corpus})
     file = folder / f"scores_{part}.json"
     if not file.exists():
         model, result = train(tokens, config, run=run, progress=progress, device=device)

@@ -108,10 +108,35 @@ def part_of(text: str, config: CorpusConfig) -> str:
         >>> part_of("the same text", CorpusConfig()) == part_of("the same text", CorpusConfig())
         True
     """
-    place = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
+    return _part_of(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), config)
+
+
+def _part_of(digest: bytes, config: CorpusConfig) -> str:
+    place = int.from_bytes(digest[:8], "big") / 2**64
     if place < config.test:
         return "test"
     return "validation" if place < config.test + config.validation else "train"
+
+
+def files_of(source: str) -> list[Path]:
+    """The files of a source that is not built in, in the order in which they are read.
+
+    Raises:
+        FileNotFoundError: there is no such source.
+        ValueError: it is of another format, or a folder without files of ours.
+    """
+    place = Path(source)
+    if place.is_dir():
+        files = sorted(path for path in place.rglob("*") if _kind(path) in _FORMATS and path.is_file())
+        if not files:
+            raise ValueError(f"corpus: expected files that end in {', '.join(_FORMATS)} in {place}, found none")
+        return files
+    if not place.is_file():
+        known = ", ".join(BUILT_IN)
+        raise FileNotFoundError(f"corpus: expected {known}, a file or a folder, got {source!r}")
+    if _kind(place) not in _FORMATS:
+        raise ValueError(f"corpus: expected a file that ends in {', '.join(_FORMATS)}, got {place.name!r}")
+    return [place]
 
 
 def _read(config: CorpusConfig) -> Iterator[Document]:
@@ -119,24 +144,17 @@ def _read(config: CorpusConfig) -> Iterator[Document]:
         for name, text in BUILT_IN[config.source]():
             yield Document(name, text, part_of(text, config))
         return
-    source = Path(config.source)
-    if source.is_dir():
-        files = sorted(path for path in source.rglob("*") if path.suffix in _FORMATS and path.is_file())
-        if not files:
-            raise ValueError(f"corpus: expected files that end in {', '.join(_FORMATS)} in {source}, found none")
-    elif source.is_file():
-        if source.suffix not in _FORMATS:
-            raise ValueError(f"corpus: expected a file that ends in {', '.join(_FORMATS)}, got {source.name!r}")
-        files = [source]
-    else:
-        known = ", ".join(BUILT_IN)
-        raise FileNotFoundError(f"corpus: expected {known}, a file or a folder, got {config.source!r}")
+    files = files_of(config.source)
     for file in files:
-        if file.suffix == ".txt":
+        if _kind(file) == ".txt":
             yield from _cut_text(file, config) if len(files) == 1 else _whole_text(file, config)
         else:
-            for line, text in _json_rows(file, config) if file.suffix == ".jsonl" else _table_rows(file, config):
+            for line, text in _json_rows(file, config) if _kind(file) == ".jsonl" else _table_rows(file, config):
                 yield Document(f"{file}:{line}", text, part_of(text, config))
+
+
+def _kind(file: Path) -> str:
+    return file.suffix.lower()
 
 
 def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
@@ -153,13 +171,22 @@ def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
 
 
 def _bad_line(file: Path, encoding: str) -> int:
+    """The line with the first bytes that are not of an encoding, which may have several bytes for the end of a line."""
+    decoder, lines = codecs.getincrementaldecoder(encoding)(), 1
     with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
+        while piece := stream.read(2**16):
             try:
-                line.decode(encoding)
+                before = decoder.getstate()
+                lines += decoder.decode(piece).count("\n")
             except UnicodeError:
-                return number
-    return 1
+                decoder.setstate(before)
+                for place in range(len(piece)):
+                    try:
+                        lines += decoder.decode(piece[place : place + 1]).count("\n")
+                    except UnicodeError:
+                        break
+                break
+    return lines
 
 
 def _whole_text(file: Path, config: CorpusConfig) -> Iterator[Document]:
@@ -173,7 +200,7 @@ def _whole_text(file: Path, config: CorpusConfig) -> Iterator[Document]:
     digest = hashlib.sha256()
     for piece in _pieces(file, config.encoding):
         digest.update(piece.encode("utf-8"))
-    part = part_of(digest.hexdigest(), config)
+    part = _part_of(digest.digest(), config)
     held = None
     for piece in _pieces(file, config.encoding):
         if held is not None:

@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
+from domains.language.distillation.pruned_model import trained_context
 from domains.language.tokenisers import END, ByteTokeniser, Tokeniser, byte_letters, load_tokeniser
 from domains.language.train import MODEL
 from separable.files import read_json
@@ -101,6 +102,8 @@ class SeparableForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
     config_class = SeparableConfig
     main_input_name = "input_ids"
+    # The loss is a mean whatever else comes with a batch: a Trainer has to divide by the parts of a step itself.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: SeparableConfig) -> None:
         super().__init__(config)
@@ -260,7 +263,7 @@ def export(run: str | Path, folder: str | Path) -> Path:
     if isinstance(sizes, dict) and "layer_hidden" in sizes:
         raise ValueError(f"{run}: expected a model whose layers have one size, got one that was pruned to several")
     model = LanguageModel.load(run / MODEL)
-    tokeniser = fast_tokeniser(load_tokeniser(run / MODEL), _context(run))
+    tokeniser = fast_tokeniser(load_tokeniser(run / MODEL), trained_context(run))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
         SeparableForCausalLM.of(model).save_pretrained(partial)
@@ -268,13 +271,6 @@ def export(run: str | Path, folder: str | Path) -> Path:
         for file in Path(partial).iterdir():
             file.replace(folder / file.name)
     return folder
-
-
-def _context(run: Path) -> int | None:
-    """Tokens of a window of the training, if its settings tell: a config, or what a command or sweep puts round one."""
-    settings = read_json(run / "config.json", "the settings of a run", finite=False)
-    configs = (settings, settings.get("config"), settings.get("teacher"))
-    return next((told["context"] for told in configs if isinstance(told, dict) and "context" in told), None)
 
 
 AutoConfig.register(MODEL_TYPE, SeparableConfig)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from domains.language.corpus import PARTS, CorpusConfig, Document, documents
+from domains.language.corpus import BUILT_IN, PARTS, CorpusConfig, Document, documents, files_of
 from domains.language.tokenisers import BytePairTokeniser, ByteTokeniser, Tokeniser, load_tokeniser
 from separable.files import member, read_json, refusing, replacing
 from separable.training.run_lock import sole_user
@@ -73,18 +73,24 @@ def write_tokens(
 
     Raises:
         ValueError: the corpus has faults (see `documents`), or no training text; the folder holds other tokens, or
-            what was written is damaged.
+            those of other files: by names and sizes, so that a change that keeps both is not seen; what was written
+            is damaged.
         OSError: there is no space or no permission; what is finished stays, and the same call goes on from there.
         RuntimeError: another process writes into this folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    described = _described(config, tokeniser)
+    described, files = _described(config, tokeniser), _listed(config.corpus)
     for name in ("index.json", "writing.json"):
         if (folder / name).exists():
             kept = read_json(folder / name, "the state of a writing of tokens")
             if kept.get("made_from") != described:
                 raise ValueError(f"{folder}: expected no tokens of another kind, got {kept.get('made_from')}")
+            if None not in (files, kept.get("files")) and kept["files"] != files:  # older ones do not tell
+                told = (
+                    f"expected tokens of the files in {config.corpus.source}, got those of others, or of less in them"
+                )
+                raise ValueError(f"{folder}: {told}; choose another folder, or remove this one")
             if name == "index.json":
                 return folder
     with sole_user(folder):
@@ -93,7 +99,7 @@ def write_tokens(
         else:
             tokeniser = tokeniser or _made(config)
             tokeniser.save(folder)
-        writing = _Writing(folder, tokeniser, described, config.shard)
+        writing = _Writing(folder, tokeniser, {"made_from": described, "files": files}, config.shard)
         waiting = itertools.islice(documents(config.corpus), writing.done, None)
         with tqdm(waiting, initial=writing.done, disable=not progress, unit=" documents") as bar:
             for together in _groups(bar):
@@ -106,8 +112,8 @@ def write_tokens(
 class _Writing:
     """Tokens that wait for a full shard, and what is on disk."""
 
-    def __init__(self, folder: Path, tokeniser: Tokeniser, made_from: dict[str, Any], shard: int) -> None:
-        self.folder, self.tokeniser, self.made_from, self.shard = folder, tokeniser, made_from, shard
+    def __init__(self, folder: Path, tokeniser: Tokeniser, origin: dict[str, Any], shard: int) -> None:
+        self.folder, self.tokeniser, self.origin, self.shard = folder, tokeniser, origin, shard
         self.type = np.dtype("<u2" if tokeniser.vocabulary <= 2**16 else "<u4")
         self.counts = np.zeros(tokeniser.vocabulary, "<u8")
         self.done = 0
@@ -115,6 +121,7 @@ class _Writing:
             p: {"documents": 0, "tokens": 0, "bytes": 0, "shards": []} for p in PARTS
         }
         self.waiting: dict[str, list[Array]] = {part: [] for part in PARTS}
+        self.held = dict.fromkeys(PARTS, 0)  # tokens that wait
         journal = folder / "writing.json"
         if journal.exists():
             with refusing(journal, "the state of a writing of tokens"):
@@ -136,6 +143,7 @@ class _Writing:
         for part in PARTS:
             count = kept["waiting"][part]
             self.waiting[part], rest = [rest[:count]], rest[count:]
+            self.held[part] = count
         self.counts = np.frombuffer(held["counts"], "<u8").copy()
         self._tidy([kept[name]["file"] for name in held])
 
@@ -150,13 +158,14 @@ class _Writing:
         if document.part == "train":
             self.counts += np.bincount(tokens, minlength=len(self.counts)).astype("<u8")
         self.waiting[document.part].append(tokens.astype(self.type))
+        self.held[document.part] += len(tokens)
         self.done += 1
-        if sum(map(len, self.waiting[document.part])) >= self.shard:
+        if self.held[document.part] >= self.shard:
             joined = np.concatenate(self.waiting[document.part])
             while len(joined) >= self.shard:
                 self._write_shard(document.part, joined[: self.shard])
                 joined = joined[self.shard :]
-            self.waiting[document.part] = [joined]
+            self.waiting[document.part], self.held[document.part] = [joined], len(joined)
             self._keep()
 
     def finish(self) -> None:
@@ -170,7 +179,7 @@ class _Writing:
         for name, numbers in (("counts", self.counts), ("lengths", lengths)):
             self._write(f"{name}.bin", numbers.tobytes())
         index = {
-            "made_from": self.made_from,
+            **self.origin,
             "vocabulary": self.tokeniser.vocabulary,
             "end": self.tokeniser.end,
             "tokeniser": self.tokeniser.digest,
@@ -198,7 +207,7 @@ class _Writing:
             kept[name] = {"file": f"writing-{self.done}.{name}", "sha256": hashlib.sha256(content).hexdigest()}
             self._write(kept[name]["file"], content)
         kept["sha256"] = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
-        self._write("writing.json", json.dumps({"made_from": self.made_from, **kept}).encode())
+        self._write("writing.json", json.dumps({**self.origin, **kept}).encode())
         self._tidy([kept[name]["file"] for name in ("rest", "counts")])
 
     def _tidy(self, kept: Sequence[str]) -> None:
@@ -214,6 +223,15 @@ class _Writing:
 def _described(config: TokenizeConfig, tokeniser: Tokeniser | None) -> dict[str, Any]:
     settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return {**settings, "tokeniser": tokeniser.digest if tokeniser else "made"}
+
+
+def _listed(config: CorpusConfig) -> str | None:
+    """A digest of the names and sizes of a source's files; None for what is built in, or is there no longer."""
+    root = Path(config.source)
+    if config.source in BUILT_IN or not root.exists():
+        return None
+    listed = [[file.relative_to(root).as_posix(), file.stat().st_size] for file in files_of(config.source)]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _made(config: TokenizeConfig) -> Tokeniser:

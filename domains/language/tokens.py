@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ class Tokens:
     def tokeniser(self) -> Tokeniser:
         """The tokeniser that wrote the tokens; training does without it."""
         return load_tokeniser(self.folder)
+
+    @functools.cached_property
+    def corpus(self) -> str:
+        """A digest of all tokens, wherever they lie."""
+        digests = {name: [shard["sha256"] for shard in part["shards"]] for name, part in self.index["parts"].items()}
+        return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
     def part(self, name: str) -> TokenPart:
         """The tokens of train, validation or test.

@@ -193,6 +193,7 @@ class _Loop:
         self.optimiser = optimiser_of(self.model, config, options)
         self.parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         self.step, self.seconds, self.mean_loss = 0, 0.0, math.nan
+        self.rate = math.nan  # of the last step
         self.since_log: dict[str, float] = {}  # sums over the steps since the last line of the record
         self.scores: dict[str, float] = {}
         self.best_step = 0
@@ -280,9 +281,9 @@ class _Loop:
         config, processes = self.config, self.processes
         if self.before_step is not None:
             self.before_step(self.share)
-        rate = learning_rate(config, self.step, self.share)
+        self.rate = learning_rate(config, self.step, self.share)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["rate_factor"]
+            group["lr"] = self.rate * group["rate_factor"]
         places = self.batches.draw(config.batch)
         sums: Any = 0.0
         for part in range(config.accumulation):
@@ -340,8 +341,7 @@ class _Loop:
         self.mean_loss = means["loss"]
         units = self.config.batch * self.units_per_row
         speed = steps * units / max(seconds, 1e-9)
-        rate = learning_rate(self.config, self.step - 1, self.share)
-        rounded = {"rate": rate, "seconds": round(self.seconds, 3), f"{self.unit}_per_second": round(speed, 1)}
+        rounded = {"rate": self.rate, "seconds": round(self.seconds, 3), f"{self.unit}_per_second": round(speed, 1)}
         progress.record(step=self.step, **{self.unit: self.step * units}, **means, **rounded)
         progress.moved(self.share, self.step, self.mean_loss, speed)
 

@@ -17,11 +17,13 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from separable.files import read_json, replacing, write_text
+from separable.training.run_lock import unless_used
 
 
 class RunFolder:
@@ -31,10 +33,12 @@ class RunFolder:
         path: The folder; made if it is not there.
         config: The settings: a dataclass or a dictionary of plain data.
         seed: The seed of the run.
+        inputs: What the run reads, by digests of its content, such as those of a corpus and of a teacher. A run that
+            was begun without, by an earlier version, goes on without.
 
     Raises:
-        FileExistsError: If the folder holds the record of a run with other settings (which would be lost); another
-            ``accumulation`` is none, as a run may go on with more processes and fewer parts each.
+        FileExistsError: If the folder holds the record of a run with other settings or inputs (which would be lost);
+            another ``accumulation`` is none, as a run may go on with more processes and fewer parts each.
         ValueError: If its settings are damaged, so that it cannot be told whose run it is.
 
     Example:
@@ -46,17 +50,26 @@ class RunFolder:
         0.1
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: Any, seed: int) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], config: Any, seed: int, inputs: Mapping[str, str] | None = None
+    ) -> None:
         self.path = Path(path)
         settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config  # type: ignore[arg-type]
-        kept = self.path / "config.json"
+        file = self.path / "config.json"
         # Through JSON both are plain data, tuples as lists.
         asked = json.loads(json.dumps(settings))
-        if kept.exists() and _shared(read_json(kept, "the settings of a run", finite=False)) != _shared(asked):
-            raise FileExistsError(f"RunFolder: {self.path} holds a run with other settings; choose another folder")
+        held = read_json(file, "the settings of a run", finite=False) if file.exists() else None
+        if inputs and (held is None or "inputs" in held):
+            asked["inputs"] = dict(inputs)
+        if held is not None and (others := _differing(_shared(held), _shared(asked))):
+            told = f"{self.path} holds a run with other settings ({', '.join(others)})"
+            raise FileExistsError(f"RunFolder: {told}; choose another folder")
         (self.path / "figures").mkdir(parents=True, exist_ok=True)
-        self.write("config.json", json.dumps(settings, indent=2))
-        self.write("environment.json", json.dumps(environment(seed), indent=2))
+        described = environment(seed)
+        with unless_used(self.path) as free:  # what another process uses stays as it is; training there is refused
+            if free:
+                self.write("config.json", json.dumps(asked, indent=2))
+                self.write("environment.json", json.dumps(described, indent=2))
 
     def write(self, name: str, text: str) -> Path:
         """Write a text file; it replaces an older one only when it is complete."""
@@ -116,6 +129,18 @@ def _shared(settings: Any) -> Any:
     if isinstance(settings, dict):
         return {name: _shared(value) for name, value in settings.items() if name != "accumulation"}
     return [_shared(value) for value in settings] if isinstance(settings, list) else settings
+
+
+def _differing(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Names of the settings that are not the same, those inside of others with a dot."""
+    found = []
+    for name in sorted(held.keys() | asked.keys()):
+        one, other = held.get(name), asked.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += [f"{name}.{inner}" for inner in _differing(one, other)]
+        elif one != other or (name in held) != (name in asked):
+            found.append(name)
+    return found
 
 
 def environment(seed: int) -> dict[str, Any]:

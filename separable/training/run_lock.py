@@ -1,6 +1,7 @@
 """One process at a time trains in a run folder: a lock that ends with the process, however it ends."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +37,18 @@ def sole_user(folder: Path) -> Iterator[None]:
         file.write(writer())
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def unless_used(folder: Path) -> Iterator[bool]:
+    """Whether the folder is nobody's, and this the process of several that writes; it stays so until the end."""
+    if int(os.environ.get("RANK", "0")):  # of a torchrun, whose first process writes
+        yield False
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(sole_user(folder))
+        except RuntimeError:
+            yield False
+            return
+        yield True

@@ -87,6 +87,22 @@ def test_parts_of_a_step_give_the_same_gradient() -> None:
         torch.testing.assert_close(whole, parts, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("limit", [{"steps": 4}, {"minutes": 0.002}])
+def test_the_record_has_the_rates_that_steps_were_made_with(limit, tmp_path: Path, monkeypatch) -> None:
+    made, step = [], torch.optim.AdamW.step
+
+    def seen(self, *arguments, **more):
+        made.append(self.param_groups[0]["lr"])
+        return step(self, *arguments, **more)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", seen)
+    config = TrainingConfig(batch=8, rate=0.02, warm_up=0, decay="linear", floor=0.0, log_every=1, **limit)
+    run = RunFolder(tmp_path, config, 0)
+    run_training(network(), squares, stream(), config, run=run, progress=False)
+    assert [line["rate"] for line in run.metrics() if "rate" in line] == pytest.approx(made)
+    assert made[-1] > 0
+
+
 def test_parameters_have_their_own_rate_and_decay() -> None:
     model = network()
     before = [parameter.detach().clone() for parameter in model.parameters()]

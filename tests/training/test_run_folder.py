@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 
 import matplotlib
 import pytest
 
 from separable.training import Report, RunFolder
 from separable.training.learning_curve import write_training_report
+from separable.training.run_lock import sole_user
 
 matplotlib.use("Agg")
 
@@ -29,6 +31,28 @@ def test_a_folder_of_another_run_is_not_overwritten(tmp_path) -> None:
     with pytest.raises(FileExistsError):
         RunFolder(tmp_path, {"rank": 4}, seed=0)
     assert json.loads((tmp_path / "config.json").read_text()) == {"rank": 3}
+
+
+def test_a_run_on_other_inputs_is_not_gone_on_with(tmp_path) -> None:
+    RunFolder(tmp_path / "new", {"rank": 3}, 0, {"corpus": "a1"})
+    RunFolder(tmp_path / "new", {"rank": 3}, 0, {"corpus": "a1"})
+    with pytest.raises(FileExistsError, match=r"inputs\.corpus"):
+        RunFolder(tmp_path / "new", {"rank": 3}, 0, {"corpus": "b2"})
+    RunFolder(tmp_path / "old", {"rank": 3}, 0)  # as versions before wrote it
+    RunFolder(tmp_path / "old", {"rank": 3}, 0, {"corpus": "a1"})
+    assert json.loads((tmp_path / "old" / "config.json").read_text()) == {"rank": 3}
+
+
+def test_what_another_process_uses_is_left_as_it_is(tmp_path, monkeypatch) -> None:
+    RunFolder(tmp_path, {"training": {"accumulation": 1}}, seed=0)
+    monkeypatch.setattr(sys, "argv", ["another"])
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
+    with sole_user(tmp_path):
+        RunFolder(tmp_path, {"training": {"accumulation": 2}}, seed=0)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.json")} == before
+    RunFolder(tmp_path, {"training": {"accumulation": 2}}, seed=0)
+    assert json.loads((tmp_path / "config.json").read_text())["training"]["accumulation"] == 2
+    assert json.loads((tmp_path / "environment.json").read_text())["command"] == "another"
 
 
 def test_a_line_cut_off_by_a_crash_does_not_lose_the_others(tmp_path) -> None:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import tyro
 
+from domains.language.digests import digest_of_model
 from domains.language.distillation.adaptation import adapt
 from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.law import fit_law, optimal_teachers, read_trials
-from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, belonging, write_logits
+from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
 from domains.language.distillation.pruned_model import load, model_folder
 from domains.language.distillation.pruning import axis_sparsity, prune
 from domains.language.distillation.recommendation import Recommendation
@@ -87,11 +88,12 @@ def distil(
     }
     described = run / "config.json"
     if not described.exists() or "corpus" in read_json(described, "the settings of a run"):  # older runs go on without
-        settings["corpus"] = belonging(held, held.vocabulary)["corpus"]
+        settings["corpus"] = held.corpus
     seed = config.training.seed
-    made = RunFolder(run, settings, seed)
+    inputs = {"teacher": digest_of_model(model)}
+    made = RunFolder(run, settings, seed, inputs)
     if config.adapt_steps:
-        adapt(model, held, config, run=RunFolder(run / "teacher", settings, seed), device=device)
+        adapt(model, held, config, run=RunFolder(run / "teacher", settings, seed, inputs), device=device)
     learner = (
         untrained(held, wanted, seed)
         if wanted is not None

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from domains.language.digests import digest_of_model
 from domains.language.distillation.losses import Divergence, forward_kl, loss_in_chunks
 from domains.language.tokens import TokenPart, Tokens
 from separable.files import member, read_json, refusing, replacing
@@ -95,7 +96,11 @@ def write_logits(
     windows = (len(part) - 1) // config.context
     if windows < 1:
         raise ValueError(f"tokens: expected at least {config.context + 1}, a window and its target, got {len(part)}")
-    described = {**belonging(tokens, vocabulary), "teacher": _digest(teacher), "config": dataclasses.asdict(config)}
+    described = {
+        **belonging(tokens, vocabulary),
+        "teacher": digest_of_model(teacher),
+        "config": dataclasses.asdict(config),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, Any] = {"made_from": described, "windows": windows, "shards": []}
     if (folder / "index.json").is_file():
@@ -266,23 +271,13 @@ def _rows(shard: int, windows: int, config: LogitsCacheConfig) -> range:
 
 def belonging(tokens: Tokens, vocabulary: int) -> dict[str, Any]:
     """Digests of what logits belong to: tokeniser, vocabulary, and the corpus by its tokens, wherever they lie."""
-    digests = {name: [shard["sha256"] for shard in part["shards"]] for name, part in tokens.index["parts"].items()}
-    corpus = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-    return {"tokeniser": tokens.digest, "vocabulary": vocabulary, "corpus": corpus}
+    return {"tokeniser": tokens.digest, "vocabulary": vocabulary, "corpus": tokens.corpus}
 
 
 def _compare(folder: Path, wanted: dict[str, Any], held: dict[str, Any]) -> None:
     for name, value in wanted.items():
         if held.get(name) != value:
             raise ValueError(f"{folder}: expected logits of {name} {value}, got those of {held.get(name)}")
-
-
-def _digest(model: LanguageModel) -> str:
-    found = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 def _id_type(vocabulary: int) -> np.dtype[Any]:

@@ -176,3 +176,11 @@ def model_folder(run: str | Path) -> Path:
     """Where a run folder has its finished model, or the folder itself."""
     inside = Path(run) / MODEL
     return inside if inside.is_dir() else Path(run)
+
+
+def trained_context(run: str | Path) -> int | None:
+    """Tokens of a window of the training, if a run folder's settings tell: of a config, or of one that they hold."""
+    file = Path(run) / "config.json"
+    settings = read_json(file, "the settings of a run", finite=False) if file.is_file() else {}
+    configs = (settings, settings.get("config"), settings.get("teacher"))
+    return next((told["context"] for told in configs if isinstance(told, dict) and "context" in told), None)

@@ -30,7 +30,7 @@ from domains.language.distillation.logits_cache import belonging
 from domains.language.distillation.pruned_model import load
 from domains.language.distillation.students import multiplied, prune_to, sized
 from domains.language.distillation.train import calibrated, distil
-from domains.language.evaluate import evaluate
+from domains.language.evaluate import evaluate, side_by_side
 from domains.language.tokens import Tokens
 from domains.language.train import MODEL, LanguageConfig, build, train
 from separable.files import checked_text, read_checked_json
@@ -170,10 +170,12 @@ def sweep(
 
     Raises:
         FileExistsError: a cell was made with other settings.
-        ValueError: a size cannot be reached, torchrun started this process, or as of `train` and `distil`.
+        ValueError: a size cannot be reached, the part has no window to measure on, torchrun started this process, or
+            as of `train` and `distil`.
     """
     if process_count() > 1:
         raise ValueError("sweep: expected processes of their own, which take a cell each, got those of one torchrun")
+    side_by_side(tokens.part(config.part), config.teacher.context)  # refused now, and not after a training
     folder, everything = Path(folder), cells(config)
     scratch = config.students if set(config.arms) - {"pruned"} else ()
     for size in (*config.teachers, *scratch):  # those that cannot be are refused before anything is trained

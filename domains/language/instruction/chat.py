@@ -132,4 +132,5 @@ def _text(turn: Any, name: str) -> str:
     if not isinstance(turn[name], str):
         raise TypeError(f"expected a text as {name}, got {turn[name]!r}")
     text: str = turn[name]
+    text.encode()  # JSON can spell what UTF-8 has no bytes for
     return text

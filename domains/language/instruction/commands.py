@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 
+from domains.language.digests import digest_of_file, digest_of_model
 from domains.language.distillation.pruned_model import load, model_folder
 from domains.language.instruction.chat import Message, read_conversations
 from domains.language.instruction.tasks import instructions
@@ -57,7 +58,8 @@ def instruct(
         "count": count,
         "config": json.loads(json.dumps(dataclasses.asdict(config))),
     }
-    made = RunFolder(run, settings, config.training.seed)
+    inputs = {"model": digest_of_model(tuned)} | ({} if source is None else {"source": digest_of_file(source)})
+    made = RunFolder(run, settings, config.training.seed, inputs)
     result = tune(tuned, tokeniser, learnt, measured, config, run=made, device=device)
     right = accuracy(tuned, tokeniser, held[:asked]) if held and asked else {}
     if is_main_process():

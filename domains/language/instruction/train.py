@@ -169,11 +169,16 @@ def _encoded(tokeniser: Tokeniser, conversations: Sequence[Conversation], contex
     if not conversations:
         raise ValueError("conversations: expected at least one, got none")
     found = []
-    for number, conversation in enumerate(conversations):
+    for conversation in conversations:
         ids, said = encode(tokeniser, conversation)
         if len(ids) > context + 1:
-            raise ValueError(f"conversation {number}: expected at most {context + 1} tokens, got {len(ids)}")
+            raise ValueError(f"{_named(conversation)}: expected at most {context + 1} tokens, got {len(ids)}")
         if not said.any():
-            raise ValueError(f"conversation {number}: expected something that the assistant says, got nothing")
+            raise ValueError(f"{_named(conversation)}: expected something that the assistant says, got nothing")
         found.append((ids, said))
     return found
+
+
+def _named(conversation: Conversation) -> str:
+    """By its words, as its place among those that are learnt is not that in a file."""
+    return f"the conversation that begins {conversation[0].text[:40]!r}" if conversation else "a conversation"

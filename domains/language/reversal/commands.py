@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tyro
 
+from domains.language.digests import digest_of_file
 from domains.language.reversal.additions import AdditionConfig, add_facts
 from domains.language.reversal.answers import Answer, answer, familiarity_threshold, parse_question
 from domains.language.reversal.evaluate import pairs_only, ranking
@@ -18,7 +19,7 @@ from domains.language.reversal.model import JointFactModel
 from domains.language.reversal.reader import read_facts
 from domains.language.reversal.train import ReversalConfig, load, save
 from domains.language.reversal.train import train as train_model
-from separable.files import read_json, refusing
+from separable.files import checked_text, read_json, refusing
 from separable.training import RunFolder
 
 _CONFIG, _FACTS, _ADDITION = ReversalConfig(), ReversibleFactsConfig(naming="natural"), AdditionConfig()
@@ -61,14 +62,17 @@ def train(
     """
     told = read_facts(facts, dict(inverses))
     settings = json.loads(json.dumps({"facts": facts.name, "count": len(told.train), **dataclasses.asdict(config)}))
-    folder = RunFolder(run, settings, config.training.seed)
+    folder = RunFolder(run, settings, config.training.seed, {"facts": digest_of_file(facts)})
+    kept = run / TOLD
+    if kept.exists() and set(read_facts(kept, both_ways(told.inverses)).train) - set(told.train):
+        raise FileExistsError(f"{run}: holds a model that was told more facts since; choose another folder")
     model, result = train_model(told, config.model, config.training, run=folder, device=device)
     assert isinstance(model, JointFactModel)
     model = model.to("cpu")
     told.save(run / TOLD)
     save(model, run / MODEL, dict(told.inverses))
     threshold = familiarity_threshold(model, told.train, told.inverses)
-    folder.write(THRESHOLD, json.dumps({"threshold": threshold}))
+    folder.write(THRESHOLD, checked_text({"threshold": threshold}))
     scores = ", ".join(f"{name} {value:.4f}" for name, value in result.scores.items())
     print(f"{run}: {model.n_parameters:,} parameters, {result.seconds:.0f} s, {scores or f'loss {result.loss:.4f}'}")
     return run

@@ -60,6 +60,36 @@ def test_copies_fall_into_the_same_part(tmp_path: Path) -> None:
     assert len(found) == 51
 
 
+def test_copies_of_a_long_text_fall_into_the_same_part_as_a_file_and_as_a_row(tmp_path: Path) -> None:
+    for number in range(8):  # of which some would fall apart
+        text = f"{number} ü\n" * 2**18  # more than is read at a time
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps({"text": text}))
+    parts = collections.defaultdict(set)
+    for document in documents(CorpusConfig(str(tmp_path), validation=0.3, test=0.3)):
+        parts[document.text[0]].add(document.part)
+    assert len(parts) == 8
+    assert all(len(found) == 1 for found in parts.values())
+
+
+def test_endings_in_capitals_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "A.TXT").write_text("one\n")
+    (tmp_path / "b.JSONL").write_text('{"text": "two"}\n')
+    assert sorted(document.text for document in documents(CorpusConfig(str(tmp_path)))) == ["one\n", "two"]
+    assert next(documents(CorpusConfig(str(tmp_path / "A.TXT"), validation=0, test=0))).text == "one\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-le", "shift-jis"])
+def test_bytes_of_another_encoding_are_told_with_their_line(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "a.txt"
+    wrong = {"utf-16-le": b"\x00\xdc", "utf-32-le": b"\xff\xff\xff\xff"}.get(encoding, b"\xff")
+    lines = [f"line {number}\n".encode(encoding) for number in range(20_000)]  # more than is looked at together
+    for place in (2, 19_000):
+        file.write_bytes(b"".join([*lines[:place], wrong, *lines[place:]]))
+        with pytest.raises(ValueError, match=f"line {place + 1}:"):
+            list(documents(CorpusConfig(str(file), encoding=encoding)))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le", "latin-1"])
 def test_a_single_text_is_cut_by_position(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "one.txt"

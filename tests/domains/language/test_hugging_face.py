@@ -45,6 +45,35 @@ def model(request):
     return model
 
 
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_trainer_takes_the_mean_over_the_parts_of_a_step(parts, tmp_path):
+    pytest.importorskip("accelerate")
+    from transformers import Trainer, TrainingArguments
+
+    config = LanguageModelConfig(29, TransformerConfig(width=16, layers=1, heads=2))
+    rows = torch.randint(29, (8, 9), generator=torch.Generator().manual_seed(3))
+    ours = LanguageModel(config, torch.Generator().manual_seed(0))
+    wrapped = SeparableForCausalLM.of(copy.deepcopy(ours))
+    settings = TrainingArguments(
+        str(tmp_path),
+        per_device_train_batch_size=8 // parts,
+        gradient_accumulation_steps=parts,
+        max_steps=1,
+        optim="sgd",
+        learning_rate=0.1,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+    )
+    Trainer(wrapped, settings, train_dataset=[{"input_ids": row, "labels": row} for row in rows]).train()
+    ours.loss(rows[:, :-1], rows[:, 1:]).backward()
+    with torch.no_grad():
+        for mine, theirs in zip(ours.parameters(), wrapped.language_model.parameters(), strict=True):
+            torch.testing.assert_close(theirs, mine - 0.1 * mine.grad, rtol=1e-4, atol=1e-6)
+
+
 @pytest.fixture
 def tokens():
     return torch.randint(29, (3, 8), generator=torch.Generator().manual_seed(2))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,31 @@ def parameters_of_a_layer(config: LanguageConfig) -> int:
     return parameters(two, 280) - parameters(config, 280)
 
 
+def test_a_run_does_not_go_on_with_another_text(tokens: Tokens, tmp_path: Path, capsys) -> None:
+    """Tokeniser and settings are the same, and so is the name of the folder."""
+    source, folder = tmp_path / "text.txt", tmp_path / "tokens"
+    given = [str(folder), "--run", str(tmp_path / "run"), "--width", "16", "--layers", "1", "--heads", "2"]
+    given += ["--context", "16", "--steps", "1", "--batch", "2"]
+    compared = ["--folder", str(tmp_path / "all"), "--kinds", "table table", *given[3:]]
+    for text, status in (("one\n", 0), ("two\n", 1)):
+        source.write_text(text * 400)
+        assert main(["language", "tokenize", str(folder), "--source", str(source), "--test", "0.2"]) == 0
+        assert main(["language", "train", *given]) == status
+        assert main(["language", "compare-embeddings", str(folder), *compared]) == status
+        shutil.rmtree(folder)
+    assert capsys.readouterr().err.count("inputs.corpus") == 2
+
+
+def test_a_part_without_a_window_is_told_before_a_training(tmp_path: Path, monkeypatch) -> None:
+    source = tmp_path / "text.txt"
+    source.write_text("words and words\n" * 100)
+    corpus = CorpusConfig(str(source), validation=0, test=0)
+    held = Tokens(write_tokens(tmp_path / "tokens", TokenizeConfig(corpus), progress=False))
+    monkeypatch.setattr("domains.language.compare.train", None)
+    with pytest.raises(ValueError, match="a window and its target"):
+        compare(held, tmp_path / "all", CONFIG, ["table table"], progress=False)
+
+
 def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     readme = Path(__file__).parents[3] / "domains" / "language" / "README.md"
@@ -246,8 +272,11 @@ def test_the_commands_do_all_of_it(tokens: Tokens, tmp_path: Path, monkeypatch, 
     assert re.search(r"train +\d+ documents", run("tokenize", "tokens", "--source", source, *shares))
     assert "validation_loss" in run("train", "tokens", "--run", "run", "--embedding", "table", *sizes, *length)
     assert "validation_loss" in run("train", "tokens", "--run", "run", "--embedding", "table", *sizes, *length)
-    assert "bits a byte" in run("evaluate", "run", "tokens", "--context", "16")
+    assert run("evaluate", "run", "tokens") == run("evaluate", "run", "tokens", "--context", "16")  # that of the run
+    assert "windows of 8" in run("evaluate", "run", "tokens", "--context", "8")
     assert run("sample", "run", "--beginning", "red", "--steps", "5").startswith("red")
+    drawn = ["--beginning", "red", "--temperature", "0"]
+    assert run("sample", "run", *drawn) == run("sample", "run", *drawn, "--steps", "16")
     kinds = ["--kinds", "table table:tied=true", f"{GENERATED} table:tied=false"]
     assert run("compare-embeddings", "tokens", "--folder", "all", *kinds, *sizes, *length).count("bits a byte") == 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["context"] == 16

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,30 @@ def test_finished_tokens_are_left_and_others_refused(config: TokenizeConfig, fol
     assert (folder / "index.json").stat().st_mtime_ns == before
     with pytest.raises(ValueError):
         write_tokens(folder, dataclasses.replace(config, shard=100), progress=False)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_tokens_of_other_files_are_told(tmp_path: Path, monkeypatch, finished: bool) -> None:
+    source, folder = tmp_path / "text", tmp_path / "tokens"
+    source.mkdir()
+    for name in "bcd":
+        (source / f"{name}.txt").write_text(f"{name}\n" * 400)
+    config = TokenizeConfig(CorpusConfig(str(source), validation=0, test=0), shard=500)
+    if finished:
+        write_tokens(folder, config, progress=False)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(shards._Writing, "finish", lambda self: None)
+            write_tokens(folder, config, progress=False)
+    (source / "a.txt").write_text("a\n")  # before the others
+    with pytest.raises(ValueError, match="files"):
+        write_tokens(folder, config, progress=False)
+    (source / "a.txt").unlink()
+    write_tokens(folder, config, progress=False)
+    shutil.rmtree(source)
+    if finished:
+        write_tokens(folder, config, progress=False)  # tokens are enough without the text
+    assert len(Tokens(folder).part("train")) == 3 * 801
 
 
 def test_byte_pairs_and_large_vocabularies(config: TokenizeConfig, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A student is pruned, distilled, resumed and written, from Python and from the command line."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -184,6 +185,20 @@ def test_a_run_goes_on_with_its_own_corpus_only(tokens, teacher, tmp_path, capsy
     del settings["corpus"]  # as an older release wrote it
     (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
     assert main(told(tokens, "run")) == 0
+
+
+def test_a_run_goes_on_with_its_own_teacher_only(tokens, teacher, tmp_path, capsys):
+    first, _ = teacher
+    changed = copy.deepcopy(first)
+    with torch.no_grad():
+        next(changed.parameters()).add_(1e-3)
+    words = ["--teacher", str(tmp_path / "teacher"), "--run", str(tmp_path / "run"), "--context", "16"]
+    command = ["language", "distil", str(tokens.folder), *words, "--calibration", "1", "--steps", "1", "--batch", "2"]
+    for model, status in ((first, 0), (first, 0), (changed, 1)):
+        model.save(tmp_path / "teacher")
+        tokens.tokeniser.save(tmp_path / "teacher")
+        assert main(command) == status
+    assert "inputs.teacher" in capsys.readouterr().err
 
 
 def test_wrong_settings_are_refused():

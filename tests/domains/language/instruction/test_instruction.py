@@ -146,6 +146,9 @@ def test_what_cannot_be_learnt_is_refused(tmp_path):
     for wrong in ([], [(Message("user", "alone"),)], [exchange("long" * 30, "x")]):
         with pytest.raises(ValueError):
             tune(small(), TOKENISER, wrong, config=InstructionConfig(context=64), progress=False)
+    talks = [*[exchange("short", "x")] * 3, exchange("a long one" * 9, "x")]
+    with pytest.raises(ValueError, match="begins 'a long one"):
+        tune(small(), TOKENISER, talks, config=InstructionConfig(context=64), progress=False)
     with pytest.raises(ValueError):
         tune(LanguageModel(LanguageModelConfig(100)), TOKENISER, [exchange("a", "b")], progress=False)
     with pytest.raises(ValueError):
@@ -155,7 +158,8 @@ def test_what_cannot_be_learnt_is_refused(tmp_path):
     file.write_text(json.dumps({"messages": turns}) + "\n\n")
     assert read_conversations(file) == [exchange("a", "b")]
     no_text = [json.dumps({"messages": [turns[0], {**turns[1], "content": content}]}) for content in (None, 3, ["b"])]
-    for line in ("[", '{"messages": 3}', json.dumps({"messages": turns[:1]}), "[" * 100_000, *no_text):
+    half = json.dumps({"messages": [turns[0], {**turns[1], "content": "\ud800"}]})
+    for line in ("[", '{"messages": 3}', json.dumps({"messages": turns[:1]}), "[" * 100_000, half, *no_text):
         file.write_text("\n" + line)
         with pytest.raises(ValueError, match=re.escape(f"{file}, line 2: ")):
             read_conversations(file)
@@ -188,4 +192,8 @@ def test_the_commands_train_and_answer(tmp_path, capsys):
     own = ["--source", str(talks), "--steps", "2", "--batch", "4", "--run", str(tmp_path / "own")]
     assert main(["language", "instruct", str(tmp_path / "student"), *own]) == 0
     assert (tmp_path / "own" / "model" / "tokenizer.json").is_file()
+    assert main(["language", "instruct", str(tmp_path / "student"), *own]) == 0
+    talks.write_text(talks.read_text().replace('"b"', '"c"'))  # as many, and in a file of the same name
+    assert main(["language", "instruct", str(tmp_path / "student"), *own]) == 1
+    assert "inputs.source" in capsys.readouterr().err
     assert main(["language", "instruct", str(tmp_path / "nowhere"), *told]) == 1

@@ -59,6 +59,23 @@ def test_a_fact_is_added_once(trained, capsys):
     assert "given twice" in capsys.readouterr().err
 
 
+def test_a_run_is_not_trained_again_on_other_facts_or_without_those_that_were_added(tmp_path, capsys):
+    facts, out = tmp_path / "facts.jsonl", tmp_path / "run"
+    assert run("generate", facts, "--both-ways", 20, "--one-way", 10) == 0
+    command = ["train", facts, "--run", out, "--config.training.steps", 2, "--config.model.width", 16]
+    assert run(*command) == run(*command) == 0
+    whole = facts.read_text()
+    first, second = (fact.tail for fact in read_facts(facts).train[:2])
+    facts.write_text(whole.replace(first, "?").replace(second, first).replace("?", second))  # names change places
+    assert run(*command) == 1
+    assert "inputs.facts" in capsys.readouterr().err
+    facts.write_text(whole)
+    assert run("add", "Ada Lindman", "relation0", "Bo Ekdale", "--run", out, "--steps", 2) == 0
+    assert run(*command) == 1
+    assert "more facts" in capsys.readouterr().err
+    assert Fact("Ada Lindman", "relation0", "Bo Ekdale") in read_facts(out / "facts.jsonl").train
+
+
 @pytest.mark.parametrize("at", ["save", "FactSet.save"])
 def test_a_fact_whose_telling_was_cut_off_can_be_told_again(at, tmp_path, monkeypatch):
     facts, out = tmp_path / "facts.jsonl", tmp_path / "run"
