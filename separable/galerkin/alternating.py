@@ -120,6 +120,8 @@ def enriched(system: System, factors: Factors, count: int, random: np.random.Gen
     """The factors with ``count`` more products, fitted to the remainder while the present ones are held."""
     if len(factors) == 2:  # a sum of n products holds any function of two coordinates
         count = min(count, min(axis.size for axis in system.axes) - factors[0].shape[1])
+    if count < 1:
+        return factors
     fresh = []
     for axis in system.axes:
         start = random.standard_normal((axis.size, count))

@@ -21,6 +21,8 @@ from separable.galerkin.problem import Array, At, Field, Problem, Source, Term
 from separable.galerkin.separate import separate
 from separable.galerkin.system import Factors, System
 
+_MOST_AT_NODES = 10_000_000  # samples of a field at the axes' own nodes; above, fewer are fitted
+
 
 @dataclasses.dataclass(frozen=True)
 class Symbol:
@@ -68,7 +70,8 @@ class Discretisation:
     def _separated(self, field: Field) -> list[dict[str, Array]]:
         names = field.names
         axes = [self.axes[self.problem.names.index(n)] for n in names]
-        grids = [_sampling(a) for a in axes]
+        whole = np.prod([float(len(a.nodes)) for a in axes]) <= _MOST_AT_NODES
+        grids = [(a.nodes, a.weights) if whole else _sparser(a) for a in axes]
 
         def sampled(*mesh: Array) -> Array:
             return np.asarray(field.function(**dict(zip(names, mesh, strict=True))))
@@ -76,10 +79,17 @@ class Discretisation:
         factors, error = separate(
             sampled, [g[0] for g in grids], [g[1] for g in grids], tolerance=field.tolerance, rank=field.rank
         )
+        if not whole:
+            factors, lost = _carried(axes, grids, factors)
+            error = float(np.hypot(error, lost))
+            if error > field.tolerance:
+                raise ValueError(
+                    f"Field: a function of {', '.join(names)} is known on these atoms with a relative error of "
+                    f"{error:.1e}, not {field.tolerance:.1e}; use finer atoms or a larger tolerance"
+                )
         self.separation_error = max(self.separation_error, error)
-        carried = [_carried(a, g[0], g[1], f) for a, g, f in zip(axes, grids, factors, strict=True)]
         return [
-            {name: values[:, r] for name, values in zip(names, carried, strict=True)}
+            {name: values[:, r] for name, values in zip(names, factors, strict=True)}
             for r in range(factors[0].shape[1])
         ]
 
@@ -96,16 +106,25 @@ class Discretisation:
                 symbols.append(Symbol(entry[0], entry[1], values, None, values.tobytes()))
         if term.coefficient is None:
             return [(term.factor, symbols)]
+
+        def multiply(row: list[Symbol], name: str, values: Array, key: object) -> None:
+            j = self.problem.names.index(name)
+            old = row[j]
+            if old.point is not None:
+                raise ValueError(f"Problem: a coefficient field depends on {name}, which the term takes at a point")
+            both = values if old.values is None else values * old.values
+            row[j] = Symbol(old.trial, old.test, both, None, (key, old.key))
+
+        for name, profile in term.coefficient.entries.items():
+            if isinstance(profile, At):
+                raise ValueError(f"Problem: a coefficient field is a function; At belongs in the term, got {name}")
+            values = evaluate(name, profile, self.axes[self.problem.names.index(name)].nodes)
+            multiply(symbols, name, values, values.tobytes())
         expanded = []
         for number, product in enumerate(self._separated(term.coefficient)):
             row = list(symbols)
             for name, values in product.items():
-                j = self.problem.names.index(name)
-                old = row[j]
-                if old.point is not None:
-                    raise ValueError(f"Problem: a coefficient field depends on {name}, which the term takes at a point")
-                both = values if old.values is None else values * old.values
-                row[j] = Symbol(old.trial, old.test, both, None, (id(term), number, old.key))
+                multiply(row, name, values, (id(term), number))
             expanded.append((term.factor, row))
         return expanded
 
@@ -342,18 +361,34 @@ def _at(axis: Axis, coefficients: Array, symbol: Symbol) -> Array:
     return np.asarray((values @ coefficients)[0])
 
 
-def _sampling(axis: Axis) -> tuple[Array, Array]:
-    """Nodes and weights on which a field is sampled: those that integrate products of two functions."""
-    nodes, weights = axis.atom.quadrature()
+def _sparser(axis: Axis) -> tuple[Array, Array]:
+    """Fewer nodes and weights, but more than there are functions, so that a fit shows its error."""
+    nodes, weights = axis.atom.quadrature(axis.atom.quadrature_points + 1)
     return nodes.numpy(), weights.numpy()
 
 
-def _carried(axis: Axis, nodes: Array, weights: Array, factors: Array) -> Array:
-    """Node values ``(Q, R)`` at the axis's own nodes of the atom's least-squares fit to samples ``(n, R)``."""
-    root = np.sqrt(weights)[:, None]
-    basis = axis.atom(torch.from_numpy(nodes)).numpy()
-    coefficients = np.linalg.lstsq(basis * root, factors * root, rcond=None)[0]
-    return np.asarray(axis.atom(torch.from_numpy(axis.nodes)).numpy() @ coefficients)
+def _carried(axes: Sequence[Axis], grids: Sequence[tuple[Array, Array]], factors: Factors) -> tuple[Factors, float]:
+    """The atoms' least-squares fits to a sum of products with samples ``(n, R)``.
+
+    Returns:
+        Values ``(Q, R)`` at the axes' own nodes, and the relative L2 error of the fit.
+    """
+    carried, fits, rests, samples = [], [], [], []
+    for axis, (nodes, weights), factor in zip(axes, grids, factors, strict=True):
+        root = np.sqrt(weights)[:, None]
+        basis = axis.atom(torch.from_numpy(nodes)).numpy() * root
+        samples.append(factor * root)
+        coefficients = np.linalg.lstsq(basis, samples[-1], rcond=None)[0]
+        fits.append(basis @ coefficients)
+        rests.append(samples[-1] - fits[-1])
+        carried.append(np.asarray(axis.atom(torch.from_numpy(axis.nodes)).numpy() @ coefficients))
+
+    def squared(parts: Factors) -> float:
+        return float(np.prod([p.T @ p for p in parts], axis=0).sum())
+
+    # each fit is an orthogonal projection, so that the squares of what one coordinate after the other loses add up
+    lost = sum(squared([*fits[:j], rests[j], *samples[j + 1 :]]) for j in range(len(axes)))
+    return carried, float(np.sqrt(max(lost, 0.0) / max(squared(samples), 1e-300)))
 
 
 def _fitted(axis: Axis, values: Array) -> Array:

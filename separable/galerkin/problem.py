@@ -109,7 +109,8 @@ class Field:
         function: Called with arrays named as its parameters; the names are those of the coordinates it depends on.
         tolerance: Relative L2 error that the separable form may have.
         rank: Most terms it may take; more is refused, with the error reached.
-        entries: Further factors of single coordinates that the function does not depend on, as in `Source`.
+        entries: Further factors of single coordinates that the function does not depend on, as in `Source`; those of an
+            operator's coefficient are functions.
     """
 
     function: Callable[..., Array]
@@ -228,7 +229,7 @@ class Problem:
         for term in self.terms:
             self._known("an operator term", term.entries)
             if term.coefficient is not None:
-                self._known("a coefficient field", term.coefficient.names)
+                self._known("a coefficient field", [*term.coefficient.names, *term.coefficient.entries])
             for name, entry in term.entries.items():
                 self._whole(name, (entry.trial, entry.test) if isinstance(entry, At) else entry[:2])
                 if isinstance(entry, At):

@@ -1,13 +1,14 @@
 """Ill-posed problems, refused before anything is solved, with the reason."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from separable.galerkin.discretisation import Discretisation, Symbol
-from separable.galerkin.problem import Array, Problem
+from separable.galerkin.discretisation import Discretisation
+from separable.galerkin.problem import Array, At, Problem, Term
 
+Orders = tuple[tuple[int, int] | At, ...]
 _SAMPLES = 4000
 
 
@@ -44,8 +45,9 @@ def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
             highest = max(symbols[j].trial for _, symbols in discrete.terms)
             ends = {"free": 0, "value": 1, "slope": 1, "both": 2}
             held = ends[coordinate.left] + ends[coordinate.right]
-            plain = any(all(s.trial == 0 for s in symbols) for _, symbols in discrete.terms)
-            if highest > 0 and held < min(highest, 1 if plain else 2) and not coordinate.periodic:
+            if held < min(highest, 2) and not coordinate.periodic:
+                if held and _degenerate(problem, discrete, j, highest):
+                    continue
                 raise ValueError(
                     f"solve: the equation has derivative {highest} along {names[j]}, which has {held} conditions; "
                     "state initial or boundary conditions (left=, right=)"
@@ -61,25 +63,36 @@ def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
         )
 
 
+def _degenerate(problem: Problem, discrete: Discretisation, j: int, order: int) -> bool:
+    """Whether the highest derivative along coordinate j drops out at a free end, as ``s^2 u_ss`` does at s = 0.
+
+    The terms without a derivative along j then hold u there, and no condition is missing.
+    """
+    coordinate, places = problem.coordinates[j], _places(discrete)
+    patterns = {_orders(problem, term) for term in problem.terms}
+    highest = [p for p in patterns if p[j] == (order, 0)]
+    fades = []
+    for end, place in zip((coordinate.left, coordinate.right), coordinate.atom.domain, strict=True):
+        there = {**places, coordinate.name: np.full(_SAMPLES, place)}
+        with np.errstate(all="ignore"):  # a coefficient may be infinite at the end, where it is not integrated
+            left = [np.abs(_total(problem, p, there)).max() for p in highest]
+        inside = [np.abs(_total(problem, p, places)).max() for p in highest]
+        fades.append(end == "free" and all(a <= 1e-12 * b for a, b in zip(left, inside, strict=True)))
+    return any(fades) and any(p[j] == (0, 0) for p in patterns)
+
+
 def _refuse_signs(problem: Problem, discrete: Discretisation) -> None:
-    names = problem.names
-    random = np.random.default_rng(0)
-    picks = [random.integers(0, len(a.nodes), _SAMPLES) for a in discrete.axes]
+    names, places = problem.names, _places(discrete)
+    present = {_orders(problem, term) for term in problem.terms}
 
-    def sampled(wanted: Sequence[tuple[int, int]]) -> Array | None:
-        total, found = np.zeros(_SAMPLES), False
-        for factor, symbols in discrete.terms:
-            if [(s.trial, s.test) for s in symbols] != list(wanted) or any(s.point is not None for s in symbols):
-                continue
-            found = True
-            total += factor * _product(symbols, picks)
-        return total if found else None
+    def sampled(wanted: Orders) -> Array | None:
+        return _total(problem, wanted, places) if wanted in present else None
 
-    def orders(j: int, trial: int, test: int) -> list[tuple[int, int]]:
-        return [(trial, test) if i == j else (0, 0) for i in range(len(names))]
+    def orders(j: int, trial: int, test: int) -> Orders:
+        return tuple((trial, test) if i == j else (0, 0) for i in range(len(names)))
 
     def where(index: int) -> str:
-        return ", ".join(f"{n} = {a.nodes[p[index]]:.4g}" for n, a, p in zip(names, discrete.axes, picks, strict=True))
+        return ", ".join(f"{n} = {places[n][index]:.4g}" for n in names)
 
     for j, name in enumerate(names):
         values = sampled(orders(j, 1, 1))
@@ -111,9 +124,32 @@ def _refuse_signs(problem: Problem, discrete: Discretisation) -> None:
                 )
 
 
-def _product(symbols: Sequence[Symbol], picks: Sequence[Any]) -> Array:
-    value = np.ones(_SAMPLES)
-    for symbol, pick in zip(symbols, picks, strict=True):
-        if symbol.values is not None:
-            value = value * symbol.values[pick]
-    return value
+def _places(discrete: Discretisation) -> dict[str, Array]:
+    """Random nodes of every coordinate, ``(_SAMPLES,)`` each."""
+    random = np.random.default_rng(0)
+    return {a.coordinate.name: a.nodes[random.integers(0, len(a.nodes), _SAMPLES)] for a in discrete.axes}
+
+
+def _orders(problem: Problem, term: Term) -> Orders:
+    """Trial and test derivative along each coordinate, or the point at which the term is taken."""
+    entries = (term.entries.get(name, (0, 0)) for name in problem.names)
+    return tuple(e if isinstance(e, At) else (e[0], e[1]) for e in entries)
+
+
+def _total(problem: Problem, orders: Orders, places: Mapping[str, Array]) -> Array:
+    """The coefficient with which the operator has these derivatives, as it was stated: fields not yet separated."""
+    total = np.zeros(_SAMPLES)
+    for term in problem.terms:
+        if _orders(problem, term) != orders:
+            continue
+        profiles: list[tuple[str, Any]] = [
+            (n, e[2]) for n, e in term.entries.items() if not isinstance(e, At) and len(e) == 3
+        ]
+        value = np.full(_SAMPLES, term.factor)
+        if field := term.coefficient:
+            profiles += field.entries.items()
+            value = value * field.function(**{n: places[n] for n in field.names})
+        for name, profile in profiles:
+            value = value * (profile(places[name]) if callable(profile) else profile)
+        total += value
+    return total

@@ -104,9 +104,8 @@ def solve(
         bar.update()
 
     train = interaction == "tensor_train"
-    state = State(trains.zero(discrete.axes) if train else empty(discrete.axes))
-    if start is not None:
-        state.factors = _started(discrete, start)
+    nothing = trains.zero(discrete.axes) if train else empty(discrete.axes)
+    state = State(nothing if start is None else _started(discrete, start))
     estimated, seconds = float("nan"), 0.0
 
     def grow(form: Callable[..., State], state: State, most: int) -> None:
@@ -119,7 +118,8 @@ def solve(
             else:
                 system = discrete.system(least_squares)
                 if not len(system.data_scales):
-                    state.residual, state.stopped = 0.0, "there is no source: the solution is the lift"
+                    state.factors, state.residual = nothing, 0.0
+                    state.stopped = "there is no source: the solution is the lift"
                 elif train:
                     grow(tensor_train.alternate, state, rank)
                 else:
@@ -131,7 +131,9 @@ def solve(
                         if other.residual < state.residual:
                             state, train = other, True
             seconds = time.perf_counter() - began
-            if estimate and state.rank:
+            if estimate and not state.history:
+                estimated = 0.0 if discrete.lift is None else estimated
+            elif estimate:
                 bar.set_description(f"{problem.name}: error estimate")
                 try:
                     if train:
@@ -213,6 +215,9 @@ def _newton(
     for number in range(steps):
         before = state.factors
         system = discrete.system(True, full(discrete, state.factors))
+        if not len(system.data_scales):
+            state.residual, state.stopped = 0.0, "there is no source: the solution is zero"
+            return
         if state.rank < rank and (settled > tolerance or number < 2):
             more = min(step or max(2, state.rank // 6), rank - state.rank)
             state.factors = enriched(system, state.factors, more, random)

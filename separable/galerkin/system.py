@@ -48,7 +48,8 @@ class System:
         constant: float | None,
     ) -> None:
         self.axes, self.matrices, self.symmetric, self.constant = list(axes), matrices, symmetric, constant
-        self.data, self.data_scales = data, data_scales
+        told = np.all([d.any(axis=0) for d in data], axis=0) & (data_scales != 0)  # a term that is zero says nothing
+        self.data, self.data_scales = [d[:, told] for d in data], data_scales[told]
         count = len(axes)
         touched = (rows != 0).sum(axis=1)
         single = touched <= 1

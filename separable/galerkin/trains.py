@@ -14,8 +14,8 @@ Train = list[Array]
 
 
 def bond(train: Train) -> int:
-    """The largest bond."""
-    return max(int(core.shape[2]) for core in train)
+    """The largest bond between two cores; 1 where there is a single core."""
+    return max((int(core.shape[1]) for core in train[1:]), default=1)
 
 
 def zero(axes: list[Axis]) -> Train:

@@ -6,7 +6,7 @@ import scipy.integrate
 import torch
 
 from separable.atoms import BSpline, Chebyshev, Fourier, Perceptron
-from separable.galerkin import Coordinate, Field, Problem, Solution, Source, Term, separate, solve
+from separable.galerkin import Coordinate, Field, Problem, Solution, Source, Term, discretisation, separate, solve
 from separable.galerkin.alternating import State, alternate, l2_norm, norm, residual, sweep
 from separable.galerkin.axes import Axis
 from separable.galerkin.discretisation import Discretisation
@@ -192,6 +192,33 @@ def test_a_separation_that_cannot_reach_its_tolerance_is_refused():
     nodes = [np.linspace(0, 1, 30)] * 2
     with pytest.raises(ValueError):
         separate(lambda x, y: np.abs(x - y), nodes, [np.ones(30)] * 2, tolerance=1e-12, rank=3)
+
+
+def test_a_field_of_too_many_nodes_is_fitted_and_the_error_of_the_fit_counts(monkeypatch):
+    monkeypatch.setattr(discretisation, "_MOST_AT_NODES", 1)
+    coordinates = [Coordinate("x", BSpline(2, 2)), Coordinate("y", Chebyshev(degree=3))]
+    basis = coordinates[0].atom
+
+    def stated(tolerance):
+        field = Field(lambda x, y: np.exp(3 * x) * (1 + y), tolerance=tolerance)
+        return Discretisation(Problem(coordinates, [{}], source=[field]))
+
+    # the L2 projection of exp(3 x) on four splines, by a fine quadrature of its own
+    x = (np.arange(4000) + 0.5) / 4000
+    table, wanted = basis(torch.from_numpy(x)).numpy(), np.exp(3 * x)
+    rest = wanted - table @ np.linalg.lstsq(table, wanted, rcond=None)[0]
+    expected = np.linalg.norm(rest) / np.linalg.norm(wanted)
+    found = stated(2 * expected)
+    assert found.separation_error == pytest.approx(expected, rel=0.1)
+    values = [item.values for item in found.source]
+    grid = sum(np.multiply.outer(*pair) for pair in values)
+    axes = found.axes
+    truth = np.multiply.outer(np.exp(3 * axes[0].nodes), 1 + axes[1].nodes)
+    weights = np.sqrt(np.multiply.outer(axes[0].weights, axes[1].weights))
+    gap = np.linalg.norm((grid - truth) * weights) / np.linalg.norm(truth * weights)
+    assert gap == pytest.approx(expected, rel=0.1)
+    with pytest.raises(ValueError, match="atoms"):
+        stated(0.5 * expected)
 
 
 # Asking a solution

@@ -106,6 +106,57 @@ def test_a_coefficient_that_is_not_a_product_agrees_with_finite_differences():
     assert np.abs(u.slice(x=at, y=at).u.values - truth).max() < 5e-4 * truth.max()
 
 
+def test_a_coefficient_that_is_not_a_product_takes_further_factors():
+    # -(nu k u')' = 1 with k = 1 in x and y: u = x (1 - x) / (2 nu)
+    coordinates = [
+        Coordinate("x", BSpline(4, 2, (0.0, 1.0)), "value", "value"),
+        Coordinate("y", BSpline(1, 1)),
+        Coordinate("nu", Chebyshev(degree=12, domain=(1.0, 4.0))),
+    ]
+
+    def stated(**entries):
+        field = Field(lambda x, y: 1 + 0 * x * y, entries=entries)
+        return Problem(coordinates, [Term({"x": (1, 1), "nu": (0, 0, identity)}, coefficient=field)], source=[{}])
+
+    nu = np.array([1.0, 2.0, 4.0])
+    for entries, power in (({}, 1), ({"nu": identity}, 2)):
+        u = solve(stated(**entries), estimate=False, progress=False)
+        np.testing.assert_allclose(u(x=0.5, y=0.5, nu=nu), 0.125 / nu**power, rtol=1e-4)
+    with pytest.raises(ValueError, match="At"):
+        solve(stated(nu=At(2.0)), progress=False)
+
+
+def test_a_jump_of_a_field_at_a_breakpoint_is_kept():
+    # -(k u')' = 1, u = 0 at both ends: k u' = c - x, and u is quadratic on either side of the jump
+    def k(x):
+        return np.where(x < 0.5, 10.0, 1.0)
+
+    coordinates = [
+        Coordinate("x", BSpline(degree=2, knots=(0, 0.25, 0.5, 0.5, 0.75, 1)), "value", "value"),
+        Coordinate("y", BSpline(1, 1)),
+    ]
+    operator = [Term({"x": (1, 1)}, coefficient=Field(lambda x, y: k(x) + 0 * y))]
+    u = solve(Problem(coordinates, operator, source=[{}]), estimate=False, progress=False)
+    c = (0.125 / 10 + 0.375) / (0.5 / 10 + 0.5)
+    x = np.linspace(0, 1, 41)
+    right = c * (x - 1) - (x**2 - 1) / 2
+    np.testing.assert_allclose(u(x=x, y=0.3), np.where(x < 0.5, (c * x - x**2 / 2) / 10, right), atol=1e-14)
+
+
+def test_a_field_that_nearly_vanishes_agrees_with_the_same_product_of_profiles():
+    def bump(x):
+        return np.exp(-60 * (x - 0.3) ** 2)
+
+    field = [Term({"x": (1, 1)}, coefficient=Field(lambda x, y: bump(x) * bump(y), tolerance=1e-12)), {"y": (1, 1)}]
+    profiles = [{"x": (1, 1, bump), "y": (0, 0, bump)}, {"y": (1, 1)}]
+    u, v = (
+        solve(Problem(sides("value", "value"), operator, source=[{}]), tolerance=1e-12, estimate=False, progress=False)
+        for operator in (field, profiles)
+    )
+    x = np.linspace(0, 1, 9)
+    np.testing.assert_allclose(u(x=x[:, None], y=x), v(x=x[:, None], y=x), atol=1e-11)
+
+
 def test_boundary_values_enter_through_the_lift_exactly():
     # u = x^2 - y^2 is harmonic; blend its boundary values linearly
     side = BSpline(4, 3, (0.0, 1.0))
@@ -200,6 +251,35 @@ def test_burgers_by_newton_against_a_travelling_front():
     assert found / 10 < u.error_estimate < 10 * found
 
 
+PRICE = [
+    [Term({"s": (2, 0, lambda s: 0.02 * s**2)}, -1.0)],
+    [Term({"s": (2, 0)}, -1.0, Field(lambda s, t: 0.02 * s**2 * np.exp(0 * t)))],
+    [Term({"s": (2, 0, lambda s: 0.02 * (s**2 + 1))}, -1.0), Term({"s": (2, 0)}, 0.02)],
+]
+
+
+@pytest.mark.parametrize("spread", PRICE)
+def test_an_end_where_the_second_derivative_drops_out_needs_no_condition(spread):
+    # V_t = 0.02 s^2 V_ss + 0.05 s V_s - 0.05 V (Black and Scholes) has the solutions s^n exp(q t) with
+    # q = 0.02 n (n - 1) + 0.05 n - 0.05
+    def truth(s, t):
+        return np.exp(-0.05 * t) + s**2 * np.exp(0.09 * t)
+
+    problem = Problem(
+        [Coordinate("s", BSpline(4, 4, (0.0, 2.0)), "free", "value"), Coordinate("t", BSpline(4, 4), "value")],
+        operator=[{"t": (1, 0)}, *spread, Term({"s": (1, 0, identity)}, -0.05), Term({}, 0.05)],
+        lift=[
+            {"s": lambda s: truth(s, 0.0)},
+            {"s": lambda s: s / 2, "t": lambda t: truth(2.0, t) - truth(2.0, 0.0)},
+        ],
+    )
+    u = solve(problem, rank=8, estimate=False, progress=False)
+    assert error(u, truth, s=(0, 2), t=(0, 1)) < 1e-5
+    never = Term({"s": (2, 0, lambda s: 1e-3 + 0 * s)}, -1.0)
+    with pytest.raises(ValueError, match="conditions"):
+        solve(dataclasses.replace(problem, operator=[*problem.operator, never]), progress=False)
+
+
 def test_twelve_coordinates():
     names = [f"x{j}" for j in range(12)]
     problem = Problem(
@@ -256,6 +336,15 @@ def test_an_evolution_without_an_initial_condition_is_refused():
         solve(Problem(coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)], source=[{}]), progress=False)
 
 
+def test_a_reaction_term_stands_for_no_condition():
+    x, t = Coordinate("x", BSpline(6), "value", "value"), Coordinate("t", BSpline(6), "value")
+    klein_gordon = [{"t": (2, 0)}, Term({"x": (2, 0)}, -1.0), Term({}, 9.0)]
+    with pytest.raises(ValueError, match="along t, which has 1 conditions"):
+        solve(Problem([x, t], klein_gordon, source=[{}]), progress=False)
+    with pytest.raises(ValueError, match="along x, which has 1 conditions"):
+        solve(Problem([dataclasses.replace(x, right="free")], [Term({"x": (2, 0)}, -1.0), {}]), progress=False)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_coefficient_that_is_not_finite_is_refused(bad):
     operator = [{"x": (1, 1, lambda x: np.where(x > 0.7, bad, 1.0))}, {"y": (1, 1)}]
@@ -299,6 +388,7 @@ def test_functions_that_depend_on_each_other_are_refused():
         {"operator": []},
         {"operator": [{"x": (-1, 1)}]},
         {"operator": [{"x": At(2.0)}]},
+        {"operator": [Term({"x": (1, 1)}, coefficient=Field(lambda x: 1 + x, entries={"w": np.sin}))]},
         {"source": [{"w": np.sin}]},
         {"products": [Product({"w": 1}, {})]},
         {"products": [Product({"x": -1}, {})]},
@@ -372,6 +462,42 @@ def test_a_discrete_coordinate():
     )
     u = solve(problem, progress=False)
     np.testing.assert_allclose(u(x=0.5, material=np.arange(3.0)), 1 / 8 / np.arange(1, 4), rtol=1e-9)
+
+
+def test_the_estimate_of_a_solution_that_no_further_product_can_change():
+    # two categories hold at most two products; -u'' = 1 in one, -u'' + 100 u = 1 in the other
+    problem = Problem(
+        [Coordinate("x", BSpline(8, 3), "value", "value"), Coordinate("m", Table(2))],
+        operator=[{"x": (1, 1)}, {"m": (0, 0, lambda m: 100 * m)}],
+        source=[{}],
+    )
+    u = solve(problem, progress=False)
+    x = np.linspace(0, 1, 201)
+    truth = np.stack([x * (1 - x) / 2, (1 - np.cosh(10 * (x - 0.5)) / np.cosh(5)) / 100])
+    found = np.linalg.norm(u(x=x, m=np.arange(2.0)[:, None]) - truth) / np.linalg.norm(truth)
+    assert found / 3 < u.error_estimate < 3 * found
+
+
+@pytest.mark.parametrize("interaction", ["canonical_polyadic", "tensor_train"])
+@pytest.mark.parametrize("names", ["x", "xy", "xyz"])
+def test_a_source_that_is_zero_gives_zero(names, interaction):
+    coordinates = [Coordinate(n, BSpline(4, 2), "value", "value") for n in names]
+    for source in ([], [{"x": lambda x: 0 * x}], [Source({}, 0.0)]):
+        problem = Problem(coordinates, [{n: (1, 1)} for n in names], source=source)
+        u = solve(problem, interaction=interaction, progress=False)
+        assert u(**dict.fromkeys(names, 0.4)) == 0.0
+        assert u.residual == u.error_estimate == 0.0
+
+
+def test_no_source_gives_zero_from_any_start_and_with_a_quadratic_term():
+    side = BSpline(8, 3, (-1.0, 1.0))
+    start = solve(poisson(side), rank=1, estimate=False, progress=False)
+    u = solve(dataclasses.replace(poisson(side), source=()), start=start, estimate=False, progress=False)
+    assert u(x=0.5, y=0.5) == 0.0
+    quadratic = [Term({n: (2, 0)}, -1.0) for n in "xy"]
+    problem = Problem(poisson(side).coordinates, quadratic, products=[Product({}, {})], source=[Source({}, 0.0)])
+    u = solve(problem, progress=False)
+    assert u(x=0.5, y=0.5) == u.error_estimate == 0.0
 
 
 def test_an_equation_with_a_quadratic_term():

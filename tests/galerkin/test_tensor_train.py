@@ -158,6 +158,18 @@ def test_auto_takes_the_train_where_products_stall():
     assert not isinstance(solve(easy, interaction="auto", progress=False).layer.interaction, TensorTrain)
 
 
+@pytest.mark.parametrize("interaction", ["tensor_train", "auto"])
+def test_a_train_of_bond_one_is_the_product(interaction):
+    problem = Problem(
+        [Coordinate(n, BSpline(5, 2), "value", "value") for n in "abc"], [{n: (1, 1)} for n in "abc"], [{}]
+    )
+    product = solve(problem, rank=1, progress=False)
+    u = solve(problem, rank=1, interaction=interaction, progress=False)
+    assert u.rank == 1
+    assert u(a=0.3, b=0.4, c=0.6) == pytest.approx(product(a=0.3, b=0.4, c=0.6), rel=1e-4)
+    assert u.error_estimate == pytest.approx(product.error_estimate, rel=0.5)
+
+
 def test_a_train_whose_residual_is_too_wide_to_be_measured_is_kept(monkeypatch):
     expected = solve(four(), rank=4, interaction="tensor_train", estimate=False, progress=False)
     monkeypatch.setattr(tensor_train, "_WIDEST", 1)
