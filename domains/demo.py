@@ -21,6 +21,7 @@ from domains.turbulence.demonstration import demonstration as forecast_flow_of
 from separable.galerkin import demonstration
 from separable.problems import BOREHOLE
 from separable.training import Report, RunFolder
+from separable.training.run_lock import sole_user
 
 
 def main(folder: str = "runs/demo") -> Path:
@@ -40,16 +41,18 @@ def main(folder: str = "runs/demo") -> Path:
         "forecast by an ensemble, a small language model trained, and a model of facts asked in the direction that it "
         "was never told.",
     )
-    compare_tables(run, report)
-    invert_borehole(run, report)
-    solve_equation(run, report)
-    design_microstructure(run, report)
-    fly_waypoints(run, report)
-    forecast_flow(run, report)
-    train_language_model(run, report)
-    ask_in_reverse(run, report)
-    report.text(f"Made in {time.perf_counter() - started:.0f} seconds. Every number is in metrics.jsonl.", note=True)
-    return run.write("report.html", report.html())
+    with sole_user(run.path):
+        compare_tables(run, report)
+        invert_borehole(run, report)
+        solve_equation(run, report)
+        design_microstructure(run, report)
+        fly_waypoints(run, report)
+        forecast_flow(run, report)
+        train_language_model(run, report)
+        ask_in_reverse(run, report)
+        seconds = time.perf_counter() - started
+        report.text(f"Made in {seconds:.0f} seconds. Every number is in metrics.jsonl.", note=True)
+        return run.write("report.html", report.html())
 
 
 def invert_borehole(run: RunFolder, report: Report) -> None:

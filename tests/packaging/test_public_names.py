@@ -1,4 +1,4 @@
-"""Public names stay: one that was released goes only with a higher minor version, and the changelog says so."""
+"""Names and words of the command stay: what was released goes only with a higher minor version and an entry."""
 
 import ast
 import importlib.util
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RELEASED, *NAMES = (Path(__file__).parent / "public_names.txt").read_text().split()
+RELEASED, *NAMES = (Path(__file__).parent / "public_names.txt").read_text().splitlines()
+RELEASED_WORDS, *WORDS = (Path(__file__).parent / "public_words.txt").read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,13 @@ def allowed(gone: set[str], released: str, version: str, changelog: str) -> bool
 def test_no_public_name_is_gone(tool) -> None:
     gone = set(NAMES) - tool.public_names()
     assert allowed(gone, RELEASED, tool.version(), (ROOT / "CHANGELOG.md").read_text()), sorted(gone)
+
+
+def test_no_word_of_the_command_is_gone(tool) -> None:
+    now = tool.public_words()
+    assert {"demo", "compare RUNS", "language train --steps", "language reversal ask --run"} <= now
+    gone = set(WORDS) - now
+    assert allowed(gone, RELEASED_WORDS, tool.version(), (ROOT / "CHANGELOG.md").read_text()), sorted(gone)
 
 
 def test_a_name_may_go_only_with_a_version_that_breaks_and_an_entry() -> None:

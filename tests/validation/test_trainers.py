@@ -1,4 +1,4 @@
-"""Every trainer in one, two and four processes, two of them by torchrun itself: the same losses, the same checkpoints.
+"""Every trainer in one, two and four processes, by torchrun itself too: the same losses, the same checkpoints.
 
 A step has four parts in all, whatever the number of processes: its draws go by the part. Losses and scores differ by
 the order of float32 sums. What comes after a training (noise made as loud as a forecaster errs, say) each process does
@@ -31,7 +31,7 @@ TRAINERS = (
     "facts",
     "chain",
 )
-KINDS = {"launched": 2, "in four": 4, "two then one": 1, "one then four": 4}  # processes at the end
+KINDS = {"launched 2": 2, "launched 4": 4, "in four": 4, "two then one": 1, "one then four": 4}  # processes at the end
 NO_RECORD = ("chain",)
 # In SOAP's first bases rounding decides about directions that the first gradient has not, and so about parameters that
 # are hardly anything yet. At the rate of the first they count in its losses too.
@@ -47,10 +47,12 @@ from separable.training import TrainingInterrupted
 from tests.training.tiny_trainers import TRAINERS, trained
 
 torch.set_num_threads(1)
+processes = int(sys.argv[1])
 for name in TRAINERS:
-    trained(name, Path(name, "launched"), {PARTS // 2})
+    trained(name, Path(name, f"launched {{processes}}"), {PARTS} // processes)
 try:
-    trained("language", Path("told to stop"), {PARTS // 2}, {STOP}, launcher=True)
+    if processes == 2:
+        trained("language", Path("told to stop"), {PARTS} // processes, {STOP}, launcher=True)
 except TrainingInterrupted:
     Path("told to stop", "stopped").touch()
 """
@@ -69,8 +71,9 @@ def run(processes, name, kind, stop=0):
 
 write_corpus()
 Path("launched.py").write_text({LAUNCHED!r})
-launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "launched.py"]
-subprocess.run(launcher, check=False)  # ends by the signal that the last training sends it
+launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+subprocess.run([*launcher, "4", "launched.py", "4"], check=True)
+subprocess.run([*launcher, "2", "launched.py", "2"], check=False)  # ends by the signal that the last training sends it
 assert Path("told to stop", "stopped").exists()
 ranks(1, lambda: trained("language", Path("told to stop"), {PARTS}))
 for name in TRAINERS:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("fastapi")
 import separable
@@ -25,6 +26,7 @@ from separable.serving import Surrogate
 from separable.serving.application import Limits
 from separable.serving.served_surrogate import load_surrogate
 from separable.serving.server import served
+from separable.training import Report
 
 DRIVER = shutil.which("chromedriver")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -144,6 +146,21 @@ def test_a_slider_moves_the_value_and_an_inverse_is_found(browser, tmp_path):
         wide = "return document.documentElement.scrollWidth <= window.innerWidth"
         assert browser.run(wide)  # nothing hangs over the edge of a phone
         assert browser.complaints() == []
+
+
+def test_a_report_fits_on_a_phone(browser, tmp_path):
+    report = Report("A report " + "w" * 60, "Of much. " * 30)
+    report.table([{f"column {number}": 1.5 * number for number in range(30)}])
+    report.code("separable " + "--option value " * 30)
+    picture = tmp_path / "wide.png"
+    Image.new("L", (3000, 200)).save(picture)
+    report.picture(picture, "wide")
+    report.quote("x" * 500)
+    (tmp_path / "report.html").write_text(report.html())
+    browser.open((tmp_path / "report.html").as_uri())
+    assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.run("return document.images[0].naturalWidth") == 3000
+    assert browser.complaints() == []
 
 
 def test_a_flow_is_forecast(browser):
