@@ -21,7 +21,7 @@ from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.pictures import picture, stress_picture
 from domains.microstructure.properties import property_names, read_properties
-from domains.microstructure.refine import refine
+from domains.microstructure.refine import NotPositiveError, refine
 from domains.microstructure.sketch import (
     SketchCleaner,
     SketchConfig,
@@ -145,7 +145,8 @@ def design(
         count: number of distinct designs.
         symmetry: none, mirror or cubic.
         connected: whether phase 1 has to be in one piece.
-        refined: whether the solver's adjoint refines each design; in Python the designs before it are returned.
+        refined: whether the solver's adjoint refines each design, but for those without flow, which are told; in Python
+            the designs before it are returned.
         out: folder for the designs and the report; one that holds designs asked for otherwise is refused.
         formats: of each design's files: png (flat cells), tif, npy, h5, vti, vtk, stl; by default h5 and png or vti.
     """
@@ -184,10 +185,14 @@ def design(
     }
     asked |= {"connected": connected, "refined": refined, "images": [str(path) for path in images], "run": str(run)}
     folder = RunFolder(out, asked, 0)
-    cells = found.cells
+    cells = found.cells.clone()
     if refined:
         wanted = dict(targets) if volume_fraction is None else {**targets, "volume_fraction": volume_fraction}
-        cells = torch.stack([refine(cell, wanted, materials).cell for cell in cells])
+        for index, cell in enumerate(cells):
+            try:
+                cells[index] = refine(cell, wanted, materials).cell
+            except NotPositiveError as error:
+                print(f"note: design {index + 1} is left as it is: {error}")
     achieved = read_properties(materials.solve(cells), list(targets))
     rows = _rows(targets, achieved, cells)
     folder.write("metrics.jsonl", "")  # the same designs again are not twice as many

@@ -28,6 +28,10 @@ from domains.microstructure.reachable import physical_bounds
 Array = NDArray[np.float64]
 
 
+class NotPositiveError(ValueError):
+    """A property of the cell is 0, as its permeability where a wall stands across: it has no logarithm to follow."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Refined:
     """A refined cell.
@@ -63,6 +67,7 @@ def refine(
         max_solves: at most so many solver calls; the best cell met is returned.
 
     Raises:
+        NotPositiveError: the cell has no positive value of a property, as its permeability where nothing flows through.
         ValueError: no target or one that no cell of these phases can have, a cell of one phase, or no solve allowed.
 
     Example:
@@ -93,13 +98,16 @@ def refine(
     while True:
         grey = cell.clone().requires_grad_(True)
         values = read_properties(needed.solve(grey[None]), names)[0]
+        lost = [(name, value) for name, value in zip(names, values.tolist(), strict=True) if not value > 0]
+        if lost and best is None:
+            raise NotPositiveError(f"{lost[0][0]}: expected a cell in which it is positive, got {lost[0][1]:g}")
         logs = torch.log(values)
         before, reached = reached, logs.detach().double().numpy()
         error = float(np.abs(np.exp(reached - wanted) - 1).max())
         path.append(error)
         if best is None or error < best[0]:
             best = (error, cell, values.detach())
-        if error <= tolerance or len(path) == max_solves:
+        if error <= tolerance or len(path) == max_solves or lost:
             return Refined(best[1], best[2], best[0], tuple(path))
         if before is not None:
             # What the last change did, over what it was expected to do.

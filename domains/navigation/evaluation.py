@@ -146,11 +146,27 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return low, 1.0 if successes == n else (middle + half) / (n + _Z**2)
 
 
+def as_trained(model: Any, observations: Any) -> Any:
+    """What a model expects for raw observations: in training it saw them through its ``VecNormalize``, if it has one.
+
+    Args:
+        model: What flies.
+        observations: Of the worlds, in the form that the model takes.
+
+    Example:
+        >>> as_trained(lambda seen: seen[:2], np.ones(7))
+        array([1., 1., 1., 1., 1., 1., 1.])
+    """
+    found = getattr(model, "get_vec_normalize_env", None)
+    wrapper = found() if found else None
+    return observations if wrapper is None else wrapper.normalize_obs(observations)
+
+
 def fly(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: int = 1_000_000) -> Flights:
     """Fly episodes and keep their paths.
 
     Args:
-        model: What flies.
+        model: What flies; one that was trained in ``VecNormalize`` gets its observations normalised as there.
         options: Of the worlds.
         episodes: Number of episodes.
         seed: Of the first; the others follow.
@@ -193,7 +209,7 @@ def _fly(model: Pilot, options: WaypointOptions, episodes: int, seed: int) -> Fl
     success, collided, left = (np.zeros(episodes, bool) for _ in range(3))
     reached = np.zeros(episodes, np.int64)
     while not ended.all():
-        step = worlds.step(model.predict(seen, deterministic=True)[0])
+        step = worlds.step(model.predict(as_trained(model, seen), deterministic=True)[0])
         seen = step.observation
         positions.append(worlds.position.copy())
         returned += np.where(ended, 0.0, step.reward)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domains.navigation.drawing import draw
-from domains.navigation.evaluation import Flights, Pilot
+from domains.navigation.evaluation import Flights, Pilot, as_trained
 from domains.navigation.options import WaypointOptions
 from domains.navigation.recording import write
 from domains.navigation.worlds import Worlds
@@ -153,5 +153,5 @@ def _frames(model: Pilot, flights: Flights, seed: int, every: int) -> list[npt.N
             rows = [np.concatenate(cells[k : k + columns], 1) for k in range(0, len(cells), columns)]
             frames.append(np.concatenate(rows))
         if step < lengths.max():
-            seen = worlds.step(model.predict(seen, deterministic=True)[0]).observation
+            seen = worlds.step(model.predict(as_trained(model, seen), deterministic=True)[0]).observation
     return frames

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from domains.navigation.environment import action_space, observation_space
-from domains.navigation.evaluation import Pilot
+from domains.navigation.evaluation import Pilot, as_trained
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Worlds
 from separable.files import replacing, writer
@@ -106,7 +106,8 @@ def record_flights(
     Args:
         path: The HDF5 file.
         pilot: A model of stable-baselines3, whose best actions are flown, or a function from observations ``(W, F)``
-            to actions ``(W, A)``.
+            to actions ``(W, A)``. What is written is what the worlds showed, also where the model's ``VecNormalize``
+            stands before it.
         options: Of the worlds.
         episodes: Their number.
         seed: Of the first; the others follow.
@@ -166,7 +167,8 @@ def _flown(
     seen, flown, given, ended, success = [observation], [], [], [], [worlds.success.copy()]
     lengths = np.zeros(n, np.int64)
     while not lengths.all():
-        actions = predict(observation, deterministic=True)[0] if predict else pilot(observation)  # type: ignore[operator]
+        expected = as_trained(pilot, observation)
+        actions = predict(expected, deterministic=True)[0] if predict else pilot(expected)  # type: ignore[operator]
         actions = _disturbed(np.array(actions), noise, draws, worlds)
         step = worlds.step(actions)
         observation = step.observation

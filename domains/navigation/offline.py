@@ -12,7 +12,8 @@ two critics, Q' their slow copies, g the discount and e = 1 after a termination:
 and Q' follows Q by a share of 0.005 a step.  Deviations: TD3's actor has one action and no distribution, so that
 log p(a | s) is that of a normal distribution of fixed width, minus the squared error; learning rates fall to 0 in a
 straight line for all networks, in the paper for the actor alone and as a cosine; the three losses take their steps at
-once, in the paper one after the other; rewards are as they are in the file.
+once, in the paper one after the other; rewards are as they are in the file.  Observations are normalised as in the
+``VecNormalize`` that a model was made in, if it was.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from domains.navigation.evaluation import as_trained
 from domains.navigation.flights import FlightData
 from domains.navigation.networks import Features
 from domains.navigation.policies import SpanTD3Policy
@@ -287,7 +289,7 @@ def value_network(model: BaseAlgorithm) -> nn.Module:
 
 
 class _Data:
-    """Flights as tensors on the model's device; actions are as the policy gives them, before `predict` scales them."""
+    """Flights as tensors on the model's device, as the policy sees and gives them, before `predict` scales actions."""
 
     def __init__(self, model: BaseAlgorithm, flights: FlightData, batch: int, seed: int) -> None:
         actions = flights.actions
@@ -296,8 +298,8 @@ class _Data:
         self.observations, self.following, self.rewards, self.goes_on, self.actions = (
             torch.as_tensor(np.asarray(values), device=model.device)
             for values in (
-                flights.observations,
-                flights.next_observations,
+                as_trained(model, flights.observations),
+                as_trained(model, flights.next_observations),
                 flights.rewards,
                 1.0 - flights.terminations.astype(np.float32),
                 actions,

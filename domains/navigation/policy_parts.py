@@ -20,6 +20,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
 
+from domains.navigation.evaluation import as_trained
 from domains.navigation.networks import Features, PublishedFeatures, QuadraticFeatures
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import SpanActorCriticPolicy, SpanDQNPolicy, actor_of
@@ -179,8 +180,7 @@ def _given(model: BaseAlgorithm, rows: npt.NDArray[np.float32]) -> Any:
 
 
 def _normalised(model: BaseAlgorithm, rows: npt.NDArray[np.float32]) -> Any:
-    given, wrapper = _given(model, rows), model.get_vec_normalize_env()
-    return given if wrapper is None else wrapper.normalize_obs(given)
+    return as_trained(model, _given(model, rows))
 
 
 def _row(model: BaseAlgorithm, rows: npt.NDArray[np.float32]) -> Tensor:

@@ -83,10 +83,16 @@ def save_policy(model: BaseAlgorithm, config: TrainConfig, path: str | Path) -> 
 
     Raises:
         FileExistsError: If the folder holds a policy.
+        ValueError: If a ``VecNormalize`` stands before the model, whose statistics the folder would not keep.
     """
     import dataclasses
 
-    path = Path(path)
+    path, wrapper = Path(path), model.get_vec_normalize_env()
+    if wrapper is not None and wrapper.norm_obs:
+        raise ValueError(
+            "model: expected one that sees what the worlds show, got one behind VecNormalize, whose statistics are "
+            "not kept; use the model's own save and that of VecNormalize"
+        )
     if (path / "policy.safetensors").exists():
         raise FileExistsError(f"{path}: holds a policy; choose another folder")
     path.mkdir(parents=True, exist_ok=True)

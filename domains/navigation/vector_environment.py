@@ -80,7 +80,8 @@ class WaypointVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, Any]):
         """Start episodes in all worlds, or in those of ``options["reset_mask"]``.
 
         Args:
-            seed: World i gets ``seed + i``, or the i-th of a list; None goes on to the next episode.
+            seed: World i gets ``seed + i``, or the i-th of a list; None goes on to the next episode, or starts
+                worlds that have no seed yet with one that is drawn.
             options: "reset_mask" ``(W,)``, and those of `Worlds.reset`, the same for all worlds.
 
         Raises:
@@ -94,15 +95,18 @@ class WaypointVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, Any]):
         if not self._seeded and not mask.all():
             raise ValueError("reset: the first reset is of all worlds; got a reset_mask")
         super().reset(seed=seed if isinstance(seed, int) else None)
+        seeds: list[int | None]
         if seed is None:
-            start = None if self._seeded else int(self.np_random.integers(2**63))
-            seeds = [None if start is None else start + i for i in range(self.num_envs)]
+            seeds = [None] * self.num_envs
         elif isinstance(seed, int | np.integer):
             seeds = [seed + i for i in range(self.num_envs)]
         else:
             seeds = [*seed] if np.iterable(seed) else [seed]
         if len(seeds) != self.num_envs:
             raise ValueError(f"reset: expected {self.num_envs} seeds; got {len(seeds)}")
+        if not self._seeded and any(given is None for given in seeds):
+            start = int(self.np_random.integers(2**63))
+            seeds = [start + i if given is None else given for i, given in enumerate(seeds)]
         chosen = np.flatnonzero(mask)
         self._seen = self._seen.copy()
         self._seen[chosen] = self.worlds.reset(chosen, [seeds[i] for i in chosen], rest)

@@ -6,6 +6,7 @@ import json
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -81,6 +82,7 @@ def damages(content: bytes, suffix: str, marker: Path, amount: int, seed: int) -
         ".safetensors": _of_safetensors,
         ".npy": _of_npy,
         ".npz": _of_npz,
+        ".tif": _of_tif,
         ".h5": _of_hdf5,
         ".nc": _of_hdf5,
         ".parquet": _of_parquet,
@@ -265,6 +267,36 @@ def _of_npz(content: bytes, marker: Path) -> Iterator[Variant]:
     if "description.npy" in entries:
         for told, change in plain_variants(json.loads(np.load(io.BytesIO(entries["description.npy"])).tobytes())):
             yield f"description: {told}", partial(holding, "description.npy", partial(described, change))
+
+
+def tif_of_one_strip(pages: int, width: int, height: int, rows: int | None = None, circle: bool = False) -> bytes:
+    """A TIFF whose pages are all the same strip, half black and half white.
+
+    Args:
+        pages: their number; each costs 114 bytes.
+        width: of a page.
+        height: of a page.
+        rows: of the strip, if it holds others than the pages say.
+        circle: whether the last page is followed by the first.
+    """
+    held = width * (height if rows is None else rows)
+    strip = zlib.compress(bytes(held // 2) + b"\xff" * (held - held // 2), 9)
+    strip += b"\0" * (len(strip) % 2)
+    start = 8 + len(strip)
+    # Width, height, bits, deflate, black is 0, where the strip is, samples, rows of a strip, bytes of the strip.
+    told = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: height, 279: len(strip)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in told.items())
+    size = 2 + len(entries) + 4
+    following = [start + (page + 1) * size for page in range(pages - 1)] + [start if circle else 0]
+    parts = [struct.pack("<H", len(told)) + entries + struct.pack("<I", place) for place in following]
+    return struct.pack("<2sHI", b"II", 42, start) + strip + b"".join(parts)
+
+
+def _of_tif(content: bytes, marker: Path) -> Iterator[Variant]:
+    yield "100 pages of one strip", partial(tif_of_one_strip, 100, 2000, 2000)
+    yield "pages in a circle", partial(tif_of_one_strip, 2, 12, 12, circle=True)
+    yield "a page of 10^10 pixels", partial(tif_of_one_strip, 1, 10**5, 10**5, rows=1)
+    yield "pages longer than their strip", partial(tif_of_one_strip, 12, 12, 12, rows=5)
 
 
 def _of_hdf5(content: bytes, marker: Path) -> Iterator[Variant]:

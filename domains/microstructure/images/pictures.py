@@ -4,6 +4,7 @@ Axis 0 of a cell is x, to the right; axis 1 is y, upwards; axis 2 of a stack is 
 a viewer is the cell as it is drawn on paper, and ``cell[0, 0]`` is its lower left corner.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
-from separable.files import refusing
+from separable.files import FREE, RATIO, refusing
+
+_WORK = 32  # bytes that a voxel takes at most on its way from the page to the cell
 
 
 def read_picture(path: Path) -> NDArray[Any]:
@@ -27,7 +30,7 @@ def read_picture(path: Path) -> NDArray[Any]:
 
     Raises:
         ValueError: If pixels are transparent, pages differ in size, or a stack has several channels or times, or its
-            pages are not stored one by one.
+            pages are not stored one by one, or are more than a file of this size holds.
 
     Example:
         >>> import tempfile
@@ -38,7 +41,9 @@ def read_picture(path: Path) -> NDArray[Any]:
     """
     with opened(path) as image:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            _require_plain_stack(path, str(image.tag_v2.get(270, "")), getattr(image, "n_frames", 1))
+            count = getattr(image, "n_frames", 1)
+            _require_plain_stack(path, str(image.tag_v2.get(270, "")), count)
+            _refuse_bomb(path, image, count)
             pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]
         else:
             pages = [_grey(path, upright(image))]
@@ -138,3 +143,14 @@ def _require_plain_stack(path: Path, description: str, pages: int) -> None:
             raise ValueError(f"{path}: expected two or three axes, got {shape}")
         if len(shape) == 3 and shape[-1] not in (3, 4) and shape[0] != pages:
             raise ValueError(f"{path}: says {shape[0]} pages and lists {pages}; save it as a plain TIFF")
+
+
+def _refuse_bomb(path: Path, image: Image.Image, pages: int) -> None:
+    """Refuse pages that are together more than their file holds, as many of one strip; Pillow looks at each alone."""
+    voxels = 0
+    for page in range(pages):
+        image.seek(page)
+        voxels += image.width * image.height
+    image.seek(0)
+    if pages > 1 and voxels > FREE // _WORK + RATIO * os.stat(path).st_size:
+        raise ValueError(f"{path}: its {pages} pages are {voxels} voxels, more than a file of this size holds")

@@ -21,7 +21,10 @@ class Inverter:
         self.windows = Windows.of(data.histogram, data.edges)
         z = self.windows(data.histogram)
         self.layer = fit_khronos(z, data.strength, ridge)
-        self.mean, self.spread = z.mean(0), z.std(0)
+        self.mean, spread = z.mean(0), z.std(0)
+        # A window in which all histories are the same stays as it is: the points say nothing of another.
+        self.fixed = {int(window): float(self.mean[window]) for window in np.flatnonzero(spread == 0)}
+        self.spread = np.where(spread > 0, spread, 1.0)
         self._precision = np.linalg.inv(np.cov(z.T) + 1e-6 * np.eye(z.shape[1]))
 
     def __call__(self, strength: float) -> Array:
@@ -31,7 +34,13 @@ class Inverter:
             ValueError: If no history within the windows' ranges has this strength (MPa); the reach is stated.
         """
         found = separable.invert(
-            self.layer, strength, prior=(self.mean, self.spread), n_solutions=8, starts=16, max_steps=8
+            self.layer,
+            strength,
+            fixed=self.fixed,
+            prior=(self.mean, self.spread),
+            n_solutions=8,
+            starts=16,
+            max_steps=8,
         )
         if not found.reachable:
             raise ValueError(f"Inverter: {strength:g} MPa is out of reach; {found}")

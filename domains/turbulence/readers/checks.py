@@ -52,6 +52,35 @@ def even_spacing(values: NDArray[Any], what: str, place: str) -> float:
     return float((values[-1] - values[0]) / (len(values) - 1))
 
 
+def distances(
+    what: str, given: float | Sequence[float] | None, own: Sequence[float] | None, n: int, place: str
+) -> tuple[float, ...]:
+    """Distances along n axes: those of the file, else those of the caller, else 1.
+
+    Args:
+        what: the caller's name for them: ``spacing``, ``time_step``.
+        given: by the caller, for each axis or one number.
+        own: of the file; None where it does not say.
+        n: axes.
+        place: the file.
+
+    Raises:
+        ValueError: both say it, or the caller's are not positive.
+
+    Example:
+        >>> distances("spacing", 0.5, None, 2, "here")
+        (0.5, 0.5)
+    """
+    if own is not None:
+        if given is not None:
+            raise ValueError(f"{place}: {what}: expected none, for the file has its own, {tuple(own)}; got {given}")
+        return tuple(own)
+    found = (1.0,) * n if given is None else tuple(np.broadcast_to(given, n).astype(float).tolist())
+    if not all(0 < distance < np.inf for distance in found):
+        raise ValueError(f"{place}: {what}: expected positive numbers, got {given}")
+    return found
+
+
 def check_units(found: dict[str, str], expected: dict[str, str] | None, place: str) -> dict[str, str]:
     """Units of a file, with those that it does not say taken from the caller.
 

@@ -100,7 +100,10 @@ class FlowData:
         return Windows(self.fields, history, lead, stride, tuple(range(len(self)) if samples is None else samples))
 
     def close(self) -> None:
-        """Let go of all files, so that they can be written or moved; the next reading opens them again."""
+        """Let go of all files, so that they can be written or moved; the next reading opens them again.
+
+        An xarray.Dataset that was given is left open.
+        """
         self.fields.close()
 
     def scan(self) -> None:

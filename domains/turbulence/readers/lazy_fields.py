@@ -112,10 +112,17 @@ class Hdf5Source(Source):
 
 
 class XarraySource(Source):
-    """A variable of an xarray.Dataset, with one dimension for each axis."""
+    """A variable of an xarray.Dataset, with one dimension for each axis.
 
-    def __init__(self, name: str, variable: Any, dimensions: dict[str, str]) -> None:
-        self.name, self._variable, self._dimensions = name, variable, dimensions
+    Args:
+        name: what an error calls it.
+        variable: of the data set.
+        dimensions: name of the dimension for each axis.
+        store: the file, which is closed with the source; None leaves that to whoever opened the data set.
+    """
+
+    def __init__(self, name: str, variable: Any, dimensions: dict[str, str], store: Any = None) -> None:
+        self.name, self._variable, self._dimensions, self._store = name, variable, dimensions, store
         self._space = tuple(a for a in ("y", "x") if a in dimensions)
         sizes = {axis: variable.sizes[dimension] for axis, dimension in dimensions.items()}
         self.shape = (sizes.get("sample", 1), sizes["frame"], *(sizes[a] for a in self._space))
@@ -131,7 +138,8 @@ class XarraySource(Source):
 
     def close(self) -> None:
         """See `Source`; xarray opens a file again by itself."""
-        self._variable.close()
+        if self._store is not None:
+            self._store.close()
 
 
 class CurlSource(Source):

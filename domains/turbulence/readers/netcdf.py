@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from domains.turbulence.readers.checks import choose, even_spacing
+from domains.turbulence.readers.checks import choose, distances, even_spacing
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import LazyFields, XarraySource
 
@@ -20,16 +21,29 @@ _NAMES = {
 _AXIS = {"T": "frame", "Y": "y", "X": "x", "E": "sample"}
 
 
-def open_netcdf(path: Path) -> Any:
-    """A netCDF file as an xarray.Dataset whose variables stay in the file."""
+def read_netcdf(path: Path, *said: Any) -> FlowData:
+    """A netCDF file, whose variables stay in it; the rest of the arguments and errors are those of `read_dataset`."""
     import xarray
+    from xarray.backends import H5NetCDFStore, ScipyDataStore
 
     with path.open("rb") as file:
         classic = file.read(3) == b"CDF"
-    return xarray.open_dataset(path, engine="scipy" if classic else "h5netcdf", decode_times=False, cache=False)
+    name = str(path.absolute())
+    # A store opens its file again after it was closed, and can be closed again then; a Dataset is closed but once.
+    store: Any = ScipyDataStore(name) if classic else H5NetCDFStore.open(name, phony_dims="access")
+    return read_dataset(xarray.open_dataset(store, decode_times=False, cache=False), str(path), *said, store=store)
 
 
-def read_dataset(dataset: Any, name: str, variable: str | None = None, periodic: bool | None = None) -> FlowData:
+def read_dataset(
+    dataset: Any,
+    name: str,
+    variable: str | None = None,
+    periodic: bool | None = None,
+    spacing: float | Sequence[float] | None = None,
+    time_step: float | None = None,
+    *,
+    store: Any = None,
+) -> FlowData:
     """An xarray.Dataset.
 
     Args:
@@ -37,9 +51,13 @@ def read_dataset(dataset: Any, name: str, variable: str | None = None, periodic:
         name: what errors call it.
         variable: to read; by default ``vorticity``, or the only one there is. Axes that decrease are turned round.
         periodic: whether the box repeats; by default as the attribute ``periodic`` says, the axes that repeat.
+        spacing: distance of points, where x and y have no coordinates: ``(d_y, d_x)`` or one number; by default 1.
+        time_step: time between frames, where time has none; by default 1.
+        store: what the flow closes, the file of a data set that was opened for it; None leaves that to the caller.
 
     Raises:
-        ValueError: a dimension is not understood, an axis is uneven, or x and y have different units.
+        ValueError: a dimension is not understood, an axis is uneven, x and y have different units, or a spacing
+            or time step is given and there are coordinates.
     """
     roles = {d: _role(dataset, d) for d in dataset.dims}
     fields = {n: v for n, v in dataset.data_vars.items() if {"frame", "x"} <= {roles[d] for d in v.dims}}
@@ -65,21 +83,26 @@ def read_dataset(dataset: Any, name: str, variable: str | None = None, periodic:
     backwards = {dimensions[a]: slice(None, None, -1) for a in turned}
     values = values.isel(backwards)
     coordinates |= {a: coordinates[a].isel({dimensions[a]: slice(None, None, -1)}) for a in turned}
-    spacing = tuple(even_spacing(coordinates[a].values, f"point along {a}", name) for a in order)
-    even_spacing(coordinates["frame"].values, "frame", name)
+    own = tuple(even_spacing(coordinates[a].values, f"point along {a}", name) for a in order)
+    own_step = even_spacing(coordinates["frame"].values, "frame", name)
+    has_places = any(dimensions[a] in dataset.coords for a in order)
+    has_times = dimensions["frame"] in dataset.coords
+    distance = distances("spacing", spacing, own if has_places else None, len(order), name)
+    (step,) = distances("time_step", time_step, (own_step,) if has_times else None, 1, name)
+    times = np.asarray(coordinates["frame"].values, dtype=np.float64)
     length = {a: str(coordinates[a].attrs.get("units", "unknown")) for a in order}
     if len(set(length.values())) > 1:
         raise ValueError(f"{name}: expected one unit along x and y, got {length['x']!r} and {length['y']!r}")
     repeats = str(dataset.attrs.get("periodic", "")).split()
     said = tuple(a in repeats for a in order) if "periodic" in dataset.attrs else None
     return FlowData(
-        LazyFields([XarraySource(name, values, dimensions)]),
-        spacing,
-        np.asarray(coordinates["frame"].values, dtype=np.float64),
+        LazyFields([XarraySource(name, values, dimensions, store)]),
+        distance,
+        times if has_times else step * times,
         {
             "field": str(values.attrs.get("units", "unknown")),
-            "length": length["x"],
-            "time": str(coordinates["frame"].attrs.get("units", "unknown")),
+            "length": length["x"] if spacing is None else "unknown",
+            "time": "unknown" if time_step is not None else str(coordinates["frame"].attrs.get("units", "unknown")),
         },
         said if periodic is None else (periodic,) * len(order),
         chosen,

@@ -13,13 +13,14 @@ The files hold no units and do not say whether the box repeats, but for the name
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.turbulence.readers.checks import choose, even_spacing, starts_of
+from domains.turbulence.readers.checks import choose, distances, even_spacing, starts_of
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import CurlSource, Hdf5Source, LazyFields, Source
 from separable.hdf5 import open_hdf5
@@ -30,11 +31,16 @@ _COMPRESSIBLE = ("density", "pressure", "Vx", "Vy")
 def is_pdebench(file: Any) -> bool:
     """Whether an open HDF5 file has one of the layouts."""
     return ("t-coordinate" in file and ("tensor" in file or "density" in file or "Vx" in file)) or (
-        "velocity" in file and "t" in file
+        "velocity" in file and "t" in file and getattr(file["velocity"], "ndim", 0) == 5
     )
 
 
-def read_pdebench(path: Path, variable: str | None = None, periodic: bool | None = None) -> FlowData:
+def read_pdebench(
+    path: Path,
+    variable: str | None = None,
+    periodic: bool | None = None,
+    spacing: float | Sequence[float] | None = None,
+) -> FlowData:
     """One file.
 
     Args:
@@ -42,9 +48,11 @@ def read_pdebench(path: Path, variable: str | None = None, periodic: bool | None
         variable: ``density``, ``pressure``, ``Vx``, ``Vy``, ``tensor``, ``velocity_x``, ``velocity_y``, ``particles``,
             or ``vorticity``, which is worked out from the velocity of a periodic flow and is the default there.
         periodic: whether the box repeats; by default as the file's name says.
+        spacing: distance of points, for files without coordinates: ``(d_y, d_x)`` or one number; by default 1.
 
     Raises:
-        ValueError: an axis is uneven, shapes do not agree, or the variable is not there.
+        ValueError: an axis is uneven, shapes do not agree, the variable is not there, or a spacing is given and the
+            file has coordinates.
     """
     if periodic is None and "periodic" in path.name:
         periodic = True
@@ -61,15 +69,16 @@ def read_pdebench(path: Path, variable: str | None = None, periodic: bool | None
     if len(shape) not in (3, 4):
         raise ValueError(f"{path}: expected (samples, frames, x) or (samples, frames, x, y), got {shape}")
     axes = ("sample", "frame", "x", "y")[: len(shape)]
-    spacing = {axis: _spacing(coordinates, axis, n, path) for axis, n in zip(axes[2:], shape[2:], strict=True)}
+    own = {axis: _spacing(coordinates, axis, n, path) for axis, n in zip(axes[2:], shape[2:], strict=True)}
+    order = [a for a in ("y", "x") if a in own]
+    distance = distances("spacing", spacing, [own[a] for a in order] if coordinates else None, len(order), str(path))
     made: dict[str, Source] = {}
     for name in shapes:
         if name == "velocity":
             made |= {f"velocity_{a}": Hdf5Source(path, name, axes, i) for i, a in enumerate(axes[2:])}
         else:
             made[name] = Hdf5Source(path, name, axes, 0 if name in vectors else None)
-    order = [a for a in ("y", "x") if a in spacing]
-    lengths = tuple(spacing[a] * n for a, n in zip(order, next(iter(made.values())).shape[2:], strict=True))
+    lengths = tuple(d * n for d, n in zip(distance, next(iter(made.values())).shape[2:], strict=True))
     parts = [made.get("Vx", made.get("velocity_x")), made.get("Vy", made.get("velocity_y"))]
     names = list(made)
     if parts[0] is not None and parts[1] is not None and len(order) == 2:
@@ -82,12 +91,12 @@ def read_pdebench(path: Path, variable: str | None = None, periodic: bool | None
             made["vorticity"] = CurlSource(parts[0], parts[1], lengths)
             names.append("vorticity")
     chosen = choose(variable, names, ("vorticity",), str(path))
-    units = {"field": "unknown", "length": "unknown" if coordinates else "point", "time": "unknown"}
+    length = "unknown" if coordinates or spacing is not None else "point"
     return FlowData(
         LazyFields([made[chosen]]),
-        tuple(spacing[a] for a in order),
+        distance,
         _times(times, shape, path),
-        units,
+        {"field": "unknown", "length": length, "time": "unknown"},
         None if periodic is None else (periodic,) * len(order),
         chosen,
         {"layout": "PDEBench"},

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from domains.turbulence.data import LAYOUT
-from domains.turbulence.readers.checks import check_units, joined
+from domains.turbulence.readers.checks import check_units, distances, joined
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import ArraySource, LazyFields
-from domains.turbulence.readers.netcdf import open_netcdf, read_dataset
+from domains.turbulence.readers.netcdf import read_dataset, read_netcdf
 from domains.turbulence.readers.pdebench import is_pdebench, read_pdebench
 from domains.turbulence.readers.shards import check_sums, read_shard, shard_files
 from domains.turbulence.readers.the_well import is_the_well, read_the_well
@@ -44,8 +44,9 @@ def read_flow(
         units: of ``field``, ``length``, ``time``: what the file does not say is taken from here, and a file that says
             something else is refused.
         periodic: whether the box repeats, where the file does not say.
-        spacing: distance of points, for arrays and ``.npy`` files: ``(d_y, d_x)`` or one number; by default 1.
-        time_step: time between frames, for these; by default 1.
+        spacing: distance of points, where there are no coordinates, as with arrays and PDEBench's incompressible
+            flows: ``(d_y, d_x)`` or one number; by default 1.
+        time_step: time between frames, where there are no times; by default 1.
         scan: whether to read all values once now (and compare checksums where there are any), so that what is broken
             is refused at once. Values are checked when they are read in any case.
 
@@ -54,8 +55,8 @@ def read_flow(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not understood, or refused: frames missing, not finite, of another shape or unit. The
-            message names file, sample and frame.
+        ValueError: the file is not understood, or refused: frames missing, not finite, of another shape or unit, or
+            a spacing or time step is given and the file has its own. The message names file, sample and frame.
 
     Example:
         >>> data = read_flow(np.zeros((2, 5, 8, 8)), spacing=0.1, time_step=0.5)
@@ -112,7 +113,7 @@ def _open(
     with path.open("rb") as file:
         start = file.read(8)
     if start[:3] == b"CDF":
-        return read_dataset(open_netcdf(path), str(path), variable, periodic)
+        return read_netcdf(path, variable, periodic, spacing, time_step)
     import h5py
 
     if not h5py.is_hdf5(path):
@@ -125,17 +126,22 @@ def _open(
         data = read_shard(path)
         if variable not in (None, data.variable):
             raise ValueError(f"{path}: expected the variable {data.variable}, got {variable!r}")
-        return data
-    if well:
-        return read_the_well(path, variable)
-    if bench:
-        return read_pdebench(path, variable, periodic)
-    if netcdf or path.suffix in (".nc", ".nc4"):
-        return read_dataset(open_netcdf(path), str(path), variable, periodic)
-    raise ValueError(
-        f"{path}: expected the layout of `separable turbulence generate`, PDEBench, The Well or netCDF, "
-        f"got an HDF5 file with {names}; read the array yourself and give it to read_flow"
-    )
+    elif well:
+        data = read_the_well(path, variable, periodic)
+    elif bench and not netcdf:
+        data = read_pdebench(path, variable, periodic, spacing)
+    elif netcdf or path.suffix in (".nc", ".nc4"):
+        return read_netcdf(path, variable, periodic, spacing, time_step)
+    else:
+        raise ValueError(
+            f"{path}: expected the layout of `separable turbulence generate`, PDEBench, The Well or netCDF, "
+            f"got an HDF5 file with {names}; read the array yourself and give it to read_flow"
+        )
+    # All these layouts hold times, the first two coordinates.
+    if ours or well:
+        distances("spacing", spacing, data.spacing, len(data.spacing), str(path))
+    distances("time_step", time_step, (data.time_step,), 1, str(path))
+    return data
 
 
 def _in_memory(
@@ -146,7 +152,7 @@ def _in_memory(
     time_step: float | None,
 ) -> FlowData:
     if hasattr(source, "data_vars"):
-        return read_dataset(source, "dataset", variable, periodic)
+        return read_dataset(source, "dataset", variable, periodic, spacing, time_step)
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().numpy()
     if not isinstance(source, np.ndarray):
@@ -167,10 +173,8 @@ def _array(
             f"{values.shape} of {values.dtype}"
         )
     dimensions = values.ndim - 2
-    distance = (1.0,) * dimensions if spacing is None else tuple(np.broadcast_to(spacing, dimensions).astype(float))
-    step = 1.0 if time_step is None else float(time_step)
-    if not all(0 < d < np.inf for d in (*distance, step)):
-        raise ValueError(f"{name}: expected positive spacing and time_step, got {distance} and {step}")
+    distance = distances("spacing", spacing, None, dimensions, name)
+    (step,) = distances("time_step", time_step, None, 1, name)
     return FlowData(
         LazyFields([ArraySource(name, values)]),
         distance,

@@ -24,13 +24,14 @@ def is_the_well(file: Any) -> bool:
     return "dimensions" in file and ("t0_fields" in file or "t1_fields" in file)
 
 
-def read_the_well(path: Path, variable: str | None = None) -> FlowData:
+def read_the_well(path: Path, variable: str | None = None, periodic: bool | None = None) -> FlowData:
     """One file.
 
     Args:
         path: of the file.
         variable: a scalar field, ``<vector>_x``, ``<vector>_y``, or ``vorticity``, which is worked out from
             ``velocity`` where the box is periodic and the file has none; the default where it is there.
+        periodic: whether the box repeats along the axes that no boundary condition of the file names.
 
     Raises:
         ValueError: a grid that is not Cartesian, axes or times that are uneven, or shapes that do not agree.
@@ -69,14 +70,15 @@ def read_the_well(path: Path, variable: str | None = None) -> FlowData:
                     made |= {f"{name}_{a}": Hdf5Source(path, f"{group}/{name}", axes, i) for i, a in enumerate(names)}
                 else:
                     made[name] = Hdf5Source(path, f"{group}/{name}", axes)
-        periodic = {n: _periodic(file, n) for n in names}
+        conditions = {n: _periodic(file, n) for n in names}
         parameters = {_text(n): file.attrs[n] for n in np.atleast_1d(file.attrs.get("simulation_parameters", []))}
         title = _text(file.attrs.get("dataset_name", ""))
     if not np.allclose(steps, steps[0], rtol=1e-3, equal_nan=True):
         odd = int(np.argmax(np.abs(np.array(steps) - steps[0])))
         raise ValueError(f"{path}: sample {odd}: frames are {steps[odd]:g} apart, those of sample 0 {steps[0]:g}")
     order = [n for n in ("y", "x") if n in names]
-    if {"velocity_x", "velocity_y"} <= made.keys() and "vorticity" not in made and all(periodic.values()):
+    repeats = [periodic if conditions[n] is None else conditions[n] for n in order]
+    if {"velocity_x", "velocity_y"} <= made.keys() and "vorticity" not in made and all(repeats):
         lengths = tuple(spacing[n] * len_ for n, len_ in zip(order, made["velocity_x"].shape[2:], strict=True))
         made["vorticity"] = CurlSource(made["velocity_x"], made["velocity_y"], lengths)
     if variable in left_out:
@@ -87,20 +89,21 @@ def read_the_well(path: Path, variable: str | None = None) -> FlowData:
         tuple(spacing[n] for n in order),
         np.asarray(times[0], dtype=np.float64),
         dict.fromkeys(("field", "length", "time"), "unknown"),
-        tuple(periodic[n] for n in order),
+        # One axis that does not repeat is enough to know that the box does not.
+        None if None in repeats and False not in repeats else tuple(map(bool, repeats)),
         chosen,
         {"layout": "The Well", "title": title, "parameters": parameters},
         starts_of(times[:, 0]) if len(times) == made[chosen].shape[0] else (),
     )
 
 
-def _periodic(file: Any, axis: str) -> bool:
-    """Whether every boundary condition of an axis is periodic, and there is one."""
+def _periodic(file: Any, axis: str) -> bool | None:
+    """Whether every boundary condition of an axis is periodic; None where there is none."""
     found = []
     for boundary in file.get("boundary_conditions", {}).values():
         if axis in [_text(n) for n in np.atleast_1d(boundary.attrs.get("associated_dims", []))]:
             found.append(_text(boundary.attrs["bc_type"]).lower() == "periodic")
-    return bool(found) and all(found)
+    return all(found) if found else None
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from domains.microstructure.images import mirrored, otsu, read_cell, write_cell
 from domains.microstructure.janus import Janus, JanusConfig
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
+from domains.microstructure.refine import NotPositiveError, refine
 
 matplotlib.use("Agg")
 
@@ -112,6 +113,33 @@ def test_a_folder_holds_the_designs_of_one_question(tmp_path, monkeypatch):
     for other in (["--refined"], ["--count", "1"], ["--symmetry", "mirror"], ["--connected"]):
         assert design(tmp_path, "designs", *arguments, *other) == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "designs").glob("design_*")} == before
+
+
+def test_a_design_without_flow_is_left_as_it_is_and_the_others_are_refined(tmp_path, monkeypatch, capsys):
+    made(tmp_path, (16, 16))
+    arguments = ["--target", "conductivity_xx=0.35", "--count", "2"]
+    assert design(tmp_path, "plain", *arguments) == 0
+    given = []
+
+    def blocked_at_first(cell, *others):
+        given.append(cell)
+        if len(given) == 1:
+            raise NotPositiveError("conductivity_xx: expected a cell in which it is positive, got 0")
+        return refine(cell, *others)
+
+    monkeypatch.setattr("domains.microstructure.commands.refine", blocked_at_first)
+    assert design(tmp_path, "refined", *arguments, "--refined") == 0
+    assert "design 1 is left as it is: conductivity_xx" in capsys.readouterr().out
+    plain, refined = (
+        [read_cell(tmp_path / name / f"design_{number}.h5", periodic="accept") for number in (1, 2)]
+        for name in ("plain", "refined")
+    )
+    assert torch.equal(plain[0], refined[0])
+    off = [
+        abs(float(read_properties(Materials(young=None).solve(c[1][None]), ["conductivity_xx"])) - 0.35)
+        for c in (plain, refined)
+    ]
+    assert off[1] < off[0]
 
 
 def test_designs_start_from_images(folder, recwarn):

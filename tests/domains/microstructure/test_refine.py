@@ -8,7 +8,7 @@ from domains.microstructure.conductivity import effective_conductivity
 from domains.microstructure.elasticity import Material, effective_stiffness
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
-from domains.microstructure.refine import refine
+from domains.microstructure.refine import NotPositiveError, refine
 
 MATERIALS = Materials()
 
@@ -58,6 +58,38 @@ def test_impossible_targets_and_uniform_cells_are_refused():
         refine(torch.ones(16, 16), {"conductivity_xx": 0.5}, MATERIALS)
     with pytest.raises(ValueError, match="targets"):
         refine(cell, {}, MATERIALS)
+
+
+FLOW = Materials(conductivities=None, young=None, permeability=True)
+
+
+@pytest.mark.parametrize("size", [(12, 12), (8, 8, 8)])
+def test_a_cell_without_flow_is_refused_after_one_solve(size, monkeypatch):
+    solves = []
+    solve = Materials.solve
+    monkeypatch.setattr(Materials, "solve", lambda *given: solves.append(given) or solve(*given))
+    wall = torch.zeros(size)
+    wall[4:6], wall[0, :3] = 1, 1  # across x, and something for the flow along y to go round
+    with pytest.raises(NotPositiveError, match=r"permeability_xx: .*got 0"):
+        refine(wall, {"permeability_yy": 2.0, "permeability_xx": 5.0}, FLOW)
+    assert len(solves) == 1
+    along = float(read_properties(solve(FLOW, wall[None]), ["permeability_yy"]))
+    assert refine(wall, {"permeability_yy": along / 1.1}, FLOW, max_solves=1).error == pytest.approx(0.1, rel=1e-4)
+
+
+def test_the_best_cell_is_kept_where_a_change_ends_the_flow(monkeypatch):
+    cell = generate("spinodal", (16, 16), 0.5, seed=0)
+    cells = []
+
+    def shut_after_the_first(columns, names):
+        values = read_properties(columns, names)
+        cells.append(values)
+        return values if len(cells) == 1 else 0 * values
+
+    monkeypatch.setattr("domains.microstructure.refine.read_properties", shut_after_the_first)
+    found = refine(cell, {"conductivity_xx": 0.4}, MATERIALS, tolerance=0.0)
+    assert len(cells) == len(found.path) == 2
+    assert torch.equal(found.cell, cell.float())
 
 
 @pytest.mark.parametrize("solves", [0, -1])

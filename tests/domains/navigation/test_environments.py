@@ -111,6 +111,21 @@ def test_seeds_that_are_no_whole_numbers_are_refused_and_leave_the_worlds_as_the
     np.testing.assert_array_equal(envs.reset()[0], twin.reset()[0])
 
 
+def test_worlds_without_a_seed_start_apart_from_each_other():
+    envs, twin = WaypointVectorEnv(5), WaypointVectorEnv(5)
+    with pytest.raises(ValueError):
+        envs.reset(seed=[7, None, 1.5, None, 7])
+    for own in (envs, twin):
+        own.np_random = np.random.default_rng(0)
+    starts = set()
+    for _ in range(2):  # the first start, and one after it
+        seen = envs.reset(seed=[7, None, None, None, 7])[0]
+        np.testing.assert_array_equal(seen, twin.reset(seed=[7, None, None, None, 7])[0])
+        np.testing.assert_array_equal(seen[[0, 4]], np.tile(WaypointEnv().reset(seed=7)[0], (2, 1)))
+        starts |= {row.tobytes() for row in seen}
+    assert len(starts) == 1 + 2 * 3
+
+
 def test_bad_input_is_told_and_the_environment_goes_on():
     env, twin = WaypointEnv(**RICH), WaypointEnv(**RICH)
     with pytest.raises(gymnasium.error.ResetNeeded):

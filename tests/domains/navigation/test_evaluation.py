@@ -5,11 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from stable_baselines3.common.vec_env import VecNormalize
 
 from domains.navigation.environment import WaypointEnv
 from domains.navigation.evaluation import Evaluation, evaluate, fly, wilson
+from domains.navigation.flight_pictures import film
 from domains.navigation.options import WaypointOptions
-from domains.navigation.saved import load_baseline
+from domains.navigation.saved import load_baseline, load_policy, save_policy
+from domains.navigation.stable_baselines import WaypointVecEnv
 
 
 class Ahead:
@@ -74,6 +77,31 @@ def test_a_model_of_other_worlds_is_refused():
             evaluate(model, config.options.changed(**changes), 2)
     with pytest.raises(ValueError):
         evaluate(model, config.options, 0)
+
+
+def test_a_model_behind_a_normalisation_flies_on_what_it_saw_in_training(tmp_path):
+    model, config = load_baseline("waypoints2d")
+    options = config.options.changed(time_limit=1.0)
+    env = VecNormalize(WaypointVecEnv(1, options))
+    env.obs_rms.mean[:], env.obs_rms.var[:] = 0.1, 2.0
+    model.set_env(env)
+
+    class ByHand:
+        def predict(self, observation, deterministic=False):
+            normalised = (observation - 0.1) / np.sqrt(2.0 + env.epsilon)
+            return model.predict(normalised.astype(np.float32), deterministic=deterministic)
+
+    found, expected, raw = (fly(pilot, options, 6, seed=1) for pilot in (model, ByHand(), load_baseline()[0]))
+    np.testing.assert_allclose(np.concatenate(found.paths), np.concatenate(expected.paths), atol=1e-5)
+    assert not np.allclose(found.returned, raw.returned, atol=0.01)
+    for name, pilot in (("found", model), ("expected", ByHand())):
+        film(pilot, options, tmp_path / f"{name}.gif", episodes=1, seed=1, every=5)
+    assert (tmp_path / "found.gif").read_bytes() == (tmp_path / "expected.gif").read_bytes()
+    with pytest.raises(ValueError, match="VecNormalize"):
+        save_policy(model, config, tmp_path / "policy")
+    env.norm_obs = False
+    np.testing.assert_array_equal(fly(model, options, 6, seed=1).returned, raw.returned)
+    assert load_policy(save_policy(model, config, tmp_path / "policy"))[1] == config
 
 
 @pytest.mark.parametrize("name", ["waypoints2d", "waypoints3d"])

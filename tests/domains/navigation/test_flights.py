@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecNormalize
 
 from domains.navigation.environment import WaypointEnv
 from domains.navigation.evaluation import fly
@@ -80,6 +81,17 @@ def test_a_model_flies_as_in_an_evaluation(tmp_path):
     flown = fly(model, SHORT, 5, seed=11)
     np.testing.assert_allclose(data.returns(), flown.returned, rtol=1e-4)
     np.testing.assert_array_equal(data.success, flown.success)
+
+
+def test_a_model_behind_a_normalisation_flies_on_what_it_saw_and_the_worlds_are_recorded(tmp_path):
+    env = VecNormalize(WaypointVecEnv(2, SHORT))
+    env.obs_rms.mean[:], env.obs_rms.var[:] = 0.1, 0.04
+    model = PPO("MlpPolicy", env, n_steps=8, batch_size=16, seed=0, device="cpu")
+    data = read_flights(record_flights(tmp_path / "flights.h5", model, SHORT, 3, seed=11))
+    np.testing.assert_array_equal(data.observations[0], WaypointEnv(SHORT).reset(seed=11)[0])
+    normalised = ((data.observations - 0.1) / np.sqrt(0.04 + env.epsilon)).astype(np.float32)
+    np.testing.assert_allclose(data.actions, model.predict(normalised, deterministic=True)[0], atol=1e-6)
+    assert np.abs(data.actions - model.predict(data.observations, deterministic=True)[0]).max() > 1e-3
 
 
 def test_whole_numbers_as_commands_get_noise_too(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import expectile
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.vec_env import VecNormalize
 
 from domains.navigation.coordinates import Coordinates
 from domains.navigation.evaluation import evaluate
@@ -195,6 +196,23 @@ def test_what_was_learned_offline_is_an_ordinary_model(policy, some, tmp_path):
         np.testing.assert_allclose(flown, before, atol=1e-5)
     again.learn(40)
     assert (predicted(again, some.observations) != before).any()
+
+
+@pytest.mark.parametrize(("algorithm", "learn"), [(PPO, clone), (TD3, implicit_q_learning)])
+def test_a_model_behind_a_normalisation_learns_from_what_it_sees(algorithm, learn, some):
+    config = CloneConfig(steps=5) if learn is clone else ImplicitQConfig(steps=5)
+    plain, behind = made(algorithm), made(algorithm)
+    env = VecNormalize(WaypointVecEnv(2, SHORT))
+    env.obs_rms.mean[:], env.obs_rms.var[:] = 0.1, 0.25
+    behind.set_env(env)
+    by_hand = {
+        name: ((getattr(some, name) - 0.1) / np.sqrt(0.25 + env.epsilon)).astype(np.float32)
+        for name in ("observations", "next_observations")
+    }
+    found, expected = learn(behind, some, config), learn(plain, dataclasses.replace(some, **by_hand), config)
+    for name in ("actor",) if learn is clone else ("value", "critic", "actor"):
+        np.testing.assert_allclose(*(x if learn is clone else x[name] for x in (found, expected)), rtol=1e-4)
+    np.testing.assert_allclose(*(predicted(m, by_hand["observations"]) for m in (behind, plain)), atol=1e-4)
 
 
 @POLICIES

@@ -215,6 +215,100 @@ def test_dates_are_read_in_the_unit_of_the_file(truth, tmp_path):
     assert (read_flow(lengths).time_step, read_flow(lengths).units["time"]) == (1.0, "minutes")
 
 
+def test_a_velocity_with_the_names_of_netcdf_is_not_taken_for_pdebench(tmp_path):
+    axes = ("sample", "t", "y", "x")
+    values = np.random.default_rng(0).normal(size=(2, 5, 6, 8))
+    places = {"t": 0.5 * np.arange(5), "y": 2.0 * np.arange(6), "x": 3.0 * np.arange(8)}
+    for names in (axes, ("sample", "t", "x"), ("t", "y", "x")):
+        part = values[tuple(slice(None) if axis in names else 0 for axis in axes)]
+        coordinates = {axis: places[axis] for axis in names if axis in places}
+        xarray.Dataset({"velocity": (names, part)}, coordinates).to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+        data = read_flow(tmp_path / "v.nc")
+        assert np.array_equal(data.fields[:], part if "sample" in names else part[None])
+        assert (data.spacing, data.time_step) == ((2.0, 3.0) if "y" in names else (3.0,), 0.5)
+        data.close()
+    with h5py.File(tmp_path / "plain.h5", "w") as file:  # the same without what tells netCDF
+        file["velocity"], file["t"] = values, places["t"]
+    with pytest.raises(ValueError, match="velocity"):
+        read_flow(tmp_path / "plain.h5")
+
+
+def test_spacing_and_time_step_are_taken_where_the_file_has_none(truth, tmp_path):
+    said = {"spacing": (0.25, 0.5), "time_step": 0.1}
+    bare = as_dataset(truth, periodic="x y").drop_vars(["time", "x", "northing"]).rename(northing="y")
+    bare.to_netcdf(tmp_path / "bare.nc", engine="h5netcdf")
+    np.save(tmp_path / "bare.npy", truth[0])
+    for source in (bare, tmp_path / "bare.nc", tmp_path / "bare.npy"):
+        data, points = read_flow(source, **said), read_flow(source)
+        assert np.array_equal(data.fields[:], truth[0])
+        assert (data.spacing, data.time_step) == ((0.25, 0.5), pytest.approx(0.1))
+        assert (data.units["length"], data.units["time"]) == ("unknown", "unknown")
+        assert (points.spacing, points.time_step) == ((1.0, 1.0), 1.0)
+        assert (points.units["length"], points.units["time"]) == ("point", "frame")
+    velocity_alone = write_incompressible(tmp_path / "ns_periodic.h5", truth)
+    data = read_flow(velocity_alone, spacing=said["spacing"])
+    assert (data.spacing, data.units["length"]) == ((0.25, 0.5), "unknown")
+    assert np.abs(data.fields[0] - truth[0][0]).max() < 1e-4  # the vorticity that the velocity was made of
+    with pytest.raises(ValueError, match=r"ns_periodic\.h5: time_step: .*0\.1.*got 7"):
+        read_flow(velocity_alone, time_step=7.0)
+    for wrong in ({"spacing": 0.0}, {"spacing": np.inf}, {"spacing": (1.0, 2.0, 3.0)}, {"time_step": -1.0}):
+        with pytest.raises(ValueError):
+            read_flow(bare, **wrong)
+
+
+def test_spacing_and_time_step_are_refused_where_the_file_has_its_own(truth, tmp_path):
+    config = FlowDataConfig(DecayingTurbulence(), (16, 16), trajectories=1, frames=2, spin_up=0.0, step=0.05)
+    sources = [write(tmp_path / name, truth) for name, write in LAYOUTS.items()]
+    sources += [as_dataset(truth), generate_data(tmp_path / "set", config, progress=False)]
+    for source in sources:
+        own = read_flow(source)
+        for name, value, its in (("spacing", 9.0, own.spacing), ("time_step", 7.0, (own.time_step,))):
+            with pytest.raises(ValueError, match=rf"{name}: .*{str(its[0])[:4]}.*got {value}"):
+                read_flow(source, **{name: value})
+
+
+def test_the_well_without_boundary_conditions_repeats_where_the_caller_says_so(truth, tmp_path):
+    path = write_the_well(tmp_path / "well.hdf5", truth)
+
+    def without(*names):
+        with h5py.File(path, "a") as file:
+            for name in names:
+                del file[name]
+
+    without("boundary_conditions/y_boundary")
+    assert read_flow(path, variable="tracer").periodic is None  # x repeats, y may not
+    assert read_flow(path, variable="tracer", periodic=False).periodic == (False, True)
+    without("boundary_conditions")
+    assert read_flow(path, variable="tracer").periodic is None
+    assert read_flow(path, variable="tracer", periodic=False).periodic == (False, False)
+    data = read_flow(path, periodic=True)
+    assert (data.variable, data.periodic) == ("vorticity", (True, True))
+    assert np.abs(data.fields[0] - truth[0][0]).max() < 1e-4
+    walls = write_the_well(tmp_path / "walls.hdf5", truth, boundary="WALL")
+    with h5py.File(walls, "a") as file:
+        del file["boundary_conditions/y_boundary"]
+    assert read_flow(walls, variable="tracer").periodic == (False, False)
+    assert read_flow(walls, variable="tracer", periodic=True).periodic == (True, False)
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "scipy"])
+def test_a_netcdf_file_that_was_closed_can_be_written(engine, truth, tmp_path):
+    path = write_netcdf(tmp_path / "flow.nc", truth, engine)
+    data = read_flow(path)
+    for factor in (2.0, 3.0):
+        data.close()
+        (factor * as_dataset(truth)).to_netcdf(path, engine=engine)
+        np.testing.assert_allclose(data.fields[1, 2], factor * truth[0][1, 2], rtol=1e-6)
+
+
+def test_a_dataset_of_the_user_stays_open(truth, tmp_path):
+    with xarray.open_dataset(write_netcdf(tmp_path / "flow.nc", truth), engine="h5netcdf") as dataset:
+        closed = []
+        dataset.set_close(lambda: closed.append(True))
+        read_flow(dataset).close()
+        assert not closed
+
+
 def test_fields_are_read_only_where_they_are_indexed(truth):
     class Counted(ArraySource):
         frames = 0

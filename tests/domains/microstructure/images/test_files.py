@@ -15,6 +15,7 @@ from PIL import Image, TiffImagePlugin
 
 from domains.microstructure.cells import generate
 from domains.microstructure.images import NotBinaryError, NotPeriodicWarning, mirrored, read_cell, write_cell
+from tests.reliability.damage import tif_of_one_strip
 
 PLANE = generate("overlapping_spheres", (16, 12), 0.4, 1, radius=2.0)
 SOLID = generate("overlapping_spheres", (9, 8, 7), 0.4, 1, radius=1.5)
@@ -124,6 +125,22 @@ def test_stacks_that_would_be_read_in_part_are_refused(tmp_path, description, fi
     else:
         with pytest.raises(ValueError):
             read_cell(tmp_path / "s.tif")
+
+
+def test_pages_that_share_their_bytes_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "s.tif"
+    path.write_bytes(tif_of_one_strip(3, 8, 6))
+    assert read_cell(path, periodic="accept").tolist() == [[[1.0] * 3] * 3 + [[0.0] * 3] * 3] * 8
+    honest = generate("spinodal", (48, 48, 48), 0.5, 1)
+    write_cell(honest, tmp_path / "honest.tif")
+    path.write_bytes(tif_of_one_strip(40, 1000, 1000))
+    assert path.stat().st_size < 10_000
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "load", lambda _: pytest.fail("decoded"))
+        with pytest.raises(ValueError, match=r"s\.tif: its 40 pages are 40000000 voxels"):
+            read_cell(path)
+    monkeypatch.setattr("domains.microstructure.images.pictures.FREE", 0)
+    assert read_cell(tmp_path / "honest.tif", periodic="accept").equal(honest)
 
 
 def test_one_of_many_cells(tmp_path):
