@@ -30,7 +30,7 @@ def files() -> list[Path]:
 
 
 def ran(file: Path) -> dict[str, Any]:
-    """How many of a file's tests passed, failed or were skipped, and the seconds they took.
+    """How many of a file's tests passed, failed or were skipped, what they tried, and the seconds they took.
 
     Raises:
         RuntimeError: nothing was reported.
@@ -42,7 +42,9 @@ def ran(file: Path) -> dict[str, Any]:
         done = subprocess.run(words, cwd=REPOSITORY, env={"KILLS": KILLS} | os.environ, check=False)
         if not report.exists():
             raise RuntimeError(f"{file.name}: pytest ended with {done.returncode} and no report")
-        suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+        told = ElementTree.parse(report).getroot()
+    suites = list(told.iter("testsuite"))
+    tried = sum(int(each.attrib["value"]) for each in told.iter("property") if each.attrib["name"] == "files")
     count = {key: sum(int(suite.attrib[key]) for suite in suites) for key in ("tests", "failures", "errors", "skipped")}
     failed = count["failures"] + count["errors"]
     return {
@@ -50,6 +52,7 @@ def ran(file: Path) -> dict[str, Any]:
         "passed": count["tests"] - failed - count["skipped"],
         "failed": failed,
         "skipped": count["skipped"],
+        **({"damaged files": tried} if tried else {}),
         "seconds": round(sum(float(suite.attrib["time"]) for suite in suites)),
         "commit": record.commit(),
     }
@@ -73,7 +76,8 @@ def main(names: list[str]) -> None:
         "front_door",
         "validation",
         claim=f"The slow evidence holds: {total['passed']} tests pass, {total['failed']} fail, {total['skipped']} are "
-        f"skipped, in {total['seconds'] / 60:.0f} minutes, with every long job killed {KILLS} times",
+        f"skipped, in {total['seconds'] / 60:.0f} minutes, with every long job killed {KILLS} times and "
+        f"{sum(row.get('damaged files', 0) for row in rows):,} damaged files read",
         measured=rows,
         target="no test fails",
         holds=not total["failed"] and total["passed"] > 0,

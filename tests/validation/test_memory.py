@@ -1,4 +1,4 @@
-"""Ten times the data in the same memory: tokens from text and from tables, windows, fields.
+"""Ten times the data in the same memory: tokens from text and from tables, windows, logits, fields, sets that are made.
 
 That a fit by rows streams is measured in `test_streaming`. A numpy file is mapped, and its pages are the system's.
 """
@@ -65,6 +65,38 @@ for part in range(size):
 start()
 config = TokenizeConfig(CorpusConfig(str(folder / "corpus")), vocabulary=400, shard=2**16)
 write_tokens(folder / "tokens", config, progress=False)
+""",
+    "logits of a teacher": """
+import torch
+from domains.language.corpus import CorpusConfig
+from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
+from domains.language.shards import TokenizeConfig, write_tokens
+from domains.language.tokens import Tokens
+from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
+text = folder / "text.txt"
+with text.open("w") as file:
+    for number in range(size * 1_000):
+        file.write(f"line {number} of a long text, all of it on one subject\\n")
+tokens = Tokens(write_tokens(folder / "tokens", TokenizeConfig(CorpusConfig(str(text))), progress=False))
+teacher = LanguageModel(LanguageModelConfig(257, TransformerConfig(width=8, layers=1, heads=1)))
+start()
+config = LogitsCacheConfig("top_k", 32, 256, shard=32)
+held = LogitsCache(write_logits(folder / "logits", teacher, tokens, config), tokens)
+for first in range(0, held.windows - 16, 16):
+    held.load(range(first, first + 16))
+""",
+    "cells that are made": """
+from domains.microstructure.data import CellDataConfig, generate_data
+from domains.microstructure.materials import Materials
+start()
+config = CellDataConfig((96, 96), count=40 * size, materials=Materials(conductivities=(0.1, 1.0), young=None))
+generate_data(folder / "cells.h5", config, block=16, progress=False)
+""",
+    "flows that are made": """
+from domains.turbulence.data import FlowDataConfig, generate_data
+start()
+config = FlowDataConfig(size=(64, 64), trajectories=8 * size, frames=20, spacing=0.1, spin_up=0.0, step=0.1, shard=4)
+generate_data(folder / "flow", config, progress=False)
 """,
     **{
         f"fields of a flow, {layout}": f"""

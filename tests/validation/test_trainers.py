@@ -1,8 +1,8 @@
 """Every trainer in one, two and four processes, by torchrun itself too: the same losses, the same checkpoints.
 
-A step has four parts in all, whatever the number of processes: its draws go by the part. Losses and scores differ by
-the order of float32 sums. What comes after a training (noise made as loud as a forecaster errs, say) each process does
-for itself, and ends with the same bits.
+A step has four parts in all, whatever the number of processes and threads: its draws go by the part. Losses and scores
+differ by the order of float32 sums. What comes after a training (noise made as loud as a forecaster errs, say) each
+process does for itself, and ends with the same bits.
 """
 
 import json
@@ -31,7 +31,8 @@ TRAINERS = (
     "facts",
     "chain",
 )
-KINDS = {"launched 2": 2, "launched 4": 4, "in four": 4, "two then one": 1, "one then four": 4}  # processes at the end
+# With how many processes each ends.
+KINDS = {"launched 2": 2, "launched 4": 4, "in four": 4, "two threads": 1, "two then one": 1, "one then four": 4}
 NO_RECORD = ("chain",)
 # In SOAP's first bases rounding decides about directions that the first gradient has not, and so about parameters that
 # are hardly anything yet. At the rate of the first they count in its losses too.
@@ -66,8 +67,12 @@ from tests.training.tiny_trainers import TRAINERS, trained, write_corpus
 
 torch.set_num_threads(1)
 
-def run(processes, name, kind, stop=0):
-    ranks(processes, lambda: trained(name, Path(name, kind), {PARTS} // processes, stop), stopped=bool(stop))
+def run(processes, name, kind, stop=0, threads=1):
+    def work():
+        torch.set_num_threads(threads)
+        trained(name, Path(name, kind), {PARTS} // processes, stop)
+
+    ranks(processes, work, stopped=bool(stop))
 
 write_corpus()
 Path("launched.py").write_text({LAUNCHED!r})
@@ -79,6 +84,7 @@ ranks(1, lambda: trained("language", Path("told to stop"), {PARTS}))
 for name in TRAINERS:
     run(1, name, "in one")
     run(4, name, "in four")
+    run(1, name, "two threads", threads=2)
     if name not in {NO_RECORD!r}:
         run(2, name, "two then one", {STOP})
         run(1, name, "two then one")
