@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import math
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ from domains.navigation.networks import PublishedSpan, QuadraticNetwork
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
 from domains.navigation.stable_baselines import WaypointVecEnv
-from separable.files import read_tensors, write_tensors
+from separable.files import read_tensors, replacing, write_tensors
 from separable.training import RunFolder, process_count
 from separable.training.run_lock import sole_user
 
@@ -403,9 +404,10 @@ class _Watch(BaseCallback):
 
 
 def _finish(run: RunFolder, model: BaseAlgorithm) -> None:
-    temporary = run.path / ".best.part.zip"
-    model.save(temporary)
-    temporary.replace(run.path / "best.zip")
+    packed = io.BytesIO()  # a disk that is full would leave stable-baselines3's file half-written and open
+    model.save(packed)
+    with replacing(run.path / "best.zip") as temporary:
+        temporary.write_bytes(packed.getvalue())
     run.figure("learning_curve", draw_learning_curves({run.path.name: learning_curve(run)}))
 
 

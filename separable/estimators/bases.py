@@ -35,6 +35,8 @@ class Basis:
         transform: Coefficients ``(K, m)`` of the m functions.
         scales: s ``(m,)``.
         line: Whether the first function is the straight line, which roughness does not see.
+        unseen: Variance ``(K,)``, at a ridge of one, of the effects of categories that did not occur, about the mean of
+            those that did; 0 for the latter. None for numbers.
     """
 
     unit: Atom
@@ -43,6 +45,7 @@ class Basis:
     transform: Array
     scales: Array
     line: bool
+    unseen: Array | None = None
 
     @property
     def size(self) -> int:
@@ -88,7 +91,7 @@ def spline_basis(values: Array, weights: Array, intervals: int, degree: int, mos
     lengths = np.diff(ends)[np.clip(np.searchsorted(ends, nodes, "right") - 1, 0, len(ends) - 2)]
     bend = _atom_values(atom, nodes, order)
     roughness = bend.T @ (bend * (areas * lengths ** (2 * order - 1))[:, None])
-    transform, scales = _demmler_reinsch(_atom_values(atom, position), weights, roughness, lines=1)
+    transform, scales, _ = _demmler_reinsch(_atom_values(atom, position), weights, roughness, lines=1)
     return Basis(atom, lower, extent, transform[:, :most], scales[:most], line=len(scales) > 0)
 
 
@@ -99,22 +102,27 @@ def table_basis(indices: Array, weights: Array, categories: int, most: int) -> B
         indices: Index of the category in each row, ``(N,)``.
         weights: Positive weights ``(N,)``.
         categories: Number of categories, those that do not occur included: their effect is the plain mean over all
-            that do, the best guess for one more draw from the same population.
+            that do, the best guess for one more draw from the same population. Such a draw differs from the mean of K
+            others by its own variance and a K-th of it.
         most: The most functions to keep, those between common categories first.
     """
     table = Table(categories, outside="constant")
-    transform, scales = _demmler_reinsch(_atom_values(table, indices), weights, np.eye(categories), lines=0)
-    return Basis(table, 0.0, 1.0, transform[:, :most], scales[:most], line=False)
+    known, place = np.unique(indices, return_inverse=True)
+    total = np.bincount(place, weights).astype(np.float64)  # rows of one category count as one of their weight
+    transform, scales, least = _demmler_reinsch(_atom_values(table, known), total, np.eye(categories), lines=0)
+    unseen = np.full(categories, least * (1 + 1 / len(known)))
+    unseen[known.astype(np.int64)] = 0.0
+    return Basis(table, 0.0, 1.0, transform[:, :most], scales[:most], line=False, unseen=unseen)
 
 
-def _demmler_reinsch(values: Array, weights: Array, roughness: Array, lines: int) -> tuple[Array, Array]:
-    """Coefficients ``(K, m)`` of the scaled functions, and the scales ``(m,)``."""
+def _demmler_reinsch(values: Array, weights: Array, roughness: Array, lines: int) -> tuple[Array, Array, float]:
+    """Coefficients ``(K, m)`` of the scaled functions, the scales ``(m,)``, and the least mu, their unit."""
     share = weights / weights.sum()
     mean = share @ values
     centred = values - mean
     gram = centred.T @ (centred * share[:, None])
     if not np.trace(gram) > 0:
-        return np.zeros((len(mean), 0)), np.zeros(0)
+        return np.zeros((len(mean), 0)), np.zeros(0), 0.0
     # Splines and indicators sum to one: without the direction of ones there is no constant, of which the data see none.
     contrasts = np.linalg.qr(np.eye(len(mean))[:, 1:] - 1 / len(mean)).Q
     gram, roughness = contrasts.T @ gram @ contrasts, contrasts.T @ roughness @ contrasts
@@ -125,11 +133,12 @@ def _demmler_reinsch(values: Array, weights: Array, roughness: Array, lines: int
     power = np.einsum("kj,kl,lj->j", vectors, gram, vectors)
     kept = power > 0.5
     vectors, penalty = contrasts @ (vectors[:, kept] / np.sqrt(power[kept])), np.maximum(penalty[kept] / power[kept], 0)
-    scales = np.ones(len(penalty))
+    scales, least = np.ones(len(penalty)), 0.0
     if len(penalty) > lines:
-        scales[lines:] = np.sqrt(penalty[lines] / penalty[lines:])
+        least = float(penalty[lines])
+        scales[lines:] = np.sqrt(least / penalty[lines:])
     coefficients = (vectors - mean @ vectors) * scales  # centring: a constant is taken off every coefficient
-    return coefficients, scales
+    return coefficients, scales, least
 
 
 def _knots(position: Array, weights: Array, intervals: int) -> tuple[float, ...]:

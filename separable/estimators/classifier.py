@@ -9,8 +9,9 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from separable.estimators.choice import LEAST_ROWS, richer_is_better, split
+from separable.estimators.choice import richer_is_better, split
 from separable.estimators.conversion import as_layer
+from separable.estimators.copies import merged
 from separable.estimators.estimator import SeparableEstimator
 from separable.estimators.families import Bernoulli, Softmax
 from separable.estimators.kernel_model import KernelModel, fit_kernel_model
@@ -29,13 +30,15 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
     """Classification with a separable layer of logits that explains itself and can be inverted.
 
     For two classes the smooth model of `SeparableRegressor` is fitted by penalised logistic likelihood, and compared
-    with a grown product. For more, the smooth model has an output for each class; up to 4000 rows a Gaussian prior
-    over functions of all pairs is tried too (`separable.estimators.kernel_model`), and leave-one-out log loss decides.
-    Probabilities are calibrated: both are fitted or tempered by log loss.
+    with a grown product. For more, the smooth model has an output for each class; up to 4000 distinct rows a Gaussian
+    prior over functions of all pairs is tried too (`separable.estimators.kernel_model`), and leave-one-out log loss
+    decides; copies of a row are left out with it (`separable.estimators.copies`). Probabilities are calibrated: both
+    are fitted or tempered by log loss.
 
     Args:
-        order: ``auto`` as above (the grown product is tried from 250 rows on, judged by held-out log loss). 1 is the
-            smooth model without pairs, 2 with the pairs that matter, None the grown product, for two classes.
+        order: ``auto`` as above (the grown product is tried from 250 rows on, if `max_parameters` are enough for one,
+            and judged by held-out log loss). 1 is the smooth model without pairs, 2 with the pairs that matter, None
+            the grown product, for two classes.
         max_interactions: The most pairs in the smooth model.
         intervals: Knot intervals of a feature, at most.
         degree: Of the splines.
@@ -129,7 +132,7 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
         self._conclude(z, weights)
         return self
 
-    def _smooth(self, z: Array, y: Array, weights: Array) -> SmoothModel:
+    def _smooth(self, z: Array, y: Array, weights: Array, left: Array | None = None) -> SmoothModel:
         return fit_smooth_model(
             z,
             weights,
@@ -139,11 +142,12 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
             intervals=self.intervals,
             degree=self.degree,
             max_pairs=0 if self.order == 1 else self.max_interactions,
+            left=left,
         )
 
     def _fit_two(self, z: Array, y: Array, weights: Array, seed: int) -> None:
         grown = self.order is None
-        if self.order == "auto" and len(y) >= LEAST_ROWS:
+        if self._compared(z):
             grown = self._grown_is_better(z, y, weights, seed)
         smooth = self._smooth(z, y, weights)
         if grown:
@@ -184,12 +188,14 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
         return richer_is_better(losses["smooth"], losses["grown"], weights[judges])
 
     def _fit_many(self, z: Array, y: Array, weights: Array, seed: int) -> None:
+        z, y, weights, left = merged(z, y, weights, self.columns_.tables)
         kernel = None
         if self.order == "auto" and len(z) <= _KERNEL_ROWS:
             kernel = fit_kernel_model(
                 z,
                 y,
                 weights,
+                left,
                 tables=self.columns_.tables,
                 intervals=self.intervals,
                 degree=self.degree,
@@ -199,7 +205,7 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
             if z.shape[1] * min(self.intervals, len(z) // 12) * y.shape[1] > _SMOOTH_COLUMNS:
                 self._keep_kernel(kernel)
                 return
-        smooth = self._smooth(z, y, weights)
+        smooth = self._smooth(z, y, weights, left)
         if kernel is not None:
             self.held_out_errors_["smooth"] = smooth.left_out
             if kernel.left_out < smooth.left_out:

@@ -2,7 +2,8 @@
 
 ================  ===========================================================================================
 number            one coordinate; a gap holds the median of the column
-category          one coordinate with the category's index; K, one past the last, is *unknown or missing*
+category          one coordinate with the category's index; K, one past the last, is *unknown or missing*, and
+                  so, of more than 1000, are the rarest and those that occur once
 gap in a number   where training had any, one more coordinate: 1 where the number is missing, else 0, so that
                   the model neither believes the median nor loses what a gap itself says
 ================  ===========================================================================================
@@ -20,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+_MOST_CATEGORIES = 1000  # time grows with their cube
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Columns:
             values = _column(table, place)[seen]
             categories = _categories(values, name, place in declared)
             if categories is not None:
-                found.append(Column(name, place, position, categories))
+                kept = _commonest(categories, values, weights[seen])
+                found.append(Column(name, place, position, kept))
                 position += 1
                 continue
             number = _numbers(values, name)
@@ -108,6 +112,14 @@ class Columns:
     def gaps(self) -> dict[int, int]:
         """For coordinates that can be missing, the coordinate that says so."""
         return {c.coordinate: c.gap for c in self.features if c.gap is not None}
+
+    def guessed(self, table: Any) -> NDArray[np.bool_]:
+        """Which coordinates ``(N, D')`` are medians of numbers that are missing, though training missed none."""
+        found = np.zeros((len(table), self.width), dtype=bool)
+        for column in self.features:
+            if column.categories is None and column.gap is None:
+                found[:, column.coordinate] = np.isnan(_numbers(_column(table, column.place), column.name))
+        return found
 
     def encode(self, table: Any) -> Array:
         """The coordinates ``(N, D')`` of a table.
@@ -200,6 +212,17 @@ def _categories(values: NDArray[Any], name: str, declared: bool) -> tuple[Any, .
     if not declared and all(_is_number(value) for value in present):
         return None
     return tuple(sorted(set(present), key=lambda value: (isinstance(value, str), value)))
+
+
+def _commonest(categories: tuple[Any, ...], values: NDArray[Any], weights: Array) -> tuple[Any, ...]:
+    """The categories, in their order; of very many those of most weight, no more than occur in several rows."""
+    if len(categories) <= _MOST_CATEGORIES:
+        return categories
+    indices = _indices(values, categories).astype(np.int64)
+    weight, rows = (np.bincount(indices, each, len(categories) + 1)[:-1] for each in (weights, None))
+    several = max(1, int(np.sum(rows > 1)))  # names that occur once tell nothing of other rows
+    kept = np.argsort(-weight, kind="stable")[: min(several, _MOST_CATEGORIES)]
+    return tuple(categories[index] for index in np.sort(kept).tolist())
 
 
 def _is_number(value: Any) -> bool:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
 
+from separable.estimators.choice import LEAST_ROWS
 from separable.estimators.columns import Columns
 from separable.estimators.decomposition import Decomposition
 from separable.estimators.effects import ShapeFunction, Support, grid_of, shape_function
 from separable.estimators.kernel_model import KernelModel
 from separable.estimators.product_model import ProductModel
 from separable.estimators.smooth_model import SmoothModel
+from separable.fitting.growth import least_parameters
 from separable.layers import SeparableLayer
 
 if TYPE_CHECKING:
@@ -55,6 +57,15 @@ class SeparableEstimator(BaseEstimator, abc.ABC):  # type: ignore[misc]
         effort = self.effort
         if isinstance(effort, bool) or not isinstance(effort, numbers.Real) or not 0 < effort < math.inf:
             raise ValueError(f"{name}: effort is a positive and finite number, got {effort!r}")
+        most = self.max_parameters
+        if most is not None and (isinstance(most, bool) or not isinstance(most, numbers.Integral) or most < 1):
+            raise ValueError(f"{name}: max_parameters is None or an integer of at least 1, got {most!r}")
+
+    def _compared(self, z: Array) -> bool:
+        """Whether a grown product is tried beside the smooth model: rows can judge it, and it may be large enough."""
+        if self.order != "auto" or len(z) < LEAST_ROWS:
+            return False
+        return self.max_parameters is None or self.max_parameters >= least_parameters(z)
 
     def _training_table(self, X: Any, y: Any) -> tuple[Any, Any]:
         """The table as its columns can be read, and the checked targets; names and number of columns are kept."""
@@ -93,7 +104,8 @@ class SeparableEstimator(BaseEstimator, abc.ABC):  # type: ignore[misc]
         """Outputs ``(N, O)`` of the layer, in blocks of rows."""
         if isinstance(self.model_, KernelModel):  # the same function (the tests hold it to that) at a tenth of the cost
             return self.model_.outputs(z)
-        factors = max(1, self.layer_.n_coordinates * self.layer_.core.shape[0])
+        widest = max(atom.size for atom in self.layer_.atoms)
+        factors = max(widest, self.layer_.n_coordinates * self.layer_.core.shape[0])
         step = max(1, int(_BLOCK / factors))
         with torch.no_grad():
             parts = [self.layer_(torch.from_numpy(z[start : start + step])) for start in range(0, len(z), step)]

@@ -12,8 +12,8 @@ own unit (pixels) or by their spread (measurements) are those of least leave-one
 
     probabilities = softmax(log shares + T f),
 
-T included, so that the probabilities are calibrated. Leaving one of the w_n copies of row n out costs nothing: its
-residual is divided by ``(w_n - 1 + nu B_nn) / w_n`` with ``B = (W^1/2 K W^1/2 + nu)^-1``.
+T included, so that the probabilities are calibrated. Leaving v_n of the weight w_n of row n out costs nothing: its
+residual is divided by ``(w_n - v_n + v_n nu B_nn) / w_n`` with ``B = (W^1/2 K W^1/2 + nu)^-1``.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from separable.layers import SeparableLayer
 Array = NDArray[np.float64]
 
 _SEARCH_ROWS = 600
-_NOISES = 10.0 ** np.arange(-4, 1.1, 0.5)
+_NOISES = 10.0 ** np.arange(-4, 1.1, 0.5)  # of a row of mean weight
 _TEMPERATURES = -4.0, 3.5  # limits of log T: one-hot targets are of order one, logits no more than about 30
 _SCALES, _BENDS = (0.5, 5.0), (0.1, 1.0)  # tried in place of those that `Prior` starts with
 
@@ -110,6 +110,7 @@ def fit_kernel_model(
     z: Array,
     y: Array,
     weights: Array,
+    left: Array,
     *,
     tables: Mapping[int, int],
     intervals: int,
@@ -120,8 +121,9 @@ def fit_kernel_model(
 
     Args:
         z: Coordinates ``(N, D)``, as `Columns.encode` gives them.
-        y: One-hot targets ``(N, C)``.
+        y: Targets ``(N, C)``: one-hot, or means of one-hot ones.
         weights: Positive weights ``(N,)`` that count rows.
+        left: How much of it is left out with each row, as `merged` says.
         tables: Discrete coordinates with their numbers of categories.
         intervals: Knot intervals of a coordinate.
         degree: Of the splines.
@@ -141,7 +143,7 @@ def fit_kernel_model(
 
     def judged(prior: Prior, rows: NDArray[np.int64], noise: float | None = None) -> "_Solution":
         own = [f[rows] * d for f, d in zip(functions, _deviations(bases, spreads, prior), strict=True)]
-        return _solve(_kernel(own, own), y[rows], weights[rows], shares, noise)
+        return _solve(_kernel(own, own), y[rows], weights[rows], left[rows], shares, noise)
 
     rows = np.arange(len(z))
     some = np.sort(random.choice(rows, _SEARCH_ROWS, replace=False)) if len(rows) > _SEARCH_ROWS else rows
@@ -206,15 +208,16 @@ class _Solution:
     left_out: float
 
 
-def _solve(kernel: Array, y: Array, weights: Array, shares: Array, noise: float | None) -> _Solution:
+def _solve(kernel: Array, y: Array, weights: Array, left: Array, shares: Array, noise: float | None) -> _Solution:
     """The dual coefficients with their temperature; without a noise, that of least leave-one-out log loss is taken."""
     root = np.sqrt(weights)
     matrix = kernel * root[:, None] * root
     matrix /= (size := max(float(weights @ kernel.diagonal() / weights.sum()), 1e-300))
     goal, best = (y - shares) * root[:, None], None
-    for value, solved, own in _inverses(matrix, goal, _NOISES.tolist() if noise is None else [noise]):
+    noises = (_NOISES * weights.mean()).tolist() if noise is None else [noise]
+    for value, solved, own in _inverses(matrix, goal, noises):
         # Residual nu B Y, over what the row leaves to the others: no difference of near equals.
-        others = (weights - 1 + value * own) / weights
+        others = (weights - left + value * left * own) / weights
         left_out = (y - shares) - value * solved / (root * others)[:, None]
         temperature = _temperature(left_out, y, weights, np.log(shares))
         loss = _log_loss(np.log(shares) + temperature * left_out, y, weights)

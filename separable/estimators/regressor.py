@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from separable.estimators.choice import LEAST_ROWS, richer_is_better, split
+from separable.estimators.choice import richer_is_better, split
 from separable.estimators.conversion import as_layer
 from separable.estimators.estimator import SeparableEstimator
 from separable.estimators.families import Gaussian
@@ -29,9 +29,9 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
     is a short sum of products of functions of all features (`separable.grow`): for clean data and physics.
 
     Args:
-        order: ``auto`` tries both models on held-out rows and takes the grown one if it is better beyond doubt (fewer
-            than 250 rows: the smooth one). 1 is the smooth model without pairs, 2 with the pairs that matter, None the
-            grown model.
+        order: ``auto`` tries both models on held-out rows and takes the grown one if it is better beyond doubt (of
+            fewer than 250 rows, or with `max_parameters` too few for any, the smooth one). 1 is the smooth model
+            without pairs, 2 with the pairs that matter, None the grown model.
         max_interactions: The most pairs in the smooth model.
         intervals: Knot intervals of a feature in the smooth model, at most; smoothing makes more of them harmless.
         degree: Of its splines.
@@ -44,7 +44,8 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
 
     Attributes:
         layer_: The model as a `SeparableLayer` in float64 on the columns that `encode` gives, on the scale of
-            ``link_``: for `separable.invert`, derivatives, integrals and saving.
+            ``link_``: for `separable.invert`, derivatives, integrals and saving. The last index of a category is
+            *unknown*, and 1 in a gap's column *missing*: bounds keep an inverse off them, as `Surrogate` does.
         link_: ``predict`` is ``link_.inverse(layer_(encode(X)))``; the identity for the smooth model.
         order_: 1, 2 or None: what was fitted.
         model_: The smooth or the grown model with its details.
@@ -113,7 +114,7 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
         y, seed = np.asarray(y, dtype=np.float64)[seen], self._seed()
         self.held_out_errors_: dict[str, float] = {}
         grown = self.order is None
-        if self.order == "auto" and len(y) >= LEAST_ROWS:
+        if self._compared(z):
             grown = self._grown_is_better(z, y, weights, seed)
         if grown:
             self._keep_grown(self._grow(z, y, weights, seed))
@@ -196,6 +197,10 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
     def predict_interval(self, X: Any, coverage: float = 0.95) -> Array:
         """Limits between which a new target is expected to lie, from the errors of the model and of the target.
 
+        For a category that training has not seen they are as wide as categories differ in the effect of their column;
+        that they may differ in pairs as well is not counted, and a column of one category tells nothing of others.
+        Where a number is missing though training missed none, they are as wide as the numbers of training make them.
+
         Args:
             X: A table of the columns that were fitted.
             coverage: Share of the new targets that should lie within, assuming errors of equal normal distribution.
@@ -211,10 +216,24 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
             raise ValueError(f"predict_interval: coverage is between 0 and 1, got {coverage}")
         if not isinstance(self.model_, SmoothModel):
             raise ValueError("predict_interval needs the smooth model (order 1 or 2); this fit is a grown product")
-        z = self.encode(X)
+        table = self._table(X)
+        z = self.columns_.encode(table)
         centre, error = self._predicted(z), self.scale_ * self.model_.errors(z)[:, 0]
-        width = norm.ppf(0.5 + 0.5 * coverage) * np.sqrt(error**2 + self.scale_**2 * self.model_.variance)
+        power = error**2 + self.scale_**2 * self.model_.variance + self._blind(z, self.columns_.guessed(table), centre)
+        width = norm.ppf(0.5 + 0.5 * coverage) * np.sqrt(power)
         return np.stack([centre - width, centre + width], axis=1)
+
+    def _blind(self, z: Array, guessed: NDArray[np.bool_], centre: Array) -> Array:
+        """Mean square ``(N,)`` by which predictions move with the numbers that stand in guessed places."""
+        found = np.zeros(len(z))
+        for column, support in zip(self._decomposition.features, self._supports, strict=True):
+            rows = np.flatnonzero(guessed[:, column.coordinate])
+            if len(rows) and support.numbers is not None:
+                moved, middles = z[rows], support.numbers[1::2]  # of fifty parts of equally many training rows
+                for number in middles:
+                    moved[:, column.coordinate] = number
+                    found[rows] += (self._predicted(moved) - centre[rows]) ** 2 / len(middles)
+        return found
 
 
 def _origin_and_unit(y: Array, weights: Array) -> tuple[float, float]:

@@ -57,13 +57,24 @@ class SmoothModel:
     def errors(self, z: Array) -> Array:
         """Standard errors ``(N, O)`` of the outputs, as the posterior has them."""
         design = Design(self.terms, z)
-        return np.sqrt(self.variance * np.stack([design.leverage(root) for root in self.roots], axis=1))
+        power = np.stack([design.leverage(root) for root in self.roots], axis=1)
+        for j, column in enumerate(z.T):
+            power += self._unseen(j, column)
+        return np.sqrt(self.variance * power)
 
     def main_errors(self, j: int, values: Array) -> Array:
         """Standard errors ``(N, O)`` of coordinate j's main term at its values ``(N,)``."""
         functions, columns = self.terms.bases[j](values), self.terms.mains[j]
-        power = [np.square(functions @ root[:, columns].T).sum(1) for root in self.roots]
-        return np.sqrt(self.variance * np.stack(power, axis=1))
+        power = np.stack([np.square(functions @ root[:, columns].T).sum(1) for root in self.roots], axis=1)
+        return np.sqrt(self.variance * (power + self._unseen(j, values)))
+
+    def _unseen(self, j: int, values: Array) -> Array:
+        """What categories that training never saw add to the square of the error ``(N, O)``, over ``variance``."""
+        unseen = self.terms.bases[j].unseen
+        if unseen is None:
+            return np.zeros((len(values), 1))
+        found: Array = unseen[values.astype(np.int64), None] / np.array([ridges[1 + j] for ridges in self.ridges])
+        return found
 
 
 def fit_smooth_model(
@@ -76,6 +87,7 @@ def fit_smooth_model(
     intervals: int = 20,
     degree: int = 3,
     max_pairs: int = 10,
+    left: Array | None = None,
 ) -> SmoothModel:
     """Fit the model.
 
@@ -88,7 +100,9 @@ def fit_smooth_model(
         intervals: Knot intervals of a coordinate; fewer where there are fewer than twelve rows to an interval.
         degree: Of the splines.
         max_pairs: The most pairs; 0 for an additive model.
+        left: How much of its weight is left out with each row to judge a model by it; one if not given.
     """
+    left = np.ones(len(z)) if left is None else left
     intervals = int(min(intervals, max(3, weights.sum() // _ROWS_PER_INTERVAL)))
     most = max(1, _MOST_COLUMNS // z.shape[1])
     bases = list[Basis]()
@@ -100,7 +114,7 @@ def fit_smooth_model(
         else:
             column, share = (column, share) if len(column) else (z[:, j], weights)
             bases.append(spline_basis(column, share, intervals, degree, most))
-    additive = _Fit(Terms(tuple(bases), (), dict(gaps)), z, weights, family)
+    additive = _Fit(Terms(tuple(bases), (), dict(gaps)), z, weights, left, family)
     if max_pairs == 0 or z.shape[1] == 1:
         return additive.model()
     pairs = additive.significant_pairs(max_pairs)
@@ -117,9 +131,15 @@ class _Fit:
     """One set of terms, fitted."""
 
     def __init__(
-        self, terms: Terms, z: Array, weights: Array, family: Family, known: Sequence[Array] | None = None
+        self,
+        terms: Terms,
+        z: Array,
+        weights: Array,
+        left: Array,
+        family: Family,
+        known: Sequence[Array] | None = None,
     ) -> None:
-        self.terms, self.z, self.weights, self.family = terms, z, weights, family
+        self.terms, self.z, self.weights, self.left, self.family = terms, z, weights, left, family
         self.design = Design(terms, z)
         known = [np.zeros(0)] * family.outputs if known is None else known
         self._solve([starting(terms.group_count, 0.1 * float(weights.sum()), found) for found in known])
@@ -163,7 +183,7 @@ class _Fit:
         eta = self.eta.copy()
         for o, once in enumerate(self.estimates):
             weight, target = self.family.working(self.eta, o)
-            own = np.minimum(weight * self.design.leverage(once.root), 0.999)
+            own = np.minimum(self.left * weight * self.design.leverage(once.root), 0.999)
             eta[:, o] -= own / (1 - own) * (target - self.eta[:, o])
         return float(self.weights @ self.family.loss(eta) / self.weights.sum())
 
@@ -177,7 +197,7 @@ class _Fit:
         """The same with pairs, starting from these ridges."""
         terms = dataclasses.replace(self.terms, pairs=tuple(pairs))
         known = [once.ridges[: 1 + len(terms.bases)] for once in self.estimates]
-        return _Fit(terms, self.z, self.weights, self.family, known)
+        return _Fit(terms, self.z, self.weights, self.left, self.family, known)
 
     def model(self) -> SmoothModel:
         """The outcome."""

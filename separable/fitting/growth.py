@@ -104,7 +104,7 @@ def grow(
     targets = targets / spread
     random = np.random.default_rng(seed)
     axes, sample = _sample(inputs, targets, row_weights, validation, random)
-    least = 2 + sum(axis.atom(1).size for axis in axes)
+    least = _least(axes)
     most = len(targets) if max_parameters is None else max_parameters
     if max_parameters is not None and max_parameters < least:
         raise ValueError(f"grow: the least layer for these data has {least} parameters, max_parameters={most}")
@@ -135,6 +135,15 @@ def grow(
     seconds = time.perf_counter() - started
     report = GrowthReport(tuple(path), stopped, training * spread, held_out, len(targets), layer.n_parameters, seconds)
     return Grown(layer, link, link.reach(float(goals.min()), float(goals.max())), report)
+
+
+def least_parameters(x: Array) -> int:
+    """Numbers that suffice for the least layer that `grow` makes of inputs ``(N, D)``."""
+    return _least([Axis(column, column, float(column.min()), float(column.max())) for column in x.T])
+
+
+def _least(axes: Sequence[Axis]) -> int:
+    return 2 + sum(axis.atom(1).size for axis in axes)
 
 
 def _one_thread() -> contextlib.AbstractContextManager[Any]:

@@ -15,9 +15,10 @@ class CoordinateRange:
     Args:
         name: Its name.
         unit: Its unit, "" where there is none.
-        lower: Least value that the function was made for.
-        upper: Greatest.
-        categories: Names of the categories 0, 1, .. of a discrete coordinate; None for numbers.
+        lower: Least value that the function was made for; of categories the first that an inverse may choose.
+        upper: Greatest; of categories the last.
+        categories: Names of the categories 0, 1, .. of a discrete coordinate, with those that no inverse chooses, as
+            unknown and missing, last; None for numbers.
     """
 
     name: str
@@ -25,6 +26,13 @@ class CoordinateRange:
     lower: float
     upper: float
     categories: tuple[str, ...] | None = None
+
+    @property
+    def possible(self) -> tuple[float, float]:
+        """Least and greatest value that a point may hold: lower and upper, or any of the categories."""
+        if self.categories is None:
+            return self.lower, self.upper
+        return 0.0, float(len(self.categories) - 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -122,7 +122,7 @@ class ServedSurrogate(Served):
     def _evaluate(self, asked: Evaluate) -> Answer:
         points = self._points(asked.points)
         values, lower, upper = self.surrogate.evaluate(points, asked.coverage)
-        least, most = np.array([(c.lower, c.upper) for c in self.surrogate.coordinates]).T
+        least, most = np.array([c.possible for c in self.surrogate.coordinates]).T
         inside = ((points >= least) & (points <= most)).all(1)
         content = {"values": values, "lower": lower, "upper": upper, "inside": inside}
         parts = [values] if lower is None or upper is None else [values, lower, upper]

@@ -41,7 +41,8 @@ Array = NDArray[np.float64]
 
 _STARTS, _STEPS = 16, 20  # of the inversion of the layer, for each solution: quick, since what follows is exact
 _POLISHING = 4  # Newton steps on the function itself, after the inversion of its layer
-_CLOSE = 1e-6  # a solution misses the target by at most this share of the spread of values
+_CLOSE = 1e-6  # a solution misses the target by at most this share of the spread of values,
+_ROUNDING = 1e-12  # and this share of the target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +112,8 @@ class Surrogate:
                 the coordinates are those of its ``encode`` (a gap in a column is one more).
             names: Of the coordinates; by default those that the model knows, or x0, x1 and so on.
             units: Of the coordinates.
-            ranges: Least and greatest value of each; by default the domains of the atoms. Needed where the layer learns
-                its coordinates.
+            ranges: Least and greatest value of each; by default the domains of the atoms, of an estimator's columns
+                without what is unknown or missing. Needed where the layer learns its coordinates.
             value: Name of the output, or one for each.
             value_unit: Its unit, or one for each.
 
@@ -144,7 +145,11 @@ class Surrogate:
                 c.coordinate: (*map(str, c.categories), "unknown") for c in model.columns_.features if c.categories
             }
             labels |= dict.fromkeys(model.columns_.gaps.values(), ("present", "missing"))
-            known = Known(tuple(model.columns_.names), labels=labels)
+            sizes = model.columns_.tables  # of which the last index, unknown or missing, is nothing to choose
+            chosen = (
+                (0.0, max(0.0, sizes[j] - 2.0)) if j in sizes else atom.domain for j, atom in enumerate(layer.atoms)
+            )
+            known = Known(tuple(model.columns_.names), ranges=tuple(chosen), labels=labels)
             if errors := model.held_out_errors_:
                 size = errors["grown" if model.order_ is None else "smooth"]
                 uncertainty = Uncertainty("error", "root mean square error on rows that were held out", size)
@@ -200,7 +205,7 @@ class Surrogate:
         Args:
             target: The value, or one for each output.
             fixed: Coordinates that are known, by name.
-            bounds: Least and greatest value by name; by default the ranges.
+            bounds: Least and greatest value by name; by default the ranges, which leave out what is unknown or missing.
             solutions: The most that are wanted.
             seed: Of the starting points.
 
@@ -221,28 +226,24 @@ class Surrogate:
             pair = bounds.get(c.name, (c.lower, c.upper))
             if np.shape(pair) != (2,) or not (np.isfinite(pair).all() and pair[0] <= pair[1]):
                 raise ValueError(f"bounds: expected of {c.name!r} two finite numbers, the least first, got {pair}")
-            if c.name in fixed and not pair[0] <= fixed[c.name] <= pair[1]:
-                raise ValueError(
-                    f"fixed: {c.name!r} is {fixed[c.name]:g}, outside its bounds [{pair[0]:g}, {pair[1]:g}]"
-                )
+            low, high = pair if c.name in bounds else c.possible
+            if c.name in fixed and not low <= fixed[c.name] <= high:
+                raise ValueError(f"fixed: {c.name!r} is {fixed[c.name]:g}, outside its bounds [{low:g}, {high:g}]")
         wanted = torch.as_tensor(target, dtype=torch.float64).flatten()
         if len(wanted) not in (1, len(self.values)) or not bool(torch.isfinite(wanted).all()):
             raise ValueError(f"target: expected {len(self.values)} finite numbers, got {wanted.tolist()}")
         if not self.link.valid(wanted):
             raise ValueError(f"target: expected values that are {self.link.requires}, got {wanted.tolist()}")
         box = np.array([bounds.get(c.name, (c.lower, c.upper)) for c in self.coordinates], dtype=np.float64)
-        places = {names.index(name): float(place) for name, place in fixed.items()}
-        starts = _STARTS * solutions
-        found = invert(
-            self.layer, self.link.forward(wanted), box, places, solutions, starts=starts, max_steps=_STEPS, seed=seed
-        )
-        for j, place in places.items():
-            box[j] = place
-        inputs = self._polished(found.inputs.numpy(), wanted.numpy(), box)
-        values = self._values(torch.from_numpy(inputs))
+        for name, place in fixed.items():
+            box[names.index(name)] = place
+        goal, starts = self.link.forward(wanted), _STARTS * solutions
+        found = invert(self.layer, goal, box, n_solutions=solutions, starts=starts, max_steps=_STEPS, seed=seed)
         seen = np.sort(self.link.inverse(found.seen.clamp(*self.reach)).numpy(), axis=0)
-        close = np.abs(values - wanted.numpy()) <= _CLOSE * np.maximum(seen[1] - seen[0], np.abs(wanted.numpy()))
-        converged = close.all(1)
+        allowed = _CLOSE * (seen[1] - seen[0]) + _ROUNDING * np.abs(wanted.numpy())
+        inputs = self._polished(found.inputs.numpy(), wanted.numpy(), box, allowed)
+        values = self._values(torch.from_numpy(inputs))
+        converged = (np.abs(values - wanted.numpy()) <= allowed).all(1)
         best_first = np.argsort(~converged, kind="stable")
         return Found(inputs[best_first], values[best_first], converged[best_first], seen)
 
@@ -266,13 +267,12 @@ class Surrogate:
         found: Array = (slopes * factor[..., None]).numpy()
         return found
 
-    def _polished(self, x: Array, target: Array, box: Array) -> Array:
+    def _polished(self, x: Array, target: Array, box: Array, allowed: Array) -> Array:
         """Least Newton steps within the box, on the function itself; one that does not help is not taken."""
         width = box[:, 1] - box[:, 0]
         gaps = target - self._values(torch.from_numpy(x))
-        size = float(np.abs(target).max()) + float(np.abs(gaps).max())
         for _ in range(_POLISHING):
-            if np.abs(gaps).max() <= 1e-3 * _CLOSE * size:
+            if (np.abs(gaps) <= 1e-3 * allowed).all():
                 break
             slopes = self._slopes(torch.from_numpy(x)) * width
             moved = np.clip(x + width * (np.linalg.pinv(slopes) @ gaps[..., None])[..., 0], box[:, 0], box[:, 1])

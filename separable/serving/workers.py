@@ -68,7 +68,8 @@ class Workers:
         seconds: Limit of time for one computation, and for the wait for a free process.
 
     Raises:
-        RuntimeError: The first process could not load what is to be served; the message says why.
+        OSError: The first process could not be started.
+        RuntimeError: It could not load what is to be served; the message says why.
     """
 
     def __init__(self, load: Callable[[], Served], count: int, seconds: float) -> None:
@@ -146,8 +147,12 @@ class Workers:
         threads = max(1, (os.cpu_count() or 1) // self.count)
         # Pickled here, so that it is imported there only when Ctrl-C is no longer listened to: that takes seconds.
         process = context.Process(target=_work, args=(theirs, pickle.dumps(self._load), threads), daemon=True)
-        process.start()
-        theirs.close()  # so that reading fails, rather than waits, when the process ends
+        with theirs:  # closed here, so that reading fails, rather than waits, when the process ends
+            try:
+                process.start()
+            except BaseException:
+                ours.close()
+                raise
         worker = _Worker(process, ours)
         self._all.append(worker)
         return worker
@@ -174,10 +179,10 @@ class Workers:
         """
         pause = 1.0
         while not self._closed.is_set():
-            worker = self._start()
             try:
+                worker = self._start()
                 self._ready(worker)
-            except RuntimeError as problem:
+            except (OSError, RuntimeError) as problem:  # OSError: no memory, files or processes left for another
                 if self._closed.is_set():
                     return
                 _LOG.error("a process did not start: %s", problem)

@@ -1,11 +1,15 @@
 """Categories, gaps and unknown values: the stated policy, in the model, in the layer, and in pictures."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import norm
 
 from separable import SeparableClassifier, SeparableRegressor
+from separable.estimators import columns as column_policy
 from separable.estimators.columns import Columns, weighted_median
 
 CITIES = {"Oslo": -1.0, "Paris": 1.0, "Rome": 0.0}
@@ -110,6 +114,82 @@ def test_unknown_categories_and_new_gaps_are_predicted(table: pd.DataFrame) -> N
     assert found[0] == pytest.approx(unknown, abs=1e-6)
     fresh.loc[fresh.index[0], "age"] = np.nan
     assert model.predict(fresh)[0] == model.predict(fresh.assign(age=table.age.median()))[0]
+
+
+def grouped(seed: int, groups: int = 30, rows: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of groups whose levels have a deviation of 10, with noise of 1; the table, targets and group of each."""
+    random = np.random.default_rng(seed)
+    place = np.repeat(np.arange(groups), rows)
+    y = random.normal(0, 10, groups)[place] + random.normal(size=len(place))
+    return np.array([[f"group {k}"] for k in place], dtype=object), y, place
+
+
+NEW = np.array([["another group"]], dtype=object)
+
+
+def test_intervals_of_an_unseen_category_are_those_of_the_analysis_of_variance() -> None:
+    table, y, place = grouped(0)
+    found = np.diff(SeparableRegressor(1).fit(table, y).predict_interval(NEW))[0, 0] / 2
+    levels = np.array([y[place == k].mean() for k in range(30)])
+    noise = np.sum((y - levels[place]) ** 2) / (len(y) - 30)
+    between = levels.var(ddof=1) - noise / 20  # restricted maximum likelihood, where groups are of one size
+    assert found == pytest.approx(1.959964 * np.sqrt(noise + between + (between + noise / 20) / 30), rel=1e-3)
+
+
+def test_intervals_cover_categories_that_are_unseen() -> None:
+    shares = []
+    for seed in range(12):
+        table, y, _ = grouped(seed)
+        low, high = SeparableRegressor(1).fit(table, y).predict_interval(NEW)[0]
+        shares.append(norm.cdf(high, scale=101**0.5) - norm.cdf(low, scale=101**0.5))  # of all other groups' rows
+    assert 0.91 < np.mean(shares) < 0.97
+
+
+def test_intervals_cover_where_a_number_is_missing_that_training_never_missed() -> None:
+    random = np.random.default_rng(0)
+    x = random.exponential(size=(600, 2))
+    y = 3 * x[:, 0] - x[:, 1] + 0.5 * random.normal(size=600)
+    model = SeparableRegressor(1).fit(x, y)
+    low, high = model.predict_interval([[np.nan, 0.5]], coverage=0.9)[0]
+    truth = 3 * random.exponential(size=10_000) - 0.5 + 0.5 * random.normal(size=10_000)
+    assert 0.87 < np.mean((low < truth) & (truth < high)) < 0.93
+    beside = model.predict_interval([[np.median(x[:, 0]), 0.5]], coverage=0.9)[0]
+    assert np.diff(beside)[0] / 2 == pytest.approx(1.644854 * 0.5, rel=0.1)
+
+
+def test_of_very_many_categories_the_commonest_are_kept() -> None:
+    random = np.random.default_rng(0)
+    names = np.array([f"name {k}" for k in random.permutation(6000)])
+    values = names[np.minimum(random.geometric(5e-4, 20_000), 6000) - 1]
+    weights = random.integers(1, 4, len(values)) * 1.0
+    total = Counter[str]()
+    for value, weight in zip(values, weights, strict=True):
+        total[value] += weight
+    table = np.stack([values, values], axis=1).astype(object)
+    columns = Columns.of(table, weights, ["a", "b"], None)
+    kept = columns.features[0].categories
+    assert kept is not None
+    assert len(kept) == 1000
+    assert list(kept) == sorted(kept)
+    assert min(total[name] for name in kept) >= max(total[name] for name in set(values) - set(kept))
+    index = {name: k for k, name in enumerate(kept)}
+    assert columns.encode(table)[:, 1].tolist() == [index.get(value, 1000) for value in values]
+
+
+def test_names_that_occur_once_are_not_learnt() -> None:
+    values = [f"name {k}" for k in range(1500)] + ["name 7", "name 3"]
+    columns = Columns.of(np.array(values, dtype=object)[:, None], np.ones(1502), ["a"], "auto")
+    assert columns.features[0].categories == ("name 3", "name 7")
+
+
+def test_rare_categories_are_predicted_together(table: pd.DataFrame, monkeypatch) -> None:
+    y = target(table)
+    rare = table.city.to_numpy(dtype=object)
+    rare[:30] = [f"village {k % 15}" for k in range(30)]  # twice each
+    monkeypatch.setattr(column_policy, "_MOST_CATEGORIES", 3)
+    found = SeparableRegressor(1).fit(table.assign(city=rare), y).predict(table.assign(city=rare))
+    rare[:30] = None
+    assert np.allclose(found, SeparableRegressor(1).fit(table.assign(city=rare), y).predict(table.assign(city=rare)))
 
 
 def test_objects_arrays_and_lists_of_rows() -> None:

@@ -6,6 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_friedman1
 from sklearn.model_selection import GridSearchCV
@@ -15,8 +17,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import separable
 from separable import SeparableClassifier, SeparableRegressor
+from separable.estimators.copies import merged
 from separable.estimators.families import Bernoulli, Softmax
-from separable.estimators.kernel_model import KernelModel
+from separable.estimators.kernel_model import KernelModel, _solve, fit_kernel_model
 from separable.estimators.smooth_model import SmoothModel
 
 
@@ -125,6 +128,75 @@ def test_weights_equal_repeated_rows() -> None:
     assert np.allclose(small.predict(x), SeparableRegressor(2).fit(x, y).predict(x), atol=1e-7)
 
 
+def three_classes(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Classes of which logits are products and lines."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, 4))
+    logits = np.stack([2 * x[:, 0] * x[:, 1], x[:, 2], np.zeros(rows)], axis=1)
+    return x, (logits + random.gumbel(size=logits.shape)).argmax(1)
+
+
+def test_copies_of_rows_judge_nothing() -> None:
+    x, y = three_classes(120, 0)
+    fits = []
+    for copies in (1, 2, 5):
+        z, goal, weights, left = merged(x.repeat(copies, 0), np.eye(3)[y.repeat(copies)], np.ones(120 * copies), {})
+        assert np.array_equal(z, x)
+        assert np.array_equal(goal, np.eye(3)[y])
+        assert np.array_equal(weights, np.full(120, copies))
+        assert np.array_equal(left, weights)
+        settings = {"tables": {}, "intervals": 5, "degree": 3, "random": np.random.default_rng(0)}
+        fits.append(fit_kernel_model(z, goal, weights, left, **settings))
+    fresh, _ = three_classes(200, 1)
+    for fit in fits:
+        assert fit.left_out == pytest.approx(fits[0].left_out, rel=1e-6)
+        assert np.allclose(fit.outputs(fresh), fits[0].outputs(fresh), atol=1e-6)
+
+
+def test_copies_of_rows_equal_weights() -> None:
+    x, y = three_classes(60, 1)
+    counts = np.random.default_rng(0).integers(0, 4, 60)
+    weighted = SeparableClassifier(intervals=4, max_interactions=0).fit(x, y, sample_weight=counts)
+    repeated = SeparableClassifier(intervals=4, max_interactions=0).fit(x.repeat(counts, 0), y.repeat(counts))
+    assert repeated.held_out_errors_ == pytest.approx(weighted.held_out_errors_, rel=1e-9)
+    assert np.allclose(repeated.predict_proba(x), weighted.predict_proba(x), atol=1e-9)
+
+
+def test_left_out_losses_of_the_kernel_are_those_of_fits_without() -> None:
+    random = np.random.default_rng(0)
+    frame = random.normal(size=(15, 6))
+    kernel, y = frame @ frame.T, np.eye(3)[random.integers(0, 3, 15)]
+    weights = random.integers(1, 4, 15) * 1.0
+    shares, noise = weights @ y / weights.sum(), 0.1 * float(weights @ np.diagonal(kernel) / weights.sum())
+    for left in (np.ones(15), weights):
+        outputs = np.empty((15, 3))
+        for n in range(15):
+            fewer = weights.copy()
+            fewer[n] -= left[n]
+            root = np.sqrt(fewer)
+            matrix = root[:, None] * kernel * root + noise * np.eye(15)
+            outputs[n] = kernel[n] @ (root[:, None] * np.linalg.solve(matrix, root[:, None] * (y - shares)))
+
+        def loss(log_temperature: float, outputs: np.ndarray = outputs) -> float:
+            logits = np.log(shares) + np.exp(log_temperature) * outputs
+            return float(weights @ -np.log(np.sum(y * softmax(logits, axis=1), axis=1)) / weights.sum())
+
+        expected = minimize_scalar(loss, bounds=(-4, 3.5), method="bounded", options={"xatol": 1e-9}).fun
+        assert _solve(kernel, y, weights, left, shares, 0.1).left_out == pytest.approx(expected, rel=1e-6)
+
+
+def test_rows_that_agree_by_chance_are_no_copies() -> None:
+    """Of a category nobody knows but its own rows: the loss has to come near the conditional entropy."""
+    random = np.random.default_rng(0)
+    shares = np.random.default_rng(5).dirichlet([0.4] * 3, 5)
+    index = random.integers(0, 5, 400)
+    y = (shares[index].cumsum(1) < random.random((400, 1))).sum(1)
+    model = SeparableClassifier().fit(np.array(list("pqrst"), dtype=object)[index, None], y)
+    found = model.predict_proba(np.array([list("pqrst")], dtype=object).T)
+    divergence = np.mean(np.sum(shares * np.log(np.maximum(shares, 1e-300) / found), axis=1))
+    assert 0 <= divergence < 0.05
+
+
 @pytest.mark.parametrize("order", ["auto", None])
 def test_two_classes_whatever_the_model(order) -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (500, 3))
@@ -192,11 +264,33 @@ def test_pipelines_grids_clones_and_pickles() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"order": 3}, {"max_interactions": -1}, {"intervals": 0}, {"degree": 0}, {"categorical_features": [9]}]
+    "setting",
+    [
+        {"order": 3},
+        {"max_interactions": -1},
+        {"intervals": 0},
+        {"degree": 0},
+        {"categorical_features": [9]},
+        *({"max_parameters": wrong} for wrong in (-3, 0, 2.5, True, "many")),
+    ],
 )
 def test_wrong_settings_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         SeparableRegressor(**setting).fit(np.random.rand(20, 2), np.arange(20.0))  # noqa: NPY002
+
+
+def test_too_few_parameters_for_a_product_leave_the_smooth_model() -> None:
+    random = np.random.default_rng(0)
+    x, classes = random.normal(size=(300, 3)), random.integers(0, 2, 300)
+    y = x[:, 0] + 0.1 * random.normal(size=300)
+    for limit, tried in ((7, False), (8, True)):  # a bias, a weight and three lines
+        models = [e(max_parameters=limit, effort=0.02) for e in (SeparableRegressor, SeparableClassifier)]
+        for model, goal in zip(models, (y, classes), strict=True):
+            assert bool(model.fit(x, goal).held_out_errors_) == tried
+        assert models[0].score(x, y) > 0.9
+        assert np.isfinite(models[1].predict_proba(x)).all()
+    with pytest.raises(ValueError, match="least layer"):
+        SeparableRegressor(None, max_parameters=7).fit(x, y)
 
 
 @pytest.mark.parametrize("order", ["auto", 1, 2, None])

@@ -83,6 +83,7 @@ READERS = [
         make_record,
         read_record,
         ("run/config.json", "run/environment.json", "run/metrics.jsonl", "run/last.safetensors"),
+        heads=("run/last.safetensors",),
     ),
     Reader("what a model of facts knows", make_answers, read_answers, (f"run/{reversal.THRESHOLD}",)),
     Reader("student", make_student, read_student, ("student.json",)),

@@ -42,6 +42,7 @@ class Reader:
         read: reads them from the folder; returns arrays, tensors, numbers, texts, and containers of these.
         files: the files that are damaged, by their path in the folder.
         checked: those with a checksum, where no change of a bit may go unnoticed; ours of tensors all have one.
+        heads: those of tensors of which the head alone is read, and so no checksum.
         writes: whether reading may write into the folder, as going on with a training does.
     """
 
@@ -50,6 +51,7 @@ class Reader:
     read: Callable[[Path], Any]
     files: tuple[str, ...]
     checked: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     writes: bool = False
 
     def __str__(self) -> str:
@@ -57,7 +59,7 @@ class Reader:
 
     def notices(self, name: str) -> bool:
         """Whether a changed bit in a file has to be told."""
-        return name in self.checked or name.endswith(".safetensors")
+        return name in self.checked or (name.endswith(".safetensors") and name not in self.heads)
 
 
 def faults(reader: Reader, folder: Path, amount: int, seed: int = 0) -> tuple[int, list[str]]:

@@ -1,9 +1,11 @@
 """Questions over HTTP: the answers are those of the library, and whatever does not fit is refused by name."""
 
 import concurrent.futures
+import errno
 import functools
 import io
 import json
+import multiprocessing
 import pickle
 import socket
 import sys
@@ -28,7 +30,7 @@ from separable.serving.application import Limits, application
 from separable.serving.served import Refused, answer
 from separable.serving.served_surrogate import ServedSurrogate
 from separable.serving.server import served
-from separable.serving.workers import Busy, Failed, TooLong, Workers
+from separable.serving.workers import Busy, Failed, Told, TooLong, Workers
 from tests.serving.odd_served import Odd, load_nothing, load_unless, load_watched
 
 JSON, NPY = "application/json", "application/x-npy"
@@ -365,6 +367,47 @@ def test_processes_that_cannot_start_are_missed_and_tried_again(tmp_path):
         while client.get("/health").json()["status"] != "ok" and time.perf_counter() < deadline:
             time.sleep(0.1)
         assert client.post("/sleep", json={}).status_code == 200
+
+
+def test_processes_that_the_system_refuses_are_missed_and_tried_again(monkeypatch):
+    told, ends, refused = Told({}, {}, {}), [], []
+
+    class Context:
+        """Pipes and processes that the system may refuse; a process is ready at once."""
+
+        def Pipe(self):
+            if "pipe" in refused:
+                refused.remove("pipe")
+                raise OSError(errno.EMFILE, "too many open files")
+            ends.append(multiprocessing.Pipe())
+            return ends[-1]
+
+        def Process(self, target, args, daemon):
+            return Process(args[0])
+
+    class Process:
+        def __init__(self, connection):
+            self.connection = connection
+
+        def start(self):
+            if "process" in refused:
+                refused.remove("process")
+                raise BlockingIOError(errno.EAGAIN, "no more processes")
+            self.connection.send(("ready", told))
+
+        def kill(self):
+            pass
+
+        join = kill
+
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: Context())
+    workers = Workers(Odd, 1, 1.0)
+    monkeypatch.setattr(workers._closed, "wait", lambda seconds: False)
+    refused += ["pipe", "process"]
+    workers._add()
+    assert (refused, workers.ready, workers.free) == ([], 2, 2)
+    assert [(ours.closed, theirs.closed) for ours, theirs in ends] == [(False, True), (True, True), (False, True)]
+    workers.close()
 
 
 def test_a_busy_pool_says_so():

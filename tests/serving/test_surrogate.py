@@ -130,6 +130,47 @@ def test_an_estimator_is_asked_on_its_encoded_columns():
     assert surrogate.gradient(model.encode(table[:3]))[:, 0, 1].tolist() == [0.0] * 3
 
 
+def test_an_inverse_chooses_no_category_that_is_unknown_and_nothing_missing(tmp_path):
+    rng = np.random.default_rng(0)
+    table = np.empty((300, 2), dtype=object)
+    table[:, 0], table[:, 1] = rng.random(300), rng.choice(["iron", "zinc"], 300)
+    y = table[:, 0].astype(float) + 10.0 * (table[:, 1] == "zinc")
+    table[:40, 0] = None
+    y[:40] = 3.0 + 10.0 * (table[:40, 1] == "zinc")  # 3 is given by a gap alone, and 5.5 by an unknown metal
+    model = separable.SeparableRegressor(1).fit(table, y)
+    fresh = Surrogate.of(model, names=["a", "gap", "metal"])
+    fresh.save(tmp_path)
+    for surrogate in (fresh, Surrogate.load(tmp_path)):
+        assert [(c.lower, c.upper) for c in surrogate.coordinates[1:]] == [(0, 0), (0, 1)]
+        for wanted in (0.5, 3.0, 5.5, 10.5):
+            found = surrogate.inverse(wanted, solutions=2)
+            assert found.converged.any() == (wanted in (0.5, 10.5))
+            assert set(found.inputs[:, 1]) == {0.0}
+            assert set(found.inputs[:, 2]) <= {0.0, 1.0}
+        # What is asked for by name is done.
+        assert surrogate.inverse(5.5, fixed={"metal": 2}, solutions=1).converged.any()
+        assert surrogate.inverse(3.0, bounds={"gap": (0, 1)}, solutions=1).converged.any()
+        np.testing.assert_allclose(surrogate.evaluate([[0.5, 1.0, 0.0]])[0], 3.0, atol=0.1)
+        with pytest.raises(ValueError, match="'metal' is 3"):
+            surrogate.inverse(5.5, fixed={"metal": 3})
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_what_is_close_goes_by_the_spread_and_not_by_the_size(offset):
+    layer = SeparableLayer(
+        1, 1, atoms=BSpline(1, 1), interaction=CanonicalPolyadic(rank=1), dtype=torch.float64
+    ).requires_grad_(False)
+    layer.expansion.coefficient(0)[:, 0] = torch.tensor([0.0, 1.0])
+    layer.core.fill_(1.0)
+    layer.bias.fill_(offset)  # the function is x + offset
+    surrogate = Surrogate.of(layer)
+    found = surrogate.inverse(offset + 0.25)
+    assert found.converged.all()
+    np.testing.assert_allclose(found.inputs, 0.25, atol=1e-6)
+    assert surrogate.inverse(offset + 1.0).converged.all()
+    assert not surrogate.inverse(offset + 1.05).converged.any()
+
+
 def test_the_given_layer_is_not_touched():
     layer = SeparableLayer(2, 3, atoms=[BSpline(3), Table(4)], interaction=CanonicalPolyadic(rank=2))
     surrogate = Surrogate.of(layer)
