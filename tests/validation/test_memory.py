@@ -1,6 +1,7 @@
 """Ten times the data in the same memory: tokens from text and from tables, windows, logits, fields, sets that are made.
 
-That a fit by rows streams is measured in `test_streaming`. A numpy file is mapped, and its pages are the system's.
+That a fit by rows streams is measured in `test_streaming`. Numpy files and logits are mapped, and their pages are the
+system's.
 """
 
 import subprocess
@@ -69,7 +70,7 @@ write_tokens(folder / "tokens", config, progress=False)
     "logits of a teacher": """
 import torch
 from domains.language.corpus import CorpusConfig
-from domains.language.distillation.logits_cache import LogitsCache, LogitsCacheConfig, write_logits
+from domains.language.distillation.logits_cache import LogitsCacheConfig, write_logits
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
@@ -81,9 +82,7 @@ tokens = Tokens(write_tokens(folder / "tokens", TokenizeConfig(CorpusConfig(str(
 teacher = LanguageModel(LanguageModelConfig(257, TransformerConfig(width=8, layers=1, heads=1)))
 start()
 config = LogitsCacheConfig("top_k", 32, 256, shard=32)
-held = LogitsCache(write_logits(folder / "logits", teacher, tokens, config), tokens)
-for first in range(0, held.windows - 16, 16):
-    held.load(range(first, first + 16))
+write_logits(folder / "logits", teacher, tokens, config)
 """,
     "cells that are made": """
 from domains.microstructure.data import CellDataConfig, generate_data
@@ -95,7 +94,7 @@ generate_data(folder / "cells.h5", config, block=16, progress=False)
     "flows that are made": """
 from domains.turbulence.data import FlowDataConfig, generate_data
 start()
-config = FlowDataConfig(size=(64, 64), trajectories=8 * size, frames=20, spacing=0.1, spin_up=0.0, step=0.1, shard=4)
+config = FlowDataConfig(size=(64, 64), trajectories=8 * size, frames=6, spacing=0.1, spin_up=0.0, shard=4)
 generate_data(folder / "flow", config, progress=False)
 """,
     **{
