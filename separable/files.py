@@ -85,13 +85,7 @@ def read_json(path: str | os.PathLike[str], expected: str = "an object in JSON",
         {'rank': 4}
     """
     with refusing(path, expected):
-        text = Path(path).read_text(encoding="utf-8")
-        found = json.loads(text, parse_constant=_no_number, parse_float=_finite_number) if finite else json.loads(text)
-        if not isinstance(found, dict):
-            raise TypeError(f"it holds a {type(found).__name__}")
-        if _CHECKSUM in found and found.pop(_CHECKSUM) != _checksum(found):
-            raise ValueError("its checksum is another")
-    return found
+        return _parsed(path, finite)[0]
 
 
 def checked_text(facts: Mapping[str, Any]) -> str:
@@ -118,9 +112,9 @@ def read_checked_json(path: str | os.PathLike[str], expected: str) -> dict[str, 
         Traceback (most recent call last):
         ValueError: ...scores.json: expected scores, got a damaged or other file (its checksum is another)
     """
-    facts = read_json(path, expected, finite=False)
     with refusing(path, expected):
-        if _CHECKSUM not in json.loads(Path(path).read_text(encoding="utf-8")):
+        facts, checked = _parsed(path, finite=False)
+        if not checked:
             raise ValueError("it has no checksum")
     return facts
 
@@ -208,6 +202,18 @@ def filled(
             module = make()
         module.load_state_dict(tensors)
     return module
+
+
+def _parsed(path: str | os.PathLike[str], finite: bool) -> tuple[dict[str, Any], bool]:
+    """The object in a file without its checksum, and whether it had one, which then is right."""
+    text = Path(path).read_text(encoding="utf-8")
+    found = json.loads(text, parse_constant=_no_number, parse_float=_finite_number) if finite else json.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError(f"it holds a {type(found).__name__}")
+    checked = _CHECKSUM in found
+    if checked and found.pop(_CHECKSUM) != _checksum(found):
+        raise ValueError("its checksum is another")
+    return found, checked
 
 
 def _checksum(facts: Mapping[str, Any]) -> str:
