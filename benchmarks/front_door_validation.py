@@ -11,12 +11,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 from benchmarks import record
 from benchmarks.kept import kept
+from benchmarks.pytest_reports import counts, noted
 
 REPOSITORY = Path(__file__).parents[1]
 TESTS = REPOSITORY / "tests" / "validation"
@@ -39,21 +39,15 @@ def ran(file: Path) -> dict[str, Any]:
         report = Path(folder) / "report.xml"
         words = [sys.executable, "-m", "pytest", "-q", "-o", "norecursedirs=.*", "-o", "junit_family=xunit1"]
         words += [str(file), f"--junitxml={report}"]
-        done = subprocess.run(words, cwd=REPOSITORY, env={"KILLS": KILLS} | os.environ, check=False)
-        if not report.exists():
-            raise RuntimeError(f"{file.name}: pytest ended with {done.returncode} and no report")
-        told = ElementTree.parse(report).getroot()
-    suites = list(told.iter("testsuite"))
-    tried = sum(int(each.attrib["value"]) for each in told.iter("property") if each.attrib["name"] == "files")
-    count = {key: sum(int(suite.attrib[key]) for suite in suites) for key in ("tests", "failures", "errors", "skipped")}
-    failed = count["failures"] + count["errors"]
+        subprocess.run(words, cwd=REPOSITORY, env={"KILLS": KILLS} | os.environ, check=False)
+        count = counts(report)
+        tried = noted(report, "files")
+    seconds = count.pop("seconds")
     return {
         "file": str(file.relative_to(TESTS)),
-        "passed": count["tests"] - failed - count["skipped"],
-        "failed": failed,
-        "skipped": count["skipped"],
+        **count,
         **({"damaged files": tried} if tried else {}),
-        "seconds": round(sum(float(suite.attrib["time"]) for suite in suites)),
+        "seconds": seconds,
         "commit": record.commit(),
     }
 

@@ -30,6 +30,7 @@ from domains.turbulence.train_tokens import train_tokens as train_by_tokens
 from domains.turbulence.training_data import split
 from separable.files import read_json, refuse_without_room, refusing, replacing
 from separable.training import RunFolder
+from separable.training.run_lock import sole_user
 
 _DATA = FlowDataConfig()
 _TRAINING = TrainConfig()
@@ -235,7 +236,8 @@ def evaluate(
     settings = {"forecaster": str(run), "data": str(data), "device": device, **dataclasses.asdict(config)}
     folder = RunFolder(out or run / "evaluation", settings, config.seed)
     ensemble = getattr(forecaster, "trained_members", 2) > 1
-    report = evaluation_report(forecaster, flow, samples, folder, config, ensemble=ensemble)
+    with sole_user(folder.path):
+        report = evaluation_report(forecaster, flow, samples, folder, config, ensemble=ensemble)
     row = next(row for row in reversed(folder.metrics()) if row.get("lead") == 1)  # not of an evaluation before
     print(f"{report}: {len(samples)} trajectories; CRPS at lead {row['lead']} {row['CRPS']} standard deviations")
     return report

@@ -56,12 +56,11 @@ def load_unless(file):
     return Odd()
 
 
-def load_watched(folder):
-    """A surrogate in a process that ends as soon as it opens a file which is not part of Python."""
-    from separable.serving.served_surrogate import load_surrogate
-
-    served = load_surrogate(folder)
-    own = (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), "/proc", "/sys", os.getcwd() + "/separable")
+def load_watched(load, folder):
+    """What is loaded, in a process that ends as soon as it opens a file which is not part of Python."""
+    served = load(folder)
+    ours = (os.getcwd() + "/separable", os.getcwd() + "/domains")
+    own = (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), "/proc", "/sys", *ours)
 
     def watch(event, arguments):
         if event == "open" and not str(arguments[0]).startswith(own):

@@ -6,11 +6,9 @@ import functools
 import io
 import json
 import multiprocessing
-import pickle
 import socket
 import sys
 import time
-import zipfile
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -28,9 +26,10 @@ from separable.interactions import CanonicalPolyadic
 from separable.serving import Surrogate
 from separable.serving.application import Limits, application
 from separable.serving.served import Refused, answer
-from separable.serving.served_surrogate import ServedSurrogate
+from separable.serving.served_surrogate import ServedSurrogate, load_surrogate
 from separable.serving.server import served
 from separable.serving.workers import Busy, Failed, Told, TooLong, Workers
+from tests.serving.hostile import hostile_arrays, hostile_json, npy
 from tests.serving.odd_served import Odd, load_nothing, load_unless, load_watched
 
 JSON, NPY = "application/json", "application/x-npy"
@@ -48,7 +47,9 @@ def surrogate():
 def client(surrogate, tmp_path_factory):
     folder = tmp_path_factory.mktemp("surrogate")
     surrogate.save(folder)
-    app = application(functools.partial(load_watched, folder), Limits(body=BODY, seconds=60.0, processes=2))
+    app = application(
+        functools.partial(load_watched, load_surrogate, folder), Limits(body=BODY, seconds=60.0, processes=2)
+    )
     with TestClient(app, base_url="http://localhost") as found:
         yield found
 
@@ -58,12 +59,6 @@ def odd():
     app = application(Odd, Limits(seconds=2.5, processes=1, waiting=2))
     with TestClient(app, base_url="http://localhost") as found:
         yield found
-
-
-def npy(array, allow_pickle=False):
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=allow_pickle)
-    return file.getvalue()
 
 
 def sent(client, content, media=JSON, operation="evaluate", **headers):
@@ -158,86 +153,18 @@ def test_what_does_not_fit_is_refused_by_name(client, operation, body, offender)
     assert offender in reply.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"{",
-        b"\xff\xfe",
-        b"null",
-        b"[[0.5, 0.5]]",
-        b'{"points": [[NaN, 0.5]]}',
-        b'{"points": [[0.5, -Infinity]]}',
-        b'{"points": [[1e999, 0.5]]}',
-        b'{"points": [[' + b"9" * 6000 + b", 0.5]]}",
-        b"[" * 100_000,
-        b'{"points": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-        b'{"a": ' * 20_000,
-        pickle.dumps([[0.5, 0.5]]),
-    ],
-)
+@pytest.mark.parametrize("body", hostile_json("points"), ids=range(len(hostile_json("points"))))
 def test_hostile_json_is_refused(client, body):
     assert sent(client, body).status_code == 422
 
 
-class Trap:
-    """Writes a file where it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def header(text, version=(1, 0)):
-    size = len(text).to_bytes(2 if version == (1, 0) else 4, "little")
-    return b"\x93NUMPY" + bytes(version) + size + text.encode()
-
-
 def test_hostile_arrays_are_refused(client, tmp_path):
-    trap = tmp_path / "opened"
-    objects = np.array([[Trap(trap), 0.5]], dtype=object)
-    zipped = io.BytesIO()
-    with zipfile.ZipFile(zipped, "w") as file:
-        file.writestr("../../evil.npy", npy(POINTS))
-    whole = npy(POINTS)
-    bodies = [
-        npy(objects, allow_pickle=True),
-        pickle.dumps(Trap(trap)),
-        zipped.getvalue(),
-        npy(POINTS.astype(complex)),
-        npy(POINTS.astype(str)),
-        npy(np.array([["/etc/passwd", "b"]])),
-        npy(np.zeros((2, 2), [("a", float)])),
-        npy(POINTS > 0.5),
-        npy(np.zeros((2, 2), "M8[s]")),
-        npy(POINTS[:, :1]),
-        npy(POINTS[0]),
-        npy(np.zeros((0, 2))),
-        npy(np.array(0.5)),
-        npy(np.array([[0.5, np.nan]])),
-        npy(np.array([[np.inf, 0.5]])),
-        whole[:-1],
-        whole + b"\0",
-        whole[:9],
-        b"",
-        header("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000, 2), }\n"),
-        header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 2), }\n"),
-        header("{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999999999999, 2), }\n"),
-        header("{'descr': '<f8', 'fortran_order': False, 'shape': (" + "1," * 30_000 + "), }\n"),
-        header("(" * 60_000, (2, 0)),
-        header("{'descr': '<f8', 'fortran_order': False, 'shape': (1, __import__('os')), }\n"),
-        header("{'descr': '|O', 'fortran_order': False, 'shape': (1, 2), }\n") + pickle.dumps(Trap(trap)),
-        b"\x93NUMPY\x01\x00\xff\xff",
-        b"\x93NUMPY\x09\x00" + whole[8:],
-    ]
-    for number, body in enumerate(bodies):
+    for number, body in enumerate(hostile_arrays(POINTS, tmp_path / "opened")):
         reply = sent(client, body, NPY)
         assert (number, reply.status_code) == (number, 422)
         assert "points" in reply.json()["detail"]
-    assert not trap.exists()
-    assert sent(client, whole, NPY).status_code == 200
+    assert not (tmp_path / "opened").exists()
+    assert sent(client, npy(POINTS), NPY).status_code == 200
 
 
 def test_an_answer_that_is_not_finite_is_refused_in_both_types():

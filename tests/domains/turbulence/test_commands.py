@@ -17,6 +17,7 @@ from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import read_flow
+from separable.training.run_lock import sole_user
 
 SMALL = ["--config.trajectories", "3", "--config.frames", "4", "--config.spin-up", "1", "--processes", "1"]
 
@@ -100,6 +101,11 @@ def test_a_forecaster_is_trained_and_forecasts_to_netcdf(tmp_path, capsys, monke
         told = capsys.readouterr().out
         assert "1 trajectories" in told
         assert "CRPS at lead 1 77" not in told
+    before = (out / "metrics.jsonl").read_bytes()
+    with sole_user(out):  # as another process that evaluates into this folder
+        assert main(["turbulence", "evaluate", run, name, "--out", str(out), *small]) == 1
+    assert "in use" in capsys.readouterr().err
+    assert (out / "metrics.jsonl").read_bytes() == before
     copy = tmp_path / "other.h5"  # of which nothing was seen
     copy.write_bytes(Path(sample).read_bytes())
     assert main(["turbulence", "evaluate", run, str(copy), "--out", str(tmp_path / "other"), *small]) == 0

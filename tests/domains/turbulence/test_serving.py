@@ -21,21 +21,17 @@ from domains.turbulence.serving import ServedForecaster, load_served_forecaster
 from separable.files import write_tensors
 from separable.serving.application import Limits, application
 from separable.serving.served import NPY, Refused, answer
+from tests.serving.hostile import hostile_arrays, hostile_json, npy
+from tests.serving.odd_served import load_watched
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "domains" / "turbulence" / "trained" / "kolmogorov_flow"
 SAMPLE = ROOT / "datasets" / "kolmogorov_flow" / "sample.h5"
 
 
-def npy(array):
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="module")
 def client():
-    load = functools.partial(load_served_forecaster, SHIPPED)
+    load = functools.partial(load_watched, load_served_forecaster, SHIPPED)
     with TestClient(application(load, Limits(seconds=60.0, processes=1)), base_url="http://localhost") as found:
         yield found
 
@@ -103,6 +99,18 @@ def test_what_does_not_fit_is_refused_by_name(client, frames):
     reply = client.post("/forecast", content=npy(broken), headers={"content-type": NPY})
     assert reply.status_code == 422
     assert "history[0, 2, 1]" in reply.json()["detail"]
+
+
+def test_hostile_bodies_are_refused_and_open_no_file(client, frames, tmp_path):
+    for media, bodies in (
+        ("application/json", hostile_json("history")),
+        (NPY, hostile_arrays(frames, tmp_path / "opened")),
+    ):
+        for number, body in enumerate(bodies):
+            reply = client.post("/forecast", content=body, headers={"content-type": media})
+            assert (media, number, reply.status_code) == (media, number, 422)
+    assert not (tmp_path / "opened").exists()
+    assert client.post("/forecast?steps=1", content=npy(frames), headers={"content-type": NPY}).status_code == 200
 
 
 def test_the_page_is_there(client):

@@ -5,27 +5,17 @@ Where torch is installed for one version only, this is all that can be run of th
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.front_door_versions import VERSIONS, interpreter
+
 pytestmark = pytest.mark.validation
 ROOT = Path(__file__).parents[3]
-VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 FOLDERS = ("separable", "domains", "examples", "datasets", "tests", "tools")
-
-
-def interpreter(version: str) -> Path | None:
-    """One of this version that starts, from PATH or beside the one that runs."""
-    known = [shutil.which(f"python{version}")]
-    known += sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python{version}"))
-    for found in filter(None, known):
-        if subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return Path(found)
-    return None
 
 
 def test_the_project_promises_these_versions() -> None:
