@@ -15,6 +15,7 @@ help: ## Show what each target does
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "separable needs Python 3.10 or newer; try: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip # that of an old Python takes minutes to choose versions
 	$(PIP) 'torch'
 	$(PIP) --editable '.[demo,dev]'
 	touch $@
