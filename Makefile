@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lowest validate benchmark docs clean
+.PHONY: help install demo test suite lint lowest validate benchmark docs clean
 
 help: ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -43,15 +43,17 @@ lint: install ## Style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install lint ## Everything that must hold at every commit (under 15 minutes on 2 cores)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --durations=15
+test: lint suite ## Everything that must hold at every commit (under 15 minutes on 2 cores)
+
+suite: install ## The tests of that alone: make suite PYTHON=python3.13 VENV=build/python3.13
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=15
 
 lowest: ## The tests with the lowest versions that pyproject.toml states (5 GB of torch)
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet uv
 	build/lowest/bin/uv pip compile --quiet --resolution lowest-direct --extra dev --constraint tools/lowest.txt pyproject.toml --output-file build/lowest.txt
 	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --requirement build/lowest.txt --constraint tools/lowest.txt --editable .
-	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 -W default --deselect \
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist loadfile -W default --deselect \
 		tests/packaging/test_third_party.py::test_what_the_core_brings_in_is_listed_with_the_licence_that_is_stated
 
 validate: install $(VENV)/docs ## Slow evidence: tests/validation

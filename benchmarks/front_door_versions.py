@@ -1,6 +1,6 @@
 """Front door, versions: every test on each Python that is promised, and with the lowest versions that are stated.
 
-Each has an environment of its own below build/, made by the targets of the Makefile that a user has too: `make test`
+Each has an environment of its own below build/, made by the targets of the Makefile that a user has too: `make suite`
 with that Python, and `make lowest`. What has run is kept in runs/benchmarks/front_door_versions with its commit, so
 that a run that was cut off goes on; with names only those are run, and the record is written once none is missing.
 
@@ -52,7 +52,7 @@ def ran(name: str) -> dict[str, Any]:
         python = interpreter(name)
         if python is None:
             raise RuntimeError(f"there is no Python {name} here")
-        words = ["make", "test", f"PYTHON={python}", f"VENV={environment.relative_to(REPOSITORY)}"]
+        words = ["make", "suite", f"PYTHON={python}", f"VENV={environment.relative_to(REPOSITORY)}"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         options = {"PYTEST_ADDOPTS": f"--junitxml={report} -o junit_family=xunit1"}

@@ -238,19 +238,16 @@ model.learn(40_000)
     run.log(flights=flown, trainings=rows)
 
 
-def forecast_flow(run: RunFolder, report: Report, steps: int = 300) -> None:
+def forecast_flow(run: RunFolder, report: Report, starts: int = 8) -> None:
     """Forecast two-dimensional turbulence with an ensemble of eight members, and score many such forecasts."""
     film = run.path / "figures" / "flow.gif"
-    rows, numbers, figure = forecast_flow_of(film, steps)
+    rows, numbers, figure = forecast_flow_of(film, starts)
     report.section("Forecast: two-dimensional turbulence, by members that say how sure they are")
-    trained = f"trained here in {numbers['seconds to train here']:.0f} s on six short trajectories"
-    if not numbers["seconds to train here"]:
-        trained = "trained on flows from other starts"
     report.text(
-        f"A separable quadratic operator of {numbers['parameters']:.0f} parameters, {trained}, continues flows that it "
-        f"has not seen, {numbers['milliseconds a member and step']:.0f} ms a member and frame. CRPS of "
-        f"{numbers['members scored']:.0f} members in standard deviations, smaller is better; spread/skill is 1 where "
-        "the spread is as large as the error."
+        f"A separable quadratic operator of {numbers['parameters']:.0f} parameters, trained on flows from other "
+        f"starts, continues flows that it has not seen, {numbers['milliseconds a member and step']:.0f} ms a member "
+        f"and frame. CRPS of {numbers['members scored']:.0f} members in standard deviations, smaller is better; "
+        "spread/skill is 1 where the spread is as large as the error."
     )
     report.table(rows)
     report.picture(film, "What came, three members, and where the members disagree")
@@ -277,9 +274,9 @@ print(ensemble.vorticity.std("realization").mean(("y", "x")))                # h
     run.log(forecasts=rows, **numbers)
 
 
-def train_language_model(run: RunFolder, report: Report, steps: int = 200) -> None:
+def train_language_model(run: RunFolder, report: Report, steps: int = 200, source: str = "docstrings") -> None:
     """Train a small language model on the installed Python's documentation and let it write."""
-    rows, numbers, written, figure = written_text(steps)
+    rows, numbers, written, figure = written_text(steps, source)
     report.section("Written: a language model whose token vectors are computed")
     report.text(
         f"A transformer of {numbers['parameters']:,.0f} parameters, trained in {numbers['seconds to train']:.0f} s on "

@@ -1,6 +1,6 @@
 """Six simulated walls of Inconel 718, half of what the benchmark takes: strength from thermal history, and back.
 
-Usage: python 30_thermal_history.py [discrete_binning_feature.h5 mechanical_property.csv]
+Usage: python 30_thermal_history.py [walls, or discrete_binning_feature.h5 mechanical_property.csv]
 
 With the two files of the measured data set (Xie et al., npj Computational Materials 7:86, 2021) it uses those; without,
 walls of our own heat solver, whose strength is a rule of ours and says nothing about the alloy. A KHRONOS of 240
@@ -46,10 +46,10 @@ def draw(
     figure.savefig("thermal_history.png", dpi=110)
 
 
-def main(*files: str) -> None:
+def main(walls: str = "6", *files: str) -> None:
     """Validate, invert, draw."""
     torch.set_num_threads(1)
-    data = th.read(*files) if files else th.simulate(walls=6)
+    data = th.read(walls, *files) if files else th.simulate(walls=int(walls))
     print(f"{len(data)} points of {len(np.unique(data.wall))} walls, {data.strength.std():.0f} MPa spread")
     models = {"KHRONOS": [partial(th.khronos, edges=data.edges)]}
     predicted = {}

@@ -2,8 +2,11 @@
 
 The sample of `datasets/two_phase_cells` trains a model in seconds, which is coarse; `separable microstructure train` on
 a larger set of 64^2 voxels makes a better one. Either way the solver has the last word.
+
+Usage: python 32_design_a_cell.py [steps of the training]
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -25,11 +28,11 @@ TARGETS = {"conductivity_xx": 0.45, "youngs_y": 0.28}
 VOLUME_FRACTION = 0.55
 
 
-def main() -> None:
+def main(steps: str = "700") -> None:
     """Train, design, check, refine, write."""
     data = read_data(SAMPLE)
     materials = data.config.materials  # conductivities and moduli of the phases: 0.1 and 1
-    training = TrainConfig(steps=700, batch=32, rate=8e-3)
+    training = TrainConfig(steps=int(steps), batch=32, rate=8e-3)
     started = time.perf_counter()
     model = train_janus(data, JanusConfig(data.config.size, PROPERTIES, latent=16), training, progress=False)
     rows, held_out = split(data, training.held_out)
@@ -71,4 +74,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    main(*sys.argv[1:2])

@@ -1,6 +1,6 @@
 """From a sketch to its stress: a rough drawing becomes a clean periodic cell, and a decoder gives its local stress.
 
-Usage: python 33_sketch_to_stress.py [drawing.png]
+Usage: python 33_sketch_to_stress.py [drawing.png] [cells to learn from] [steps of a training]
 
 Everything is made on the spot and therefore small: 300 cells of 32^2 voxels, a Janus of a few thousand parameters, and
 seconds of training.  `separable microstructure sketch` does the same with a model of your own data.
@@ -23,7 +23,7 @@ from domains.microstructure.stress import StressConfig, relative_error, under, v
 from domains.microstructure.stress_training import StressTraining, solved_stress, train_stress
 from domains.microstructure.train import TrainConfig, train_janus
 
-SIZE, CELLS = (32, 32), 300
+SIZE = (32, 32)
 STRAIN = (0.01, 0.0, 0.0)  # 1 % along x, none along y, no shear
 PHASES = Materials(conductivities=None, young=(0.1, 1.0), poisson=(0.3, 0.3))
 
@@ -40,17 +40,21 @@ def draw(path: Path) -> None:
     page.filter(ImageFilter.GaussianBlur(3)).save(path)
 
 
-def learn() -> tuple:
+def learn(count: int, steps: int) -> tuple:
     """A Janus, what cleans drawings, and what gives the stress."""
-    config = CellDataConfig(SIZE, CELLS, feature=(0.25, 0.6), materials=PHASES)
-    kinds, found = zip(*(random_cell(config, row) for row in range(CELLS)), strict=True)
+    config = CellDataConfig(SIZE, count, feature=(0.25, 0.6), materials=PHASES)
+    kinds, found = zip(*(random_cell(config, row) for row in range(count)), strict=True)
     cells = torch.stack(found).float()
     data = CellData(cells.byte(), PHASES.solve(cells), list(kinds), config)
     janus = train_janus(
-        data, JanusConfig(SIZE, ("youngs_x", "youngs_y"), width=8), TrainConfig(steps=500, batch=24), progress=False
+        data, JanusConfig(SIZE, ("youngs_x", "youngs_y"), width=8), TrainConfig(steps=steps, batch=24), progress=False
     )
-    cleaner = train_cleaner(cells[:-16], janus, SketchConfig(steps=300, rate=1e-3, drawings=600), progress=False)
-    decoder = train_stress(cells[:-16], janus, StressConfig(width=8), StressTraining(steps=150), progress=False)
+    cleaner = train_cleaner(
+        cells[:-16], janus, SketchConfig(steps=3 * steps // 5, rate=1e-3, drawings=2 * count), progress=False
+    )
+    decoder = train_stress(
+        cells[:-16], janus, StressConfig(width=8), StressTraining(steps=3 * steps // 10), progress=False
+    )
     truth = solved_stress(cells[-16:], PHASES.elastic()).float()
     with torch.no_grad():
         errors = relative_error(decoder(janus.encode(cells[-16:]), cells[-16:]), truth)
@@ -58,14 +62,14 @@ def learn() -> tuple:
     return janus, cleaner, decoder
 
 
-def main(*files: str) -> None:
+def main(file: str = "", cells: str = "300", steps: str = "500") -> None:
     """Learn, draw, clean, and compare."""
     torch.set_num_threads(1)
     started = time.perf_counter()
-    janus, cleaner, decoder = learn()
+    janus, cleaner, decoder = learn(int(cells), int(steps))
     print(f"trained in {time.perf_counter() - started:.0f} s")
-    path = Path(files[0]) if files else Path("drawing.png")
-    if not files:
+    path = Path(file or "drawing.png")
+    if not file:
         draw(path)
     drawing = read_sketch(path, SIZE)
     cell = cleaner.clean(drawing[None])
@@ -82,4 +86,4 @@ def main(*files: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:4])

@@ -1,6 +1,6 @@
 """Learning to fly from a data set alone: clone an expert's flights, then weigh them by what they earned.
 
-Usage: python 42_offline.py [flights.h5]
+Usage: python 42_offline.py [flights.h5] [steps of each]
 
 The data are 20 flights of an expert, half of them with noise in the actions (`datasets/waypoint_flights`).  No world is
 stepped while the two policies learn; the flights in the end are through courses that the expert never flew.
@@ -23,7 +23,7 @@ from domains.navigation.stable_baselines import WaypointVecEnv
 SAMPLE = Path(__file__).parents[1] / "datasets" / "waypoint_flights" / "sample.h5"
 
 
-def main(path: str | Path = SAMPLE) -> None:
+def main(path: str | Path = SAMPLE, steps: str = "1500") -> None:
     """Read, learn twice, fly."""
     torch.set_num_threads(1)
     flights = read_flights(path)
@@ -34,8 +34,8 @@ def main(path: str | Path = SAMPLE) -> None:
 
     sizes = {"coordinates": Coordinates.of_waypoints(options), "actor": {"pairs": 10, "singles": 10}}
     learners = {
-        "cloned": lambda model: clone(model, flights, CloneConfig(steps=1500)),
-        "weighed by advantage": lambda model: implicit_q_learning(model, flights, ImplicitQConfig(steps=1500)),
+        "cloned": lambda model: clone(model, flights, CloneConfig(steps=int(steps))),
+        "weighed by advantage": lambda model: implicit_q_learning(model, flights, ImplicitQConfig(steps=int(steps))),
     }
     for name, learn in learners.items():
         model = TD3("SpanPolicy", WaypointVecEnv(1, options), policy_kwargs=dict(sizes), seed=0, device="cpu")
@@ -54,4 +54,4 @@ def main(path: str | Path = SAMPLE) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:3])

@@ -1,6 +1,6 @@
 """Turbulence as tokens: what a deterministic forecast missed is coded, and drawn from a model of its tokens.
 
-Usage: python 52_innovations_as_tokens.py [steps of the core] [steps of the tokens]
+Usage: python 52_innovations_as_tokens.py [steps of the core] [steps of the tokens] [steps of the runs at last]
 
 The core is trained in the L2 norm and gives the mean of what can come; left alone it loses the small scales. What it
 misses is made white, cut into patches and coded in equally likely bins, and a prefix-LM gives the probabilities of the
@@ -30,7 +30,7 @@ DATA = Path(__file__).parents[1] / "datasets" / "kolmogorov_flow" / "sample.h5"
 STARTS = range(0, 36, 6)
 
 
-def main(core_steps: str = "80", token_steps: str = "10") -> None:
+def main(core_steps: str = "80", token_steps: str = "10", run_steps: str = "24") -> None:
     """Train the core, then the tokens; score, compare spectra, draw."""
     data = read_flow(DATA)
     core = train(data, TrainConfig(DeterministicConfig(), steps=int(core_steps), batch=4, rate=1e-2, held_out=0.25))
@@ -39,7 +39,7 @@ def main(core_steps: str = "80", token_steps: str = "10") -> None:
         sizes,
         DescentConfig(steps=int(token_steps), batch=4, rate=1e-2, held_out=0.25),
         examples=150,
-        spectrum_steps=24,
+        spectrum_steps=int(run_steps),
         spectrum_runs=48,
     )
     tokens = train_innovations(core, data, config)
@@ -86,4 +86,4 @@ def draw(last: dict[str, torch.Tensor], wave_numbers: torch.Tensor, spectra: dic
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

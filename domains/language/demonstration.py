@@ -43,12 +43,13 @@ def settings(steps: int) -> LanguageConfig:
 
 
 def demonstration(
-    steps: int = 200, vocabulary: int = 1024
+    steps: int = 200, source: str = "docstrings", vocabulary: int = 1024
 ) -> tuple[list[dict[str, Any]], dict[str, float], list[str], Any]:
-    """Make tokens of the documentation strings of the standard library, train on them, measure, write on.
+    """Make tokens of a text, train on them, measure, write on.
 
     Args:
         steps: of the training.
+        source: of the text; by default the documentation strings of the standard library.
         vocabulary: number V of tokens, byte pairs and the end of a document.
 
     Returns:
@@ -57,8 +58,7 @@ def demonstration(
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        corpus = CorpusConfig("docstrings")
-        made_from = TokenizeConfig(corpus, vocabulary=vocabulary, training_text=0.3)
+        made_from = TokenizeConfig(CorpusConfig(source), vocabulary=vocabulary, training_text=0.3)
         tokens = Tokens(write_tokens(place / "tokens", made_from, progress=False))
         config = settings(steps)
         run = RunFolder(place / "run", config, config.training.seed)

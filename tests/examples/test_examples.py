@@ -1,4 +1,4 @@
-"""Every example runs as a user would run it; trainings that take a number of steps are cut short.
+"""Every example runs as a user would run it; those that take sizes are given small ones.
 
 `tests/validation` runs them at their default sizes.
 """
@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 
-FEWER_STEPS = {
-    "40_waypoints": ["4000"],
+SMALL = {
+    "30_thermal_history": ["3"],
+    "32_design_a_cell": ["200"],
+    "33_sketch_to_stress": ["", "60", "100"],
+    "40_waypoints": ["1024"],
+    "42_offline": [str(ROOT / "datasets" / "waypoint_flights" / "sample.h5"), "100"],
     "51_forecast_a_flow": ["20"],
-    "52_innovations_as_tokens": ["20", "2"],
+    "52_innovations_as_tokens": ["20", "2", "4"],
     "60_language_model": ["30"],
     "61_distillation": ["60", "15"],
     "62_instructions": ["30"],
@@ -25,11 +30,11 @@ FEWER_STEPS = {
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
-    run(example, tmp_path, *FEWER_STEPS.get(example.stem, ()))
+    run(example, tmp_path, *SMALL.get(example.stem, ()))
 
 
-def test_the_examples_that_are_cut_short_are_there() -> None:
-    assert FEWER_STEPS.keys() <= {example.stem for example in EXAMPLES}
+def test_the_examples_that_are_made_small_are_there() -> None:
+    assert SMALL.keys() <= {example.stem for example in EXAMPLES}
 
 
 def run(example: Path, folder: Path, *arguments: str) -> None:

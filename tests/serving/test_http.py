@@ -287,7 +287,7 @@ def test_processes_that_cannot_start_are_missed_and_tried_again(tmp_path):
         broken.touch()
         assert client.post("/die", json={}).status_code == 500
         assert client.get("/health").json() == {"status": "none ready", "processes": 0, "free": 0}
-        time.sleep(8.0)  # longer than three attempts a second apart
+        time.sleep(4.0)  # longer than three attempts a second apart
         assert client.post("/sleep", json={}).status_code == 503
         broken.unlink()
         deadline = time.perf_counter() + 60

@@ -81,7 +81,7 @@ def test_hubers_loss_is_moved_less_by_wrong_properties(small):
     columns = {k: v.clone() for k, v in small.data.columns.items()}
     columns["conductivity"][: len(small.rows) : 10] *= 100
     wrong = dataclasses.replace(small.data, columns=columns)
-    config = TrainConfig(steps=300, batch=16, rate=1e-2)
+    config = TrainConfig(steps=150, batch=16, rate=1e-2)
     errors = []
     for huber in (None, 0.05):
         model = train_janus(wrong, MODEL, dataclasses.replace(config, huber=huber), progress=False)
