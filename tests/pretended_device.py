@@ -18,9 +18,13 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch._dynamo.trace_rules
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+# Torch's compiler knows functions by tables that it makes when it is first asked, which must be before any is replaced.
+torch._dynamo.trace_rules.get_torch_obj_rule_map()
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 _aten = torch.ops.aten
