@@ -24,9 +24,9 @@ SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 # In this order: what one makes the next ones use.
 VERBS = (
-    "microstructure generate cells.h5 --processes 1 --config.size 32 32 --config.count 1500",
-    "microstructure train cells.h5 --run runs/cells --config.steps 600",
-    "microstructure design --run runs/cells --target conductivity_x=0.4 --count 4 --refined --out designs",
+    "microstructure generate cells.h5 --processes 1 --config.size 32 32 --config.count 16000",
+    "microstructure train cells.h5 --run runs/cells --config.steps 1500",
+    "microstructure design --run runs/cells --target conductivity_xx=0.4 --count 12 --refined --out designs",
     "turbulence generate flow --processes 1 --config.trajectories 24 --config.frames 40 --config.size 64 64",
     "turbulence train flow --run runs/flow --steps 250",
     "turbulence forecast runs/flow flow --out forecast.nc --members 16 --steps 60",

@@ -70,7 +70,8 @@ def store(model: BaseAlgorithm, path: Path, extra: dict[str, Any]) -> None:
         plain["buffer"] = {"pos": buffer.pos, "full": buffer.full}
 
     tensors = {
-        name: torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape)) for name, value in arrays.items()
+        name: torch.from_numpy(np.ascontiguousarray(_signed(value)).reshape(value.shape))
+        for name, value in arrays.items()
     }
     write_tensors(path, tensors, {"plain": json.dumps(plain)})
 
@@ -115,6 +116,7 @@ def _restored(model: BaseAlgorithm, arrays: Arrays, plain: dict[str, Any]) -> di
     for holder, place, names in ((worlds, "worlds", (*_WORLDS, *_FLAGS)), (worlds.random, "random", _RANDOM)):
         for name in names:
             held, wanted = arrays[f"{place}/{name}"], getattr(holder, name)
+            held = held.view(wanted.dtype) if wanted.dtype.kind == "u" else held
             if (held.shape, held.dtype) != (wanted.shape, wanted.dtype):
                 raise ValueError(
                     f"{place}/{name} is {held.shape} of {held.dtype}, not {wanted.shape} of {wanted.dtype}"
@@ -130,7 +132,7 @@ def _restored(model: BaseAlgorithm, arrays: Arrays, plain: dict[str, Any]) -> di
         model.replay_buffer.pos, model.replay_buffer.full = plain["buffer"]["pos"], plain["buffer"]["full"]
     torch.set_rng_state(torch.from_numpy(arrays["drawn/torch"].copy()))
     kind, *rest = plain["numpy"]
-    np.random.set_state((kind, arrays["drawn/numpy"], *rest))  # noqa: NPY002
+    np.random.set_state((kind, arrays["drawn/numpy"].view(np.uint32), *rest))  # noqa: NPY002
     model.action_space.np_random.bit_generator.state = plain["actions"]
     return dict(plain["extra"])
 
@@ -143,6 +145,11 @@ def _environment(model: BaseAlgorithm) -> WaypointVecEnv:
 
 def _array(value: torch.Tensor) -> npt.NDArray[Any]:
     return value.detach().cpu().numpy()
+
+
+def _signed(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Unsigned numbers as signed ones of the same bits: the least version of safetensors writes no others."""
+    return value.view(f"i{value.itemsize}") if value.dtype.kind == "u" and value.itemsize > 1 else value
 
 
 def _under(name: str, arrays: Arrays) -> Arrays:

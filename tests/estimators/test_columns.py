@@ -184,7 +184,7 @@ def test_names_that_occur_once_are_not_learnt() -> None:
 
 def test_rare_categories_are_predicted_together(table: pd.DataFrame, monkeypatch) -> None:
     y = target(table)
-    rare = table.city.to_numpy(dtype=object)
+    rare = table.city.to_numpy(dtype=object, copy=True)
     rare[:30] = [f"village {k % 15}" for k in range(30)]  # twice each
     monkeypatch.setattr(column_policy, "_MOST_CATEGORIES", 3)
     found = SeparableRegressor(1).fit(table.assign(city=rare), y).predict(table.assign(city=rare))
