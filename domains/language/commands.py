@@ -122,6 +122,11 @@ def sample(
     print()
 
 
+def window_of(run: Path, context: int | None) -> int:
+    """Tokens of a window that a model is measured over: as asked for, or those of its training."""
+    return context if context is not None else trained_context(run) or _CONTEXT
+
+
 def evaluate(
     run: Path = Path("runs/language"),
     tokens: Path = Path("runs/tokens"),
@@ -140,7 +145,7 @@ def evaluate(
         device: where to compute.
     """
     folder, held = model_folder(run), tokens_of_model(run, tokens)
-    context = context if context is not None else trained_context(run) or _CONTEXT
+    context = window_of(run, context)
     scores = evaluated(load(folder, device), held, part, context)
     print(
         f"{part}: {scores.nats_per_token:.4f} nats a token, {scores.bits_per_byte:.4f} bits a byte, "

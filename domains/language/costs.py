@@ -7,7 +7,7 @@ import itertools
 import time
 from pathlib import Path
 
-from domains.language.commands import tokens_of_model
+from domains.language.commands import tokens_of_model, window_of
 from domains.language.compare import Spend
 from domains.language.corpus import documents
 from domains.language.distillation.commands import _number as in_units
@@ -65,9 +65,10 @@ def train(tokens: Path, run: Path, config: LanguageConfig, device: str) -> Cost:
     return _of_training(held, config, device)
 
 
-def evaluate(run: Path, tokens: Path, part: str, context: int, device: str) -> Cost:
+def evaluate(run: Path, tokens: Path, part: str, context: int | None, device: str) -> Cost:
     """Of an evaluation: some of its windows."""
     held, model = tokens_of_model(run, tokens), load(model_folder(run), device)
+    context = window_of(run, context)
     windows = side_by_side(held.part(part), context)
     together = -(-TOGETHER // context)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from domains.microstructure.data import CellDataConfig, random_cell, read_data
+from domains.microstructure.data import BLOCK, CellDataConfig, random_cell, read_data
 from domains.microstructure.design import Designer
 from domains.microstructure.images import read_cell
 from domains.microstructure.janus import JanusConfig
@@ -24,11 +24,15 @@ from domains.microstructure.train import TrainConfig, split, train_janus
 from separable.records import Cost, cost_of_training, peak_memory, trial_seconds
 
 _SOLVES = 12  # of the solver for a cell that is refined, at most
+_BLOCK_SECONDS = 10.0  # that a block may take to be tried as a whole
 _DRAWINGS = 20  # that are made to see how long it takes
 
 
 def generate(path: Path, config: CellDataConfig, processes: int) -> Cost:
-    """Of a data set: some cells are made and solved."""
+    """Of a data set: some cells are made and solved, a whole block of them where that takes seconds.
+
+    Cells of a block are solved together, for as many iterations as the hardest of them needs.
+    """
 
     def trial(count: int) -> None:
         cells = torch.stack([random_cell(config, index)[1] for index in range(count)])
@@ -38,13 +42,16 @@ def generate(path: Path, config: CellDataConfig, processes: int) -> Cost:
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if processes > 1 else threads)  # as the workers have
     try:
-        _, each = trial_seconds(trial, few, more)
+        start, each = trial_seconds(trial, few, more)
+        if start + BLOCK * each < _BLOCK_SECONDS:
+            few, more = BLOCK // 4, BLOCK
+            start, each = trial_seconds(trial, few, more)
     finally:
         torch.set_num_threads(threads)
     memory = peak_memory()
     return Cost(
         f"measured: {few} and {more} cells here, {1000 * each:.3g} ms a cell, {processes} processes",
-        config.count * each / processes,
+        (math.ceil(config.count / BLOCK) * start + config.count * each) / processes,
         memory=None if memory is None else memory * processes,
         disk=config.count * math.prod(config.size) / 8,
         notes=("Cells that are finished in the file are not made again.",) if path.exists() else (),

@@ -47,6 +47,7 @@ from separable.hdf5 import open_hdf5, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 
 Array = NDArray[Any]
+BLOCK = 64  # cells that are computed and written at a time
 MIN_SPACING = 3  # voxels that a wave needs
 _CLAIMS = ".claims"  # folder of a claim on each block that is being made, and on the joining
 _JOIN = "join"  # name of the latter
@@ -138,7 +139,7 @@ def generate_data(
     config: CellDataConfig,
     *,
     processes: int = 1,
-    block: int = 64,
+    block: int = BLOCK,
     progress: bool = True,
     patience: float = PATIENCE,
 ) -> Path:

@@ -61,7 +61,7 @@ def generate(folder: Path, config: FlowDataConfig, processes: int) -> Cost:
     return Cost(
         f"measured: {few} and {more} steps of {len(members)} trajectories here, {1000 * each:.3g} ms a step; "
         f"{steps:,} steps for each of {config.shards} shards, {together} at a time",
-        steps * each * config.shards / together,
+        steps * each * max(1.0, config.trajectories / len(members) / together),  # the last shard may be a small one
         memory=None if memory is None else memory * together,
         disk=0.9 * frames * 4 * math.prod(config.stored_grid.shape),
         notes=("Shards that are finished are not made again.",) if folder.exists() else (),
