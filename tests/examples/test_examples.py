@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples.forked import run_forked
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 
@@ -30,7 +32,9 @@ SMALL = {
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
-    run(example, tmp_path, *SMALL.get(example.stem, ()))
+    code, told = run_forked(example, tmp_path, *SMALL.get(example.stem, ()))
+    assert code == 0, told
+    assert told.strip()
 
 
 def test_the_examples_that_are_made_small_are_there() -> None:
