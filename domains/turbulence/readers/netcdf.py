@@ -19,6 +19,15 @@ _NAMES = {
     "sample": ("sample", "trajectory", "realization", "member", "ensemble"),
 }
 _AXIS = {"T": "frame", "Y": "y", "X": "x", "E": "sample"}
+_LENGTHS = {  # in nanoseconds
+    "days": 86_400 * 10**9,
+    "hours": 3_600 * 10**9,
+    "minutes": 60 * 10**9,
+    "seconds": 10**9,
+    "milliseconds": 10**6,
+    "microseconds": 10**3,
+    "nanoseconds": 1,
+}
 
 
 def read_netcdf(path: Path, *said: Any) -> FlowData:
@@ -119,6 +128,12 @@ def _role(dataset: Any, dimension: Any) -> str | None:
     return next((role for role, names in _NAMES.items() if str(dimension).lower() in names), None)
 
 
+def _unit_of(lengths: np.ndarray[Any, Any]) -> str:
+    """The longest unit of which all lengths of time are multiples."""
+    whole = lengths.astype("timedelta64[ns]").astype(np.int64)
+    return next(unit for unit, length in _LENGTHS.items() if not (whole % length).any())
+
+
 def _coordinate(dataset: Any, dimension: str) -> Any:
     import xarray
     from xarray.conventions import encode_cf_variable
@@ -126,7 +141,10 @@ def _coordinate(dataset: Any, dimension: str) -> Any:
     if dimension in dataset.coords:
         found = dataset[dimension]
         if found.dtype.kind in "mM":  # dates that xarray has decoded: as numbers again, in the unit of the file
-            return xarray.DataArray(encode_cf_variable(found.variable))
+            variable = found.variable.copy(deep=False)
+            if found.dtype.kind == "m":  # versions of xarray differ in the unit that they choose
+                variable.encoding = {"units": _unit_of(found.values)} | variable.encoding
+            return xarray.DataArray(encode_cf_variable(variable))
         return found
     unit = {"units": "point"} if dimension.lower() not in _NAMES["frame"] else {"units": "frame"}
     return xarray.DataArray(np.arange(dataset.sizes[dimension], dtype=np.float64), dims=dimension, attrs=unit)
