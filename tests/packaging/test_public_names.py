@@ -1,23 +1,14 @@
 """Names and words of the command stay: what was released goes only with a higher minor version and an entry."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 
-import pytest
+from tools import public_names as tool
 
 ROOT = Path(__file__).parents[2]
 RELEASED, *NAMES = (Path(__file__).parent / "public_names.txt").read_text().splitlines()
 RELEASED_WORDS, *WORDS = (Path(__file__).parent / "public_words.txt").read_text().splitlines()
-
-
-@pytest.fixture(scope="module")
-def tool():
-    described = importlib.util.spec_from_file_location("public_names", ROOT / "tools" / "public_names.py")
-    module = importlib.util.module_from_spec(described)
-    described.loader.exec_module(module)
-    return module
 
 
 def allowed(gone: set[str], released: str, version: str, changelog: str) -> bool:
@@ -28,12 +19,12 @@ def allowed(gone: set[str], released: str, version: str, changelog: str) -> bool
     return not gone or (breaking and all(f"`{name}`" in removed for name in gone))
 
 
-def test_no_public_name_is_gone(tool) -> None:
+def test_no_public_name_is_gone() -> None:
     gone = set(NAMES) - tool.public_names()
     assert allowed(gone, RELEASED, tool.version(), (ROOT / "CHANGELOG.md").read_text()), sorted(gone)
 
 
-def test_no_word_of_the_command_is_gone(tool) -> None:
+def test_no_word_of_the_command_is_gone() -> None:
     now = tool.public_words()
     assert {"demo", "compare RUNS", "language train --steps", "language reversal ask --run"} <= now
     gone = set(WORDS) - now
@@ -88,6 +79,6 @@ def test_what_is_asked_of_a_deprecation() -> None:
     assert deprecations(told.replace("DeprecationWarning", "UserWarning")) == []
 
 
-def test_versions_agree_wherever_they_stand(tool) -> None:
+def test_versions_agree_wherever_they_stand() -> None:
     assert f"version: {tool.version()}\n" in (ROOT / "CITATION.cff").read_text()
     assert re.fullmatch(r"\d+\.\d+\.\d+", tool.version())

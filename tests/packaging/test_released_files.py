@@ -1,6 +1,5 @@
 """What released versions wrote is read by this one, and gives what it gave."""
 
-import importlib.util
 import zipfile
 from pathlib import Path
 
@@ -8,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.reliability.readers import READERS
+from tools.released_files import CONTENT, KINDS, told
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 READ = {reader.name: reader for reader in READERS}
 RELEASED = [
     pytest.param(archive, kind, id=f"{archive.stem.removeprefix('files_of_')}, {kind}")
@@ -19,27 +18,19 @@ RELEASED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tool():
-    described = importlib.util.spec_from_file_location("released_files", ROOT / "tools" / "released_files.py")
-    module = importlib.util.module_from_spec(described)
-    described.loader.exec_module(module)
-    return module
-
-
-def test_there_are_files_of_each_kind(tool):
-    assert {parameter.values[1] for parameter in RELEASED} >= set(tool.KINDS)
+def test_there_are_files_of_each_kind():
+    assert {parameter.values[1] for parameter in RELEASED} >= set(KINDS)
 
 
 @pytest.mark.parametrize(("archive", "kind"), RELEASED)
-def test_a_file_of_a_released_version_is_read(archive, kind, tool, tmp_path):
+def test_a_file_of_a_released_version_is_read(archive, kind, tmp_path):
     with zipfile.ZipFile(archive) as released:
         released.extractall(tmp_path, [name for name in released.namelist() if name.startswith(f"{kind}/")])
     folder = tmp_path / kind
-    with np.load(folder / tool.CONTENT) as content:
+    with np.load(folder / CONTENT) as content:
         wanted = list(content.values())
-    (folder / tool.CONTENT).unlink()
-    found = tool.told(READ[kind].read(folder))
+    (folder / CONTENT).unlink()
+    found = told(READ[kind].read(folder))
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
         assert (one.shape, one.dtype.kind) == (other.shape, other.dtype.kind)
