@@ -17,6 +17,7 @@ from domains.language.reversal.model import JointModelConfig
 from domains.language.reversal.reader import read_facts
 from domains.language.reversal.train import save
 from domains.language.tokens import Tokens
+from domains.microstructure import costs as microstructure_costs
 from domains.microstructure.cells import generate
 from domains.microstructure.costs import solver_bytes
 from domains.microstructure.images import write_cell
@@ -77,7 +78,7 @@ def told(capsys, folder, *words):
     return lines
 
 
-def test_microstructure(tmp_path, capsys):
+def test_microstructure(tmp_path, capsys, monkeypatch):
     cells = tmp_path / "cells.h5"
     small = ["--config.size", "16", "16", "--config.feature", "0.25", "0.4", "--config.count"]
     assert told(capsys, tmp_path, "microstructure", "generate", cells, *small, 4000)["disk"] == "128.0 kB"
@@ -90,7 +91,14 @@ def test_microstructure(tmp_path, capsys):
     assert lines["parameters"] == f"{sum(p.numel() for p in Janus.load(run).parameters()):,}"
     capsys.readouterr()
     design = ["microstructure", "design", "--run", run, "--target", "youngs_x=0.3", "--count", 3, "--refined"]
-    assert "39 of them" in told(capsys, tmp_path, *design)["basis"]
+    assert "3 designs refined" in told(capsys, tmp_path, *design)["basis"]
+    assert main([*map(str, design), "--target", "youngs_y=50", "--dry-run"]) == 1
+    assert "youngs_y" in capsys.readouterr().err
+    # A solution of ten seconds: 3 designs are solved, refined with 12 solutions and as many gradients, none is tried.
+    monkeypatch.setattr(microstructure_costs, "trial_seconds", lambda *_, **__: (0.0, 10.0))
+    lines = told(capsys, tmp_path, *design)
+    assert "refined" not in lines["basis"]
+    assert lines["time"] == "12.5 minutes"
 
 
 def test_navigation(tmp_path, capsys):
