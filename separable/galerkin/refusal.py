@@ -40,21 +40,26 @@ def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> N
 
 def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
     names = problem.names
-    if problem.is_equation and not problem.products:
-        for j, coordinate in enumerate(problem.coordinates):
-            highest = max(symbols[j].trial for _, symbols in discrete.terms)
-            ends = {"free": 0, "value": 1, "slope": 1, "both": 2}
-            held = ends[coordinate.left] + ends[coordinate.right]
-            if held < min(highest, 2) and not coordinate.periodic:
-                if held and _degenerate(problem, discrete, j, highest):
-                    continue
-                raise ValueError(
-                    f"solve: the equation has derivative {highest} along {names[j]}, which has {held} conditions; "
-                    "state initial or boundary conditions (left=, right=)"
-                )
+    factors = [dict(orders) for product in problem.products for orders in (product.first, product.second)]
+    for j, coordinate in enumerate(problem.coordinates if problem.is_equation else ()):
+        highest = max((symbols[j].trial for _, symbols in discrete.terms), default=0)
+        if any(orders.get(coordinate.name, 0) > highest for orders in factors):
+            continue  # the solution itself says where such an equation needs a condition, and may vanish there
+        ends = {"free": 0, "value": 1, "slope": 1, "both": 2}
+        held = ends[coordinate.left] + ends[coordinate.right]
+        if held < min(highest, 2) and not coordinate.periodic:
+            if held and _degenerate(problem, discrete, j, highest):
+                continue
+            raise ValueError(
+                f"solve: the equation has derivative {highest} along {names[j]}, which has {held} conditions; "
+                "state initial or boundary conditions (left=, right=)"
+            )
     kills = all(any(s.trial > 0 for s in symbols) for _, symbols in discrete.terms)
+    kills = kills and all(any(product.first.values()) or any(product.second.values()) for product in problem.products)
     differentiated = [
-        c for j, c in enumerate(problem.coordinates) if any(s[j].trial or s[j].test for _, s in discrete.terms)
+        c
+        for j, c in enumerate(problem.coordinates)
+        if any(s[j].trial or s[j].test for _, s in discrete.terms) or any(orders.get(c.name) for orders in factors)
     ]
     if kills and all({c.left, c.right} <= {"free", "slope"} for c in differentiated):
         raise ValueError(

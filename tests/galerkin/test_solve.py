@@ -370,6 +370,42 @@ def test_splines_too_rough_for_a_quadratic_term_are_refused():
         solve(problem, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("ends", "start", "match"),
+    [
+        (("value", "value"), "free", "along t, which has 0 conditions"),
+        (("value", "free"), "value", "along x, which has 1 conditions"),
+        (("free", "free"), "value", "along x, which has 0 conditions"),
+    ],
+)
+def test_a_quadratic_equation_without_conditions_is_refused(ends, start, match):
+    coordinates = [Coordinate("x", BSpline(6), *ends), Coordinate("t", BSpline(6), start)]
+    burgers = Problem(
+        coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -0.1)], source=[{}], products=[Product({}, {"x": 1})]
+    )
+    with pytest.raises(ValueError, match=match):
+        solve(burgers, progress=False)
+
+
+def test_constants_that_only_a_square_determines():
+    # -u'' + u^2 = f between slopes of zero: u = 2 + cos(pi x) is a solution, and u plus a constant is none
+    x = Coordinate("x", BSpline(40, 4), "slope", "slope")
+
+    def source(x):
+        return np.pi**2 * np.cos(np.pi * x) + (2 + np.cos(np.pi * x)) ** 2
+
+    u = solve(
+        Problem([x], [Term({"x": (2, 0)}, -1.0)], source=[{"x": source}], products=[Product({}, {})]), progress=False
+    )
+    places = np.linspace(0.0, 1.0, 201)
+    values = u(x=places)
+    second = np.diff(values, 2) / (places[1] - places[0]) ** 2
+    assert np.abs(-second + values[1:-1] ** 2 - source(places[1:-1])).max() < 1e-2
+    slope = Product({"x": 1}, {"x": 1})  # which constants do not change
+    with pytest.raises(ValueError, match="constants"):
+        solve(Problem([x], [Term({"x": (2, 0)}, -1.0)], source=[{"x": source}], products=[slope]), progress=False)
+
+
 def test_conditions_that_leave_no_function_are_refused():
     with pytest.raises(ValueError):
         solve(Problem([Coordinate("x", BSpline(1, 1), "value", "value")], [{"x": (1, 1)}], source=[{}]), progress=False)
