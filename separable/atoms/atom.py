@@ -96,7 +96,7 @@ class Atom(abc.ABC):
             return self(x.float(), derivative, parameters).to(x.dtype)
         lower, upper = self.domain
         if self.outside == "periodic":
-            return self._inside(lower + torch.remainder(x - lower, upper - lower), derivative, parameters)
+            return self._inside(self._wrapped(x), derivative, parameters)
         if self.outside == "error":
             self._refuse_outside(x)
             return self._inside(x, derivative, parameters)
@@ -112,6 +112,12 @@ class Atom(abc.ABC):
             return values
         slopes = self._inside(nearest, 1, parameters)
         return values + (x - nearest)[..., None] * slopes
+
+    def _wrapped(self, x: Tensor) -> Tensor:
+        """Coordinates brought into the domain by whole periods; both of its ends are where they are."""
+        lower, upper = self.domain
+        outside = (x < lower) | (x > upper)
+        return torch.where(outside, lower + torch.remainder(x - lower, upper - lower), x)
 
     def _check_call(self, x: Tensor, *orders: int) -> None:
         check_orders(type(self).__name__, *orders)
@@ -226,7 +232,7 @@ class Atom(abc.ABC):
         if error > 1e-9 * max(1.0, float(old.abs().max())):
             raise ValueError(
                 f"{type(self).__name__}.refined: {finer} does not contain {self} (they differ by {error:.1e}); "
-                "refine by whole subdivisions, more terms or a higher degree"
+                "refine by whole subdivisions, more terms, or a higher degree with every inner knot repeated once more"
             )
         return finer, matrix
 

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from separable.estimators.columns import Column, Columns
+from separable.estimators.some_rows import some_rows
 from separable.interactions import CanonicalPolyadic
 from separable.layers import SeparableLayer
 
@@ -60,8 +61,8 @@ class Decomposition:
         assert layer.interaction.order in (1, 2, None)
         self.order, self._layer = layer.interaction.order, layer
         self.features = _separate(columns.features) if self.order == 2 else columns.features
-        step = -(-len(z) // _ROWS)
-        z, weights = z[::step], weights[::step]
+        rows = some_rows(len(z), _ROWS)
+        z, weights = z[rows], weights[rows]
         self._readout: Array = layer.core.detach().numpy()
         self._parts = [self._part(column, z, weights / weights.sum()) for column in self.features]
         levels = np.stack([part.level for part in self._parts])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import stdtrit
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -197,6 +197,8 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
     def predict_interval(self, X: Any, coverage: float = 0.95) -> Array:
         """Limits between which a new target is expected to lie, from the errors of the model and of the target.
 
+        Quantiles of Student's law with the degrees of freedom that the fit has left, since the error was estimated.
+
         For a category that training has not seen they are as wide as categories differ in the effect of their column;
         that they may differ in pairs as well is not counted, and a column of one category tells nothing of others.
         Where a number is missing though training missed none, they are as wide as the numbers of training make them.
@@ -209,18 +211,24 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
             Lower and upper limits, ``(N, 2)``.
 
         Raises:
-            ValueError: If the model is a grown one, which has no error theory, or the coverage is not between 0 and 1.
+            ValueError: If the model is a grown one, which has no error theory, the fit has no degree of freedom left,
+                or the coverage is not between 0 and 1.
         """
         check_is_fitted(self)
         if not 0 < coverage < 1:
             raise ValueError(f"predict_interval: coverage is between 0 and 1, got {coverage}")
         if not isinstance(self.model_, SmoothModel):
             raise ValueError("predict_interval needs the smooth model (order 1 or 2); this fit is a grown product")
+        if self.model_.spare < 1:
+            raise ValueError(
+                f"predict_interval: expected 1 degree of freedom or more to estimate the error of a target from, the "
+                f"fit leaves {max(0.0, self.model_.spare):.1f}; give more rows or fewer columns"
+            )
         table = self._table(X)
         z = self.columns_.encode(table)
         centre, error = self._predicted(z), self.scale_ * self.model_.errors(z)[:, 0]
         power = error**2 + self.scale_**2 * self.model_.variance + self._blind(z, self.columns_.guessed(table), centre)
-        width = norm.ppf(0.5 + 0.5 * coverage) * np.sqrt(power)
+        width = stdtrit(self.model_.spare, 0.5 + 0.5 * coverage) * np.sqrt(power)
         return np.stack([centre - width, centre + width], axis=1)
 
     def _blind(self, z: Array, guessed: NDArray[np.bool_], centre: Array) -> Array:

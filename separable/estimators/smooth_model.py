@@ -16,6 +16,7 @@ from scipy.stats import chi2
 from separable.estimators.bases import Basis, spline_basis, table_basis
 from separable.estimators.families import Family
 from separable.estimators.restricted_likelihood import Estimate, Normal, estimate
+from separable.estimators.some_rows import some_rows
 from separable.estimators.terms import Design, Terms, starting
 
 Array = NDArray[np.float64]
@@ -39,6 +40,7 @@ class SmoothModel:
         ridges: For every output ``(G,)``.
         freedom: For every output the degrees of freedom ``(G,)`` of each ridge group.
         variance: Of the error of a target, for a Gaussian family; else 1.
+        spare: Degrees of freedom that were left to estimate it from.
         left_out: Mean loss of every row as predicted from the others.
     """
 
@@ -48,6 +50,7 @@ class SmoothModel:
     ridges: tuple[Array, ...]
     freedom: tuple[Array, ...]
     variance: float
+    spare: float
     left_out: float
 
     def outputs(self, z: Array) -> Array:
@@ -208,13 +211,13 @@ class _Fit:
             tuple(once.ridges for once in self.estimates),
             tuple(once.freedom for once in self.estimates),
             self.estimates[0].variance,
+            float(self.weights.sum()) - 1 - float(self.estimates[0].freedom.sum()),
             self.left_out,
         )
 
     def significant_pairs(self, most: int) -> list[tuple[int, int]]:
         """Pairs that pass the score test, most significant first."""
-        step = -(-len(self.z) // _SCREENED_ROWS)
-        rows = slice(None, None, step)
+        rows = some_rows(len(self.z), _SCREENED_ROWS)
         functions = [f[:, :_SCREENED_FUNCTIONS] for f in self.terms.functions(self.z[rows])]
         lines = np.concatenate([np.ones((len(functions[0]), 1)), *functions], axis=1)
         screens = [self._screen(o, rows, lines) for o in range(self.family.outputs)]
@@ -234,7 +237,7 @@ class _Fit:
         found.sort()
         return [(i, j) for chance, i, j in found[:most] if chance < np.log(_SIGNIFICANT)]
 
-    def _screen(self, o: int, rows: slice, lines: Array) -> tuple[Array, Array, Array, float]:
+    def _screen(self, o: int, rows: NDArray[np.int64], lines: Array) -> tuple[Array, Array, Array, float]:
         """Roots of weights, an orthonormal frame of the additive terms, residuals off it, and their variance."""
         weight, target = self.family.working(self.eta, o)
         root = np.sqrt((self.weights * weight)[rows])

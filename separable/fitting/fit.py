@@ -283,11 +283,12 @@ class _Run:
         if self.state.interaction != self.layer.interaction:
             self.state.grow(self.layer.interaction, 0.0, self.generator)
         self.state.write(self.layer)
+        left = State.of(self.layer)  # rounded to the dtype of the layer
         return FitReport(
             path=tuple(self.path),
             stopped=self.stopped,
-            training=Seen(self.rows, self.state).root_mean_square(self.state),
-            validation=self._held_out_error(),
+            training=Seen(self.rows, left).root_mean_square(left),
+            validation=None if self.held_out is None else Seen(self.held_out, left).root_mean_square(left),
             rows=self.rows.count,
-            parameters=self.state.parameters,
+            parameters=left.parameters,
         )

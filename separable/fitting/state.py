@@ -68,20 +68,30 @@ class State:
         self.interaction = interaction
 
     def write(self, layer: SeparableLayer) -> None:
-        """Put the numbers, learned coordinates and learned atoms into a layer of the same form, in its dtype."""
+        """Put the numbers, learned coordinates and learned atoms into a layer of the same form, in its dtype.
+
+        Raises:
+            ValueError: If a number is beyond that dtype; the layer is as it was.
+        """
+        pairs = [(layer.expansion.coefficient(j), c) for j, c in enumerate(self.coefficients)]
+        pairs.append((layer.core, self.core))
+        if layer.bias is not None:
+            pairs.append((layer.bias, self.bias))
+        for target, source in (
+            (layer.coordinates, self.layer.coordinates),
+            (layer.expansion.atom_parameters, self.layer.expansion.atom_parameters),
+        ):
+            if target is not None and source is not None:
+                pairs += zip(target.parameters(), source.parameters(), strict=True)
+        for old, new in pairs:
+            if not bool(new.to(old.dtype).isfinite().all()):
+                raise ValueError(
+                    f"fit: a number of {float(new.abs().max()):.3g} is beyond the layer's {old.dtype}; "
+                    "fit targets of a smaller unit, or a layer of a wider dtype"
+                )
         with torch.no_grad():
-            for j, c in enumerate(self.coefficients):
-                layer.expansion.coefficient(j).copy_(c)
-            layer.core.copy_(self.core)
-            if layer.bias is not None:
-                layer.bias.copy_(self.bias)
-            for target, source in (
-                (layer.coordinates, self.layer.coordinates),
-                (layer.expansion.atom_parameters, self.layer.expansion.atom_parameters),
-            ):
-                if target is not None and source is not None:
-                    for old, new in zip(target.parameters(), source.parameters(), strict=True):
-                        old.copy_(new)
+            for old, new in pairs:
+                old.copy_(new)
 
     @property
     def parameters(self) -> int:

@@ -11,6 +11,7 @@ from the atoms. With fewer outputs than free inputs the solutions form a surface
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -193,6 +194,12 @@ class _Problem:
             self.prior = mean, deviation
         self.noise, self.seed = noise, seed
         self.width = torch.where(self.free, self.upper - self.lower, torch.ones_like(self.lower))
+        periods = [math.inf] * inputs
+        if layer.coordinates is None:
+            circles = [atom.outside == "periodic" and not atom.discrete for atom in layer.atoms]
+            domains = [atom.domain for atom in layer.atoms]
+            periods = [b - a if once else math.inf for once, (a, b) in zip(circles, domains, strict=True)]
+        self.turns = self.width / self.width.new_tensor(periods)  # of the circle in the box; 0 where there is none
 
     def _vector(self, name: str, values: Any, length: int) -> Tensor:
         vector = torch.as_tensor(values, dtype=torch.float64, device=self.device).flatten()
@@ -262,6 +269,12 @@ class _Problem:
                 break
         return x
 
+    def _apart(self, unit: Tensor, place: int) -> Tensor:
+        """Distances ``(N,)`` from one of the rows, free inputs in units of the box; round the circle where one is."""
+        away, turns = unit - unit[place], self.turns[self.free]
+        away = away - torch.where(turns > 0, (away * turns).round() / turns, torch.zeros_like(away))
+        return away.norm(dim=1)
+
     def choose(self, x: Tensor, count: int, tolerance: float, separation: float, seen: Tensor) -> Inversion:
         """Pick solutions that are far from one another; without a solution, the nearest points."""
         values = self.layer(x)
@@ -273,7 +286,7 @@ class _Problem:
         free = max(1, int(self.free.sum()))
         unit = (x[candidates] / self.width)[:, self.free]
         picked = [0]
-        distance = (unit - unit[:1]).norm(dim=1) if unit.shape[1] else unit.new_zeros(len(unit))
+        distance = self._apart(unit, 0)
         while len(picked) < count:
             if self.prior is None:
                 following = int(distance.argmax())
@@ -283,6 +296,6 @@ class _Problem:
             if float(distance[following]) <= separation * free**0.5:
                 break
             picked.append(following)
-            distance = torch.minimum(distance, (unit - unit[following]).norm(dim=1))
+            distance = torch.minimum(distance, self._apart(unit, following))
         rows = candidates[sorted(picked, key=lambda i: float(merit[candidates[i]]))]
         return Inversion(x[rows], values[rows], gap[rows], converged[rows], seen, self.target)

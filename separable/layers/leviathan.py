@@ -166,6 +166,7 @@ class LeviathanEmbedding(nn.Module):
         self._require_indices()
         if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
             raise TypeError(f"LeviathanEmbedding: indices are integers, got {index.dtype}")
+        index = index.long()  # torch finds no least of unsigned numbers
         if not torch.compiler.is_compiling() and index.numel():
             lowest, highest = int(index.min()), int(index.max())
             if lowest < 0 or highest >= self.num_embeddings:
@@ -173,7 +174,7 @@ class LeviathanEmbedding(nn.Module):
                     f"LeviathanEmbedding: index {lowest if lowest < 0 else highest} lies outside "
                     f"0 .. {self.num_embeddings - 1}"
                 )
-        distinct, where = torch.unique(index.long(), return_inverse=True)
+        distinct, where = torch.unique(index, return_inverse=True)
         return self._evaluate(self._digits(distinct))[where]
 
     def of_digits(self, digits: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Points:
     def __init__(self, atom: BSpline, x: Tensor) -> None:
         lower, upper = atom.domain
         if atom.outside == "periodic":
-            x = lower + torch.remainder(x - lower, upper - lower)
+            x = atom._wrapped(x)
         elif atom.outside == "error":
             atom._refuse_outside(x)
         self.atom, self.nearest = atom, x.clamp(lower, upper)

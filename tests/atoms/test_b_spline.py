@@ -195,3 +195,10 @@ def test_numpy_integers_become_plain_ones():
     assert type(atom.intervals) is int
     assert type(atom.degree) is int
     assert atom == BSpline(intervals=4, degree=2)
+
+
+def test_both_ends_belong_to_the_domain_of_a_wrapped_basis() -> None:
+    wrapped, held = (BSpline(4, 3, (-1.0, 2.0), outside=outside) for outside in ("periodic", "constant"))
+    ends = torch.tensor([-1.0, 2.0], dtype=torch.float64)
+    assert torch.equal(wrapped(ends), held(ends))
+    torch.testing.assert_close(wrapped(ends + torch.tensor([-0.5, 0.5])), held(torch.tensor([1.5, -0.5]).double()))

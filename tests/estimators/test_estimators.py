@@ -67,6 +67,45 @@ def test_intervals_cover(friedman) -> None:
     assert 0.88 < np.mean((lower < y) & (y < upper)) < 0.92
 
 
+def test_intervals_of_few_rows_cover() -> None:
+    """The error is estimated from few degrees of freedom: quantiles of the normal law would cover 76 % here."""
+    inside, fresh = [], np.random.default_rng(1).random((2000, 3))
+    for seed in range(24):
+        random = np.random.default_rng(seed)
+        x = random.random((10, 3))
+        model = SeparableRegressor(order=1).fit(x, 2 * x[:, 0] + x[:, 1] + random.normal(size=10))
+        if model.model_.spare < 1:
+            continue
+        lower, upper = model.predict_interval(fresh).T
+        y = 2 * fresh[:, 0] + fresh[:, 1] + np.random.default_rng(seed + 100).normal(size=2000)
+        inside.append(np.mean((lower < y) & (y < upper)))
+    assert len(inside) > 15
+    assert 0.85 < np.mean(inside) < 0.97
+
+
+def test_an_interval_without_a_degree_of_freedom_is_refused() -> None:
+    x = np.linspace(0, 1, 3)[:, None]
+    model = SeparableRegressor(order=1).fit(x, np.array([0.0, 1.0, -1.0]))
+    with pytest.raises(ValueError, match="degree of freedom"):
+        model.predict_interval(x)
+
+
+def test_rows_of_two_kinds_in_turn_give_the_effects_of_shuffled_ones() -> None:
+    random = np.random.default_rng(0)
+    side, x = np.arange(24_000) % 2, random.random(24_000)
+    y = 2.0 * side + np.sin(3 * x) * side + 0.1 * random.normal(size=24_000)
+    table, order = np.stack([side, x], axis=1), random.permutation(24_000)
+    models = [SeparableRegressor(order=2).fit(table[rows], y[rows]) for rows in (slice(None), order)]
+    strengths = [model.interaction_strengths_ for model in models]
+    assert [model.order_ for model in models] == [2, 2]
+    assert strengths[0].keys() == strengths[1].keys()
+    for name, value in strengths[0].items():
+        assert value == pytest.approx(strengths[1][name], abs=2e-3)
+    means = np.array([0.0, 2.0 + (1 - np.cos(3)) / 3])  # of y where side is 0 and 1
+    share = (means[1] - means[0]) ** 2 / 4 / (np.var(y) - 0.1**2)
+    assert strengths[0]["x0",] == pytest.approx(share, abs=0.01)
+
+
 def test_the_layer_is_the_smooth_model(friedman) -> None:
     x, y, model = friedman
     smooth = model.model_.outputs(model.encode(x[:200]))[:, 0] * model.scale_ + y.mean()

@@ -175,6 +175,27 @@ def test_single_precision_layers_are_fitted_in_double() -> None:
     assert report.training < 1e-5
 
 
+def test_the_report_is_of_the_layer_as_it_was_left() -> None:
+    x = data(500, 2)
+    y = torch.sin(3 * x[:, 0]) * x[:, 1]
+    model = layer(2, interaction=CanonicalPolyadic(rank=3)).to(torch.bfloat16)
+    report = separable.fit(model, x, y, validation=(x, y))
+    with torch.no_grad():
+        found = float((copy.deepcopy(model).double()(x)[:, 0] - y).square().mean().sqrt())
+    assert report.training == pytest.approx(found, rel=1e-6)
+    assert report.validation == pytest.approx(found, rel=1e-6)
+    assert found > 1e-4  # rounding
+
+
+def test_numbers_beyond_the_layers_dtype_are_refused_and_the_layer_left_alone() -> None:
+    x = data(100, 1)
+    model = layer(1, interaction=CanonicalPolyadic(rank=1)).half()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="float16"):
+        separable.fit(model, x, 1e9 * x[:, 0])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_roughness_leads_to_straight_lines() -> None:
     x = data(200, 1)
     y = 1 + 2 * x[:, 0] + torch.sin(20 * x[:, 0])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import separable
-from separable.atoms import BSpline, Chebyshev, Table
+from separable.atoms import BSpline, Chebyshev, Fourier, Table
 from separable.interactions import CanonicalPolyadic
 from separable.layers import LearnedCoordinates, SeparableLayer
 
@@ -110,6 +110,19 @@ def test_categories_are_tried_as_whole_numbers() -> None:
     for wrong in ({"fixed": {0: 1.5}}, {"bounds": [(0.2, 0.8), (0.0, 1.0)]}):
         with pytest.raises(ValueError, match="category"):
             separable.invert(model, 1.5, **wrong)
+
+
+def test_the_two_ends_of_a_circle_are_one_solution() -> None:
+    atoms = [Fourier(2, domain=(0.0, 360.0)), BSpline(4)]
+    model = SeparableLayer(2, 2, atoms=atoms, interaction=CanonicalPolyadic(4), dtype=torch.float64)
+    x = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * torch.tensor([360.0, 1.0])
+    angle = torch.deg2rad(x[:, 0])
+    assert separable.fit(model, x, torch.stack([angle.cos(), angle.sin()], 1)).training < 1e-6
+    for output, angles in ((0, [0.0]), (1, [0.0, 180.0])):
+        found = separable.invert(model, 1.0 - output, outputs=[output], fixed={1: 0.5}, n_solutions=4)
+        assert sorted((found.inputs[:, 0] % 359.99).round().tolist()) == angles
+    apart = separable.invert(model, 1.0, bounds=[(90.0, 450.0), (0.5, 0.5)], outputs=[0], n_solutions=4)
+    assert apart.inputs[:, 0].round().tolist() == [360.0]  # a box that begins elsewhere
 
 
 def test_learned_coordinates_are_inverted_within_given_bounds() -> None:

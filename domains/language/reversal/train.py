@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from domains.language.reversal.answers import some_facts
 from domains.language.reversal.evaluate import ranking
-from domains.language.reversal.facts import Fact, FactSet
+from domains.language.reversal.facts import FactSet
 from domains.language.reversal.model import FactModel, JointFactModel, JointModelConfig
 from domains.language.reversal.transformer import TransformerModelConfig
 from separable.files import checked_text, filled, read_json, read_tensors, refusing, stored_tensors, write_together
@@ -72,7 +72,7 @@ def train(
     generator = torch.Generator().manual_seed(training.seed)
     made = model.build(facts.entities, facts.relations, generator)
     rows = made.rows(facts.train)
-    asked = [made.rows(_some(part, probes)).to(device) for part in (facts.test, facts.one_way)]
+    asked = [made.rows(some_facts(part, probes)).to(device) for part in (facts.test, facts.one_way)]
 
     def evaluate(trained: FactModel) -> dict[str, float]:
         test, one_way = (ranking(trained, part) for part in asked)
@@ -146,8 +146,3 @@ def _names(found: Any) -> list[str]:
 
 def _loss(model: FactModel, rows: Tensor) -> Tensor:
     return model.loss(rows)
-
-
-def _some(facts: Sequence[Fact], most: int) -> Sequence[Fact]:
-    """At most so many of them, evenly."""
-    return facts[:: -(-len(facts) // most)] if facts else facts

@@ -1,6 +1,5 @@
 """Empty environments into which packages that are installed here are linked, one by one, so that nothing is fetched."""
 
-import importlib.util
 import subprocess
 import sys
 import sysconfig
@@ -10,17 +9,6 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="session")
-def third_party():
-    """The tool that knows what a requirement brings in."""
-    described = importlib.util.spec_from_file_location("third_party", ROOT / "tools" / "third_party.py")
-    module = importlib.util.module_from_spec(described)
-    described.loader.exec_module(module)
-    return module
 
 
 class Environment:

@@ -5,6 +5,7 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
+third_party = pytest.importorskip("tools.third_party")  # reads pyproject.toml, from Python 3.11 on
 pytestmark = [
     pytest.mark.validation,
     pytest.mark.skipif(sys.version_info >= (3, 12), reason="the lowest versions have no wheels for this Python"),
@@ -19,7 +20,7 @@ def lowest(line: Requirement) -> str:
     return f"{line.name}=={least}"
 
 
-def test_the_core_with_the_lowest_versions(environment, third_party) -> None:
+def test_the_core_with_the_lowest_versions(environment) -> None:
     core = third_party.declared()["core"]
     environment.pip("install", "--no-deps", *(lowest(line) for line in core if line.name != "torch"))
     for line in [*core, Requirement("pytest"), Requirement("hypothesis")]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+third_party = pytest.importorskip("tools.third_party")  # reads pyproject.toml, from Python 3.11 on
 pytestmark = pytest.mark.validation
 ROOT = Path(__file__).parents[3]
 BUILD = [sys.executable, "-m", "build", "--no-isolation"]  # nothing is fetched
@@ -129,7 +130,7 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
     return next(out.glob("*.whl")), next(out.glob("*.tar.gz"))
 
 
-def needed(wheel: Path, extra: str, third_party) -> set[str]:
+def needed(wheel: Path, extra: str) -> set[str]:
     """Names of all that the wheel and an extra of it ask for, with what these ask for; "" is the core alone."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
@@ -140,14 +141,14 @@ def needed(wheel: Path, extra: str, third_party) -> set[str]:
             line.marker = None
             found |= set(third_party.closure(line))
             if line.name == "separable":
-                found |= {name for own in line.extras for name in needed(wheel, own, third_party)}
+                found |= {name for own in line.extras for name in needed(wheel, own)}
     return found
 
 
-def filled(environment, wheel: Path, extra: str, third_party) -> None:
+def filled(environment, wheel: Path, extra: str) -> None:
     """Install the wheel beside what it and its extras declare; pip is asked whether anything is missing."""
     for one in extra.split(","):
-        environment.link(needed(wheel, one, third_party))
+        environment.link(needed(wheel, one))
     environment.pip("install", "--no-deps", "--no-index", str(wheel))
     environment.pip("check")
 
@@ -201,10 +202,10 @@ def test_the_source_archive_builds_the_same_wheel(built, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("extra", COMMANDS)
-def test_an_environment_with_what_is_declared_is_enough(extra, built, environment, third_party, tmp_path) -> None:
+def test_an_environment_with_what_is_declared_is_enough(extra, built, environment, tmp_path) -> None:
     if "huggingface" in extra:
         pytest.importorskip("transformers")
-    filled(environment, built[0], "" if extra == "core" else extra, third_party)
+    filled(environment, built[0], "" if extra == "core" else extra)
     if extra == "core":
         assert not (environment.site / "sklearn").exists()
         assert len(imported(environment, ("separable",), NOT_OF_THE_CORE)) > 100
@@ -217,8 +218,8 @@ def test_an_environment_with_what_is_declared_is_enough(extra, built, environmen
         environment.run(environment.programs / "separable", *command, folder=tmp_path)
 
 
-def test_a_users_program_is_checked_by_mypy_against_the_wheel(built, environment, third_party, tmp_path) -> None:
-    filled(environment, built[0], "", third_party)
+def test_a_users_program_is_checked_by_mypy_against_the_wheel(built, environment, tmp_path) -> None:
+    filled(environment, built[0], "")
     script = tmp_path / "simulation.py"
     checker = [sys.executable, "-m", "mypy", "--strict", "--python-executable", environment.programs / "python"]
     for wrong in ("", 'wrong: str = layer.derivative(x, "first")\n'):
