@@ -18,6 +18,8 @@ import torch
 from separable.atoms import Atom, BSpline
 from separable.galerkin.problem import Array, Coordinate, Profile
 
+_HELD: dict[str, tuple[int, ...]] = {"free": (), "value": (0,), "slope": (1,), "both": (0, 1)}  # derivatives
+
 
 class Axis:
     """One coordinate's quadrature, function tables and matrices, all float64 numpy.
@@ -202,20 +204,42 @@ class Axis:
     def project(self, profile: Profile) -> Array:
         """Coefficients ``(K,)`` of the atom's own functions, conditions ignored, that approximate a function.
 
-        A weighted least-squares fit; an open B-spline matches the values at both ends exactly.
+        A weighted least-squares fit, see `fitted`; an open B-spline matches the values at both ends exactly.
         """
-        basis = self.atom(torch.from_numpy(self.nodes)).numpy()
         values = evaluate(self.coordinate.name, profile, self.nodes)
-        fixed = np.zeros(basis.shape[1])
-        free = np.ones(basis.shape[1], dtype=bool)
         if isinstance(self.atom, BSpline) and not self.atom.periodic and self.atom.degree > 0:
-            ends = evaluate(self.coordinate.name, profile, np.array(self.atom.domain))
-            fixed[0], fixed[-1] = ends
-            free[[0, -1]] = False
+            return self.fitted(values, evaluate(self.coordinate.name, profile, np.array(self.atom.domain)))
+        return self.fitted(values)
+
+    def fitted(self, values: Array, ends: Array | None = None) -> Array:
+        """Coefficients ``(K,)`` of the atom's own functions that approximate values ``(Q,)`` at the nodes.
+
+        A weighted least-squares fit that has the values and slopes which the coordinate holds at its ends: those of
+        the polynomial through the nodes of the smooth piece there.
+
+        Args:
+            values: At the nodes.
+            ends: ``(2,)``, the values at both ends, which are then matched whether they are held or not.
+        """
         root = np.sqrt(self.weights)
-        target = (values - basis @ fixed) * root
-        fixed[free] = scipy.linalg.lstsq(basis[:, free] * root[:, None], target)[0]
-        return fixed
+        basis = self.atom(torch.from_numpy(self.nodes)).numpy() * root[:, None]
+        rows, wanted = [], []
+        pieces = np.searchsorted(np.unique(self.atom.breakpoints)[1:-1], self.nodes)
+        for side, place, hold in zip(
+            (0, -1), self.atom.domain, (self.coordinate.left, self.coordinate.right), strict=True
+        ):
+            orders = {*_HELD[hold], *(() if ends is None else (0,))}
+            piece = pieces == pieces[side]
+            near = np.polynomial.Legendre.fit(self.nodes[piece], values[piece], int(piece.sum()) - 1)
+            for order in sorted(orders):
+                rows.append(self.atom(torch.tensor(place, dtype=torch.float64), order).numpy())
+                wanted.append(ends[side] if ends is not None and order == 0 else near.deriv(order)(place))
+        if not rows:
+            return np.asarray(scipy.linalg.lstsq(basis, values * root)[0])
+        held = np.stack(rows)
+        fixed = np.linalg.pinv(held) @ np.array(wanted)
+        free = scipy.linalg.null_space(held)
+        return np.asarray(fixed + free @ scipy.linalg.lstsq(basis @ free, values * root - basis @ fixed)[0])
 
     def atom_fit(self, other: Atom, coefficients: Array) -> Array:
         """Coefficients ``(K, R)`` in this atom of functions given in another atom that it contains."""
@@ -312,8 +336,7 @@ def _extension(coordinate: Coordinate) -> Array:
         left = 1 if coordinate.left == "slope" else drop[coordinate.left]
         right = 1 if coordinate.right == "slope" else drop[coordinate.right]
         return matrix[:, left : size - right]
-    orders = {"free": (), "value": (0,), "slope": (1,), "both": (0, 1)}
-    rows = [(lower, m) for m in orders[coordinate.left]] + [(upper, m) for m in orders[coordinate.right]]
+    rows = [(lower, m) for m in _HELD[coordinate.left]] + [(upper, m) for m in _HELD[coordinate.right]]
     if not rows:
         return np.eye(size)
     held = np.stack([atom(torch.tensor(x, dtype=torch.float64), m).numpy() for x, m in rows])

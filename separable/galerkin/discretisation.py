@@ -160,7 +160,7 @@ class Discretisation:
                     if isinstance(profile, At):
                         raise ValueError("Problem: a lift is a function; At belongs in a source or an operator")
                     if name in product:
-                        column = _fitted(axis, product[name])
+                        column = axis.fitted(product[name])
                     else:
                         column = axis.atom.ones().numpy() if profile is None else axis.project(profile)
                     columns[j].append(column * (factor if j == 0 else 1.0))
@@ -389,10 +389,3 @@ def _carried(axes: Sequence[Axis], grids: Sequence[tuple[Array, Array]], factors
     # each fit is an orthogonal projection, so that the squares of what one coordinate after the other loses add up
     lost = sum(squared([*fits[:j], rests[j], *samples[j + 1 :]]) for j in range(len(axes)))
     return carried, float(np.sqrt(max(lost, 0.0) / max(squared(samples), 1e-300)))
-
-
-def _fitted(axis: Axis, values: Array) -> Array:
-    """Atom coefficients ``(K,)`` that fit node values ``(Q,)``."""
-    root = np.sqrt(axis.weights)
-    basis = axis.atom(torch.from_numpy(axis.nodes)).numpy() * root[:, None]
-    return np.asarray(np.linalg.lstsq(basis, values * root, rcond=None)[0])

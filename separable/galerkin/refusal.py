@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from separable.atoms import BSpline
 from separable.galerkin.discretisation import Discretisation
 from separable.galerkin.problem import Array, At, Problem, Term
 
@@ -17,25 +18,44 @@ def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> N
 
     Raises:
         ValueError: A diffusivity is negative somewhere, an evolution runs backward in time, an end that needs a
-            condition has none, or constants solve the homogeneous problem.
+            condition has none, constants or linear functions solve the homogeneous problem, or splines are too rough
+            for the operator.
     """
     if least_squares and not problem.is_equation:
         raise ValueError(
             "solve: method='least squares' needs the equation itself (no derivatives of the test function, no At); "
             "write second derivatives as (2, 0)"
         )
-    for j, coordinate in enumerate(problem.coordinates):
-        smooth = getattr(coordinate.atom, "degree", 99)
-        taken = [order for _, symbols in discrete.terms for order in (symbols[j].trial, symbols[j].test)]
-        taken += [o.get(coordinate.name, 0) for product in problem.products for o in (product.first, product.second)]
-        highest = max(taken)
-        if type(coordinate.atom).__name__ == "BSpline" and smooth < highest:
-            raise ValueError(
-                f"solve: the operator takes derivative {highest} along {coordinate.name}, whose splines have degree "
-                f"{smooth}; use a degree of at least {highest}"
-            )
+    _refuse_rough(problem, discrete)
     _refuse_missing(problem, discrete)
     _refuse_signs(problem, discrete)
+    if not problem.is_equation:
+        _refuse_mechanisms(problem, discrete)
+        _refuse_evolutions(problem, discrete)
+
+
+def _refuse_rough(problem: Problem, discrete: Discretisation) -> None:
+    """Derivative m of a function is square integrable where the function has m - 1 continuous ones."""
+    for j, coordinate in enumerate(problem.coordinates):
+        atom = coordinate.atom
+        taken = [order for _, symbols in discrete.terms for order in (symbols[j].trial, symbols[j].test)]
+        taken += [o.get(coordinate.name, 0) for product in problem.products for o in (product.first, product.second)]
+        highest = max(taken, default=0)
+        if not isinstance(atom, BSpline) or not highest:
+            continue
+        if atom.degree < highest:
+            raise ValueError(
+                f"solve: the operator takes derivative {highest} along {coordinate.name}, whose splines have degree "
+                f"{atom.degree}; use a degree of at least {highest}"
+            )
+        knots, times = np.unique(atom.breakpoints, return_counts=True)
+        for knot, often in zip(knots[1:-1], times[1:-1], strict=True):
+            if atom.degree - often < highest - 1:
+                raise ValueError(
+                    f"solve: the operator takes derivative {highest} along {coordinate.name}, whose splines of degree "
+                    f"{atom.degree} have a knot {often} times at {knot:g}; use a degree of at least "
+                    f"{highest + often - 1}, or the knot fewer times"
+                )
 
 
 def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
@@ -47,7 +67,7 @@ def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
             continue  # the solution itself says where such an equation needs a condition, and may vanish there
         ends = {"free": 0, "value": 1, "slope": 1, "both": 2}
         held = ends[coordinate.left] + ends[coordinate.right]
-        if held < min(highest, 2) and not coordinate.periodic:
+        if held < highest and not coordinate.periodic:
             if held and _degenerate(problem, discrete, j, highest):
                 continue
             raise ValueError(
@@ -66,6 +86,47 @@ def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
             "solve: constants solve the homogeneous problem, so the solution is not determined: no end of "
             f"{', '.join(c.name for c in differentiated)} is held and no term is without derivatives"
         )
+
+
+def _refuse_mechanisms(problem: Problem, discrete: Discretisation) -> None:
+    """A beam that is held at one point turns about it: the function x - a is of no energy where all terms bend."""
+    for j, coordinate in enumerate(problem.coordinates):
+        others = [c for c in problem.coordinates if c is not coordinate]
+        bends = all(any(s.trial > (1 if i == j else 0) for i, s in enumerate(symbols)) for _, symbols in discrete.terms)
+        turns = {coordinate.left, coordinate.right} == {"value", "free"}
+        if bends and turns and all({c.left, c.right} <= {"free", "slope"} for c in others):
+            raise ValueError(
+                f"solve: linear functions of {coordinate.name} solve the homogeneous problem, so the solution is not "
+                "determined: hold the other end too (value), or the slope with the value (both)"
+            )
+
+
+def _refuse_evolutions(problem: Problem, discrete: Discretisation) -> None:
+    """Weak forms in which a coordinate is only run along, as time is, need one condition there, where it comes from."""
+    places = _places(discrete)
+    patterns = {_orders(problem, term) for term in problem.terms}
+    diffuses = any((1, 1) in pattern for pattern in patterns)
+    for t, coordinate in enumerate(problem.coordinates):
+        name, along = coordinate.name, {pattern[t] for pattern in patterns}
+        if coordinate.periodic or (1, 0) not in along or not along <= {(0, 0), (1, 0)}:
+            continue
+        running = [pattern for pattern in patterns if pattern[t] == (1, 0)]
+        if any(order != (0, 0) for pattern in running for i, order in enumerate(pattern) if i != t):
+            continue
+        speed = np.asarray(sum(_total(problem, pattern, places) for pattern in running))
+        if not (np.all(speed > 0) or np.all(speed < 0)):
+            continue  # it comes from both ends or from none
+        onward = bool(speed[0] > 0)
+        held = [end in ("value", "both") for end in (coordinate.left, coordinate.right)]
+        if not any(held):
+            raise ValueError(f"solve: derivative 1 along {name} needs a condition at one end; state left= or right=")
+        if all(held):
+            raise ValueError(f"solve: derivative 1 along {name} takes a condition at one end, both ends are held")
+        if diffuses and held[0] != onward:
+            raise ValueError(
+                f"solve: {name} runs to the {'right' if onward else 'left'} while u diffuses, so that it is held at "
+                f"the {'left' if onward else 'right'} end; got left={coordinate.left!r}, right={coordinate.right!r}"
+            )
 
 
 def _degenerate(problem: Problem, discrete: Discretisation, j: int, order: int) -> bool:

@@ -406,6 +406,60 @@ def test_constants_that_only_a_square_determines():
         solve(Problem([x], [Term({"x": (2, 0)}, -1.0)], source=[{"x": source}], products=[slope]), progress=False)
 
 
+@pytest.mark.parametrize("ends", [("both", "free"), ("value", "value"), ("both", "value")])
+def test_a_beam_as_an_equation_needs_four_conditions(ends):
+    with pytest.raises(ValueError, match="derivative 4 along x"):
+        solve(Problem([Coordinate("x", BSpline(12, 4), *ends)], [{"x": (4, 0)}], source=[{}]), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("degree", "knots", "ends", "operator"),
+    [
+        (2, (0, 0.25, 0.5, 0.5, 0.75, 1), ("value", "value"), Term({"x": (2, 0)}, -1.0)),
+        (3, (0, 0.5, 0.5, 0.5, 1), ("value", "value"), Term({"x": (2, 0)}, -1.0)),
+        (2, (0, 0.25, 0.5, 0.5, 0.75, 1), ("both", "both"), {"x": (2, 2)}),
+    ],
+)
+def test_splines_with_a_kink_under_a_second_derivative_are_refused(degree, knots, ends, operator):
+    x = Coordinate("x", BSpline(degree=degree, knots=knots), *ends)
+    with pytest.raises(ValueError, match=r"times at 0\.5"):
+        solve(Problem([x], [operator], source=[{}]), progress=False)
+
+
+def test_a_beam_that_can_turn_is_refused_and_a_cantilever_is_solved():
+    beam = [{"x": (2, 2)}]
+    for ends in (("value", "free"), ("free", "value")):
+        with pytest.raises(ValueError, match="linear functions"):
+            solve(Problem([Coordinate("x", BSpline(12, 4), *ends)], beam, source=[{}]), progress=False)
+    u = solve(Problem([Coordinate("x", BSpline(12, 4), "both", "free")], beam, source=[{}]), progress=False)
+    x = np.array([0.25, 0.5, 1.0])
+    np.testing.assert_allclose(u(x=x), x**2 * (6 - 4 * x + x**2) / 24, rtol=1e-8)  # of a load of one
+
+
+@pytest.mark.parametrize(
+    ("ends", "match"),
+    [(("free", "free"), "needs a condition"), (("free", "value"), "left end"), (("value", "value"), "both ends")],
+)
+def test_an_evolution_in_weak_form_is_held_where_it_comes_from(ends, match):
+    coordinates = [Coordinate("x", BSpline(12, 4), "value", "value"), Coordinate("t", BSpline(12, 4), *ends)]
+    with pytest.raises(ValueError, match=match):
+        solve(Problem(coordinates, [{"t": (1, 0)}, {"x": (1, 1)}], source=[{}]), progress=False)
+
+
+@pytest.mark.parametrize(
+    "lift", [[{"x": lambda x: np.exp(3 * x)}], [Field(lambda x: np.exp(3 * x))]], ids=["product", "field"]
+)
+def test_a_held_slope_is_that_of_the_lift(lift):
+    errors, places = [], np.linspace(0, 1, 101)
+    for intervals in (4, 8, 16):
+        x = Coordinate("x", BSpline(intervals, 3), "value", "slope")
+        source = [{"x": lambda x: -9 * np.exp(3 * x)}]
+        u = solve(Problem([x], [Term({"x": (2, 0)}, -1.0)], source, lift), estimate=False, progress=False)
+        errors.append(np.abs(u(x=places) - np.exp(3 * places)).max() / np.exp(3))
+    assert errors[-1] < 5e-6
+    assert np.log2(errors[0] / errors[-1]) / 2 > 3.6  # the order of cubic splines is 4
+
+
 def test_conditions_that_leave_no_function_are_refused():
     with pytest.raises(ValueError):
         solve(Problem([Coordinate("x", BSpline(1, 1), "value", "value")], [{"x": (1, 1)}], source=[{}]), progress=False)
