@@ -273,7 +273,8 @@ class _Problem:
         """Distances ``(N,)`` from one of the rows, free inputs in units of the box; round the circle where one is."""
         away, turns = unit - unit[place], self.turns[self.free]
         away = away - torch.where(turns > 0, (away * turns).round() / turns, torch.zeros_like(away))
-        return torch.linalg.vector_norm(away, dim=1)
+        distance: Tensor = torch.linalg.vector_norm(away, dim=1)
+        return distance
 
     def choose(self, x: Tensor, count: int, tolerance: float, separation: float, seen: Tensor) -> Inversion:
         """Pick solutions that are far from one another; without a solution, the nearest points."""
