@@ -190,7 +190,7 @@ def design(
         wanted = dict(targets) if volume_fraction is None else {**targets, "volume_fraction": volume_fraction}
         for index, cell in enumerate(cells):
             try:
-                cells[index] = refine(cell, wanted, materials).cell
+                cells[index] = refine(cell, wanted, materials, symmetry=symmetry, connected=connected).cell
             except NotPositiveError as error:
                 print(f"note: design {index + 1} is left as it is: {error}")
     achieved = read_properties(materials.solve(cells), list(targets))

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,7 +175,10 @@ def design(
     refining, notes = 0.0, ["Given cells are not read here; designs are made from the stored ones."] if images else []
     if refined:
         wanted = targets if volume_fraction is None else {**targets, "volume_fraction": volume_fraction}
-        tried, refining = _refinement(found.cells, wanted, library.materials, most=2 * _SOLVES * each)
+        kept: dict[str, Any] = {"symmetry": symmetry, "connected": connected, "max_solves": _SOLVES}
+        tried, refining = _refinement(
+            lambda cell: refine(cell, wanted, library.materials, **kept), found.cells, most=2 * _SOLVES * each
+        )
         if tried:
             basis += f"; {tried} designs refined, {1000 * refining:.3g} ms each"
         else:
@@ -189,7 +192,7 @@ def design(
     )
 
 
-def _refinement(cells: Tensor, wanted: Mapping[str, float], materials: Materials, most: float) -> tuple[int, float]:
+def _refinement(refined: Callable[[Tensor], object], cells: Tensor, most: float) -> tuple[int, float]:
     """How many of these designs were refined to see how long that takes, and seconds for each.
 
     The number of solutions is known only by trying: one where the design is right, a dozen where several properties
@@ -200,7 +203,7 @@ def _refinement(cells: Tensor, wanted: Mapping[str, float], materials: Materials
     tried, seconds, started = 0, 0.0, time.perf_counter()
     while tried < min(_REFINEMENTS, len(cells)) and seconds < _REFINEMENTS_SECONDS:
         with contextlib.suppress(NotPositiveError):  # such a design is left as it is
-            refine(cells[tried], wanted, materials, max_solves=_SOLVES)
+            refined(cells[tried])
         tried, seconds = tried + 1, time.perf_counter() - started
     return tried, seconds / tried
 

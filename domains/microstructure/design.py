@@ -26,6 +26,7 @@ from domains.microstructure.connectivity import is_connected
 from domains.microstructure.data import CellData
 from domains.microstructure.janus import Janus
 from domains.microstructure.materials import Materials
+from domains.microstructure.phases import checked_cells
 from domains.microstructure.properties import read_properties
 from domains.microstructure.reachable import physical_bounds
 from domains.microstructure.train import axis_orders
@@ -106,8 +107,8 @@ class Designer:
         size = model.config.size
         turns = axis_orders(model.config.properties, len(size))
         self.turns = [(order, places) for order, places in turns if tuple(size[axis] for axis in order) == size]
-        self.known = model.standardised(torch.cat([library.values[:, places] for _, places in self.turns]))
-        self.fractions = library.fractions.repeat(len(self.turns))
+        self.known = model.standardised(torch.cat([library.values[:, places] for _, places in self.turns]).float())
+        self.fractions = library.fractions.float().repeat(len(self.turns))
         self._usual: dict[tuple[int, ...], float] = {}  # how near known cells are to each other, by properties
         with torch.no_grad():
             parts = torch.arange(len(self.known)).split(256)
@@ -224,6 +225,12 @@ class Designer:
                 raise ValueError(f"bands: expected 0 or more about {', '.join(targets)}, got {name} {half_width}")
         names = list(self.model.config.properties)
         places = [names.index(name) for name in targets]
+        size = self.model.config.size
+        if images is not None and tuple(checked_cells(images).shape[1:]) != size:
+            raise ValueError(f"images: expected cells of {size}, got {tuple(images.shape[1:])}")
+        if image_values is not None and (images is None or image_values.shape != (len(images), len(names))):
+            expected = "none without images" if images is None else f"the shape {(len(images), len(names))}"
+            raise ValueError(f"image_values: expected {expected}, got {tuple(image_values.shape)}")
         if image_values is not None and not bool((image_values[:, places] > 0).all()):
             least = dict(zip(targets, image_values[:, places].amin(0).tolist(), strict=True))
             raise ValueError(f"image_values: expected positive ones, whose logarithm exists, got from {least} on")
@@ -238,7 +245,7 @@ class Designer:
             cells, offsets = images.float(), torch.zeros(len(images), len(names))
             if image_values is not None:
                 with torch.no_grad():
-                    offsets = self.model.standardised(image_values) - self.model.read(self.model.encode(cells))
+                    offsets = self.model.standardised(image_values.float()) - self.model.read(self.model.encode(cells))
         logits = self._inverted(
             cells, offsets[:, places], places, wanted, slack, volume_fraction, symmetry, steps, through
         )

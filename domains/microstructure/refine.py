@@ -3,7 +3,8 @@
 A voxel v at the interface that changes phase changes the logarithm of property k by about +-s_k(v), which the adjoint
 gives for all voxels at once.  Voxels are chosen one after the other, each bringing the sum of these effects nearest to
 what is missing; then the cell is solved again.  Voxels are taken only where the interface is smooth and never next to
-each other, so that no bridge is made or broken and the effects add up.
+each other, so that bridges are seldom made or broken and the effects add up. Of a symmetric cell all images of a voxel
+change together; of a cell that has to stay in one piece those are left out that would part it.
 
 The effect of a whole voxel is not the derivative at its present value.  Across the interface of phases a and b the
 tangential gradient t and the normal flux q are continuous, and moving it by a voxel changes the energy by
@@ -14,6 +15,7 @@ tangential gradient t and the normal flux q are continuous, and moving it by a v
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domains.microstructure.connectivity import is_connected
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.reachable import physical_bounds
@@ -56,6 +59,8 @@ def refine(
     *,
     tolerance: float = 0.002,
     max_solves: int = 12,
+    symmetry: str = "none",
+    connected: bool = False,
 ) -> Refined:
     """Change voxels at the interface of a cell until its solved properties are the targets.
 
@@ -65,10 +70,13 @@ def refine(
         materials: the phases of the cell.
         tolerance: greatest relative distance from a target at which to stop.
         max_solves: at most so many solver calls; the best cell met is returned.
+        symmetry: of the cell, which is kept: ``"none"``, ``"mirror"`` (each axis) or ``"cubic"`` (exchanges too).
+        connected: whether phase 1 is in one periodic piece and has to stay so.
 
     Raises:
         NotPositiveError: the cell has no positive value of a property, as its permeability where nothing flows through.
-        ValueError: no target or one that no cell of these phases can have, a cell of one phase, or no solve allowed.
+        ValueError: no target or one that no cell of these phases can have, a cell of one phase, of other values than
+            0 and 1, without the symmetry or in several pieces, or no solve allowed.
 
     Example:
         >>> x = torch.linspace(0, 6.283, 33)[:-1]
@@ -85,8 +93,15 @@ def refine(
         low, high = physical_bounds(name, materials, tuple(cell.shape))
         if not (low <= value <= high and value > 0):
             raise ValueError(f"{name}: no cell of these phases has {value:g}; bounds are {low:g} to {high:g}")
+    if wrong := sorted({*cell.unique().tolist()} - {0.0, 1.0}):
+        raise ValueError(f"cell: expected voxels of 0 and 1, got {wrong[0]:g}")
     if bool((cell == cell.flatten()[0]).all()):
         raise ValueError("cell: expected both phases, got one; it has no interface")
+    images = _images(tuple(cell.shape), symmetry)
+    if not bool((cell.flatten()[torch.from_numpy(images)] == cell.flatten()).all()):
+        raise ValueError(f"cell: expected one of the symmetry {symmetry!r}, got one without it")
+    if connected and not is_connected(cell, phase=1):
+        raise ValueError("cell: expected phase 1 in one piece, got several")
     names = list(targets)
     wanted = np.log(np.array([targets[name] for name in names]))
     needed = materials.needed_for(names)
@@ -119,7 +134,10 @@ def refine(
         effects = torch.stack([_of_a_voxel(s) for s in sensitivities]) * torch.from_numpy(scale).reshape(
             -1, *[1] * cell.ndim
         )
-        cell, promised = _changed(cell, effects, wanted - reached)
+        changed, promised = _changed(cell, effects, wanted - reached, images, connected)
+        if torch.equal(changed, cell):  # nothing that may change would help
+            return Refined(best[1], best[2], best[0], tuple(path))
+        cell = changed
 
 
 def _of_a_voxel(sensitivity: Tensor) -> Tensor:
@@ -129,7 +147,9 @@ def _of_a_voxel(sensitivity: Tensor) -> Tensor:
     return sign * torch.exp(blurred(torch.log(size)))
 
 
-def _changed(cell: Tensor, effects: Tensor, missing: Array) -> tuple[Tensor, Array]:
+def _changed(
+    cell: Tensor, effects: Tensor, missing: Array, images: NDArray[np.int64], connected: bool
+) -> tuple[Tensor, Array]:
     """Cell after greedy changes of phase, and the sum of their expected effects."""
     share = blurred(cell.double())
     smooth = ((share > 0.3) & (share < 0.7)).numpy().ravel()
@@ -137,12 +157,14 @@ def _changed(cell: Tensor, effects: Tensor, missing: Array) -> tuple[Tensor, Arr
     gains = effects.flatten(1).numpy() * direction
     # Effects far above the usual are those of corners and necks, where a voxel more is least like the last one.
     usual = np.median(np.abs(gains[:, smooth]), axis=1, keepdims=True) if smooth.any() else np.ones((len(gains), 1))
-    free = smooth & (np.abs(gains) < 4 * usual).all(0)
     neighbours = _neighbours(tuple(cell.shape))
+    free = smooth & (np.abs(gains) < 4 * usual).all(0) & ~_crowded(images, neighbours)
+    several = 1 + (np.diff(np.sort(images, axis=0), axis=0) > 0).sum(0)  # voxels among the images of each
+    gains = gains[:, images].mean(1) * several
     chosen: list[int] = []
     left = missing.copy()
-    limit = max(1, int(free.sum()) // 6)
-    while len(chosen) < limit:
+    limit, changes = max(1, int(free.sum()) // 6), 0
+    while changes < limit:
         candidates = np.flatnonzero(free)
         if len(candidates) == 0:
             break
@@ -153,10 +175,51 @@ def _changed(cell: Tensor, effects: Tensor, missing: Array) -> tuple[Tensor, Arr
         voxel = int(candidates[index])
         chosen.append(voxel)
         left -= gains[:, voxel]
-        free[neighbours[:, voxel]] = False
-    changed = cell.clone().flatten()
-    changed[chosen] = 1 - changed[chosen]
-    return changed.reshape(cell.shape), missing - left
+        changes += int(several[voxel])
+        free[neighbours[:, images[:, voxel]]] = False
+
+    def flipped(before: Tensor, voxels: list[int]) -> Tensor:
+        places = torch.from_numpy(np.unique(images[:, voxels]))
+        after = before.clone().flatten()
+        after[places] = 1 - after[places]
+        return after.reshape(before.shape)
+
+    changed = flipped(cell, chosen)
+    if connected and not is_connected(changed, phase=1):
+        kept, changed = [], cell
+        for voxel in chosen:
+            if is_connected(tried := flipped(changed, [voxel]), phase=1):
+                changed = tried
+                kept.append(voxel)
+        chosen = kept
+    return changed, gains[:, chosen].sum(1)
+
+
+def _images(shape: tuple[int, ...], symmetry: str) -> NDArray[np.int64]:
+    """Flat indices ``(G, N)`` of every voxel's images, itself first.
+
+    Raises:
+        ValueError: an unknown symmetry, or exchanged axes of different length.
+    """
+    index = np.arange(np.prod(shape)).reshape(shape)
+    if symmetry == "none":
+        return index.reshape(1, -1)
+    if symmetry not in ("mirror", "cubic"):
+        raise ValueError(f"symmetry: expected 'none', 'mirror' or 'cubic', got {symmetry!r}")
+    if symmetry == "cubic" and len(set(shape)) > 1:
+        raise ValueError(f"symmetry: 'cubic' exchanges axes of one length, got a cell of {shape}")
+    axes = range(len(shape))
+    orders = itertools.permutations(axes) if symmetry == "cubic" else [tuple(axes)]
+    flips = [mirrored for count in range(len(shape) + 1) for mirrored in itertools.combinations(axes, count)]
+    return np.stack([np.flip(index.transpose(order), mirrored).ravel() for order in orders for mirrored in flips])
+
+
+def _crowded(images: NDArray[np.int64], neighbours: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether one of a voxel's images ``(N,)`` is next to it, so that the effects of both do not add up."""
+    crowded = np.zeros(images.shape[1], dtype=bool)
+    for image in images[1:]:
+        crowded |= (neighbours == image).any(0) & (image != images[0])
+    return crowded
 
 
 def _neighbours(shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -26,6 +26,10 @@ class Material:
         solidus: Where melting starts, K.
         liquidus: Where it ends, K; the latent heat is spread evenly between the two.
         latent_heat: J/kg.
+
+    Raises:
+        ValueError: The temperatures do not increase or the lists differ in length, a property is not positive, or the
+            liquidus is not above the solidus.
     """
 
     temperatures: tuple[float, ...]
@@ -35,6 +39,22 @@ class Material:
     solidus: float = 1533.0
     liquidus: float = 1609.0
     latent_heat: float = 0.0
+
+    def __post_init__(self) -> None:
+        steps = np.diff(self.temperatures)
+        if len(self.temperatures) < 1 or not np.all(steps > 0):
+            raise ValueError(f"temperatures: expected increasing ones, got {self.temperatures}")
+        for name in ("conductivity", "heat_capacity"):
+            values = getattr(self, name)
+            if len(values) != len(self.temperatures) or not all(0 < value < np.inf for value in values):
+                raise ValueError(f"{name}: expected {len(self.temperatures)} positive numbers, got {values}")
+        if not (0 < self.density < np.inf and 0 <= self.latent_heat < np.inf):
+            raise ValueError(
+                f"density, latent_heat: expected a positive number and one not negative, got {self.density}, "
+                f"{self.latent_heat}"
+            )
+        if not self.liquidus > self.solidus:
+            raise ValueError(f"liquidus: expected one above the solidus of {self.solidus:g} K, got {self.liquidus:g}")
 
     def enthalpy(self, temperature: Array, ambient: float) -> Array:
         """Enthalpy above ambient, J/m3, at increasing temperatures of which the first is ambient."""

@@ -121,11 +121,11 @@ def test_a_design_without_flow_is_left_as_it_is_and_the_others_are_refined(tmp_p
     assert design(tmp_path, "plain", *arguments) == 0
     given = []
 
-    def blocked_at_first(cell, *others):
+    def blocked_at_first(cell, *others, **options):
         given.append(cell)
         if len(given) == 1:
             raise NotPositiveError("conductivity_xx: expected a cell in which it is positive, got 0")
-        return refine(cell, *others)
+        return refine(cell, *others, **options)
 
     monkeypatch.setattr("domains.microstructure.commands.refine", blocked_at_first)
     assert design(tmp_path, "refined", *arguments, "--refined") == 0
@@ -140,6 +140,16 @@ def test_a_design_without_flow_is_left_as_it_is_and_the_others_are_refined(tmp_p
         for c in (plain, refined)
     ]
     assert off[1] < off[0]
+
+
+def test_refined_designs_keep_their_symmetry(tmp_path):
+    made(tmp_path, (16, 16))
+    arguments = ["--target", "conductivity_xx=0.35", "--count", "2", "--symmetry", "cubic", "--refined"]
+    assert design(tmp_path, "designs", *arguments) == 0
+    for number in (1, 2):
+        cell = read_cell(tmp_path / "designs" / f"design_{number}.h5", periodic="accept")
+        for image in (cell.flip(0), cell.flip(1), cell.T):
+            assert torch.equal(image, cell)
 
 
 def test_designs_start_from_images(folder, recwarn):

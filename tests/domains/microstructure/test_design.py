@@ -48,6 +48,25 @@ def solved(designer: Designer, cells: torch.Tensor, names) -> torch.Tensor:
     return read_properties(designer.library.materials.solve(cells), list(names))
 
 
+def test_images_in_double_precision_start_designs_and_those_that_do_not_fit_are_refused(alike):
+    names = alike.model.config.properties
+    images = torch.stack([generate("spinodal", (16, 16), 0.5, seed=s, wavelength=8.0) for s in range(4)]).double()
+    values = solved(alike, images, names)
+    assert values.dtype == torch.float64
+    ours = {"images": images, "image_values": values}
+    found = alike.design({"conductivity_xx": 0.4}, count=2, **ours)
+    single = alike.design({"conductivity_xx": 0.4}, count=2, images=images.float(), image_values=values.float())
+    assert torch.equal(found.cells, single.cells)
+    for change in (
+        {"images": images * torch.nan},
+        {"images": torch.cat([images, images], 1)},
+        {"image_values": values[:3]},
+        {"images": None},
+    ):
+        with pytest.raises(ValueError, match=r"images|cells|image_values"):
+            alike.design({"conductivity_xx": 0.4}, **(ours | change))
+
+
 @pytest.mark.parametrize("fraction", [0.4, 0.501, 0.62])
 def test_the_volume_fraction_is_met_to_a_voxel(small, fraction):
     found = small.designer.design({"conductivity_xx": 0.4}, volume_fraction=fraction, count=3)

@@ -5,6 +5,7 @@ import torch
 
 from domains.microstructure.cells import generate
 from domains.microstructure.conductivity import effective_conductivity
+from domains.microstructure.connectivity import is_connected, largest_component
 from domains.microstructure.elasticity import Material, effective_stiffness
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
@@ -58,6 +59,45 @@ def test_impossible_targets_and_uniform_cells_are_refused():
         refine(torch.ones(16, 16), {"conductivity_xx": 0.5}, MATERIALS)
     with pytest.raises(ValueError, match="targets"):
         refine(cell, {}, MATERIALS)
+
+
+@pytest.mark.parametrize(("symmetry", "size"), [("mirror", (24, 32)), ("cubic", (32, 32)), ("cubic", (12, 12, 12))])
+def test_a_symmetry_is_kept(symmetry, size):
+    axes = [(torch.arange(n) + 0.5) / n for n in size]
+    waves = sum(
+        torch.cos(2 * torch.pi * x).reshape([-1 if i == j else 1 for j in range(len(size))]) for i, x in enumerate(axes)
+    )
+    start = (waves > 0.1).float()
+    now = float(read_properties(MATERIALS.solve(start[None]), ["conductivity_xx"]))
+    found = refine(start, {"conductivity_xx": 1.08 * now}, MATERIALS, symmetry=symmetry)
+    assert found.error < 0.06
+    assert not torch.equal(found.cell, start)
+    for axis in range(len(size)):
+        assert torch.equal(found.cell.flip(axis), found.cell)
+    if symmetry == "cubic":
+        assert torch.equal(found.cell.transpose(0, 1), found.cell)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cell_in_one_piece_stays_in_one(seed):
+    start = largest_component(generate("spinodal", (24, 24), 0.45, seed=seed, wavelength=6.0)).float()
+    now = float(read_properties(MATERIALS.solve(start[None]), ["conductivity_xx"]))
+    found = refine(start, {"conductivity_xx": 0.93 * now}, MATERIALS, connected=True)
+    assert is_connected(found.cell)
+    assert found.error < 0.07
+
+
+def test_cells_that_are_not_as_said_are_refused():
+    cell = generate("spinodal", (16, 16), 0.5, seed=0).float()
+    for wrong, options, match in (
+        (cell, {"symmetry": "mirror"}, "symmetry"),
+        (cell, {"symmetry": "round"}, "symmetry"),
+        (cell[:, :8], {"symmetry": "cubic"}, "one length"),
+        (torch.eye(16), {"connected": True}, "one piece"),
+        (0.3 + 0.4 * cell, {}, "0 and 1"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            refine(wrong, {"conductivity_xx": 0.4}, MATERIALS, **options)
 
 
 FLOW = Materials(conductivities=None, young=None, permeability=True)
