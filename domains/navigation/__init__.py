@@ -14,5 +14,5 @@ for _name, _options in _WORLDS.items():
             _name,
             entry_point="domains.navigation.environment:WaypointEnv",
             vector_entry_point="domains.navigation.vector_environment:WaypointVectorEnv",
-            kwargs=_options,
+            kwargs={"world": _options},
         )

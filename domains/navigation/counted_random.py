@@ -41,7 +41,7 @@ class CountedRandom:
 
     def seed(self, worlds: npt.ArrayLike, seeds: Sequence[int]) -> None:
         """Give the listed worlds ``(R,)`` the streams of the listed whole numbers, at their first episode."""
-        raw = np.array([s % 2**64 for s in seeds], np.uint64)
+        raw = np.array([int(s) % 2**64 for s in seeds], np.uint64)  # of numpy's numbers 2^64 is none
         worlds = np.asarray(worlds)
         self.key[worlds] = _mixed(_mixed(raw + _STEP) ^ _SECOND)
         self.episode[worlds] = 0

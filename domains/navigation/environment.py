@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -27,9 +28,35 @@ def action_space(worlds: Worlds) -> spaces.Box | spaces.Discrete:
     return spaces.Box(-1.0, 1.0, (len(worlds.vehicle.commands),), np.float32)
 
 
+def in_other_units(space: spaces.Space[Any], worlds: Worlds) -> bool:
+    """Whether a space of observations is of shares where the worlds tell SI units, or the other way round.
+
+    The bounds of shares are the same in every arena.
+    """
+    shares = observation_space(Worlds(worlds.options.changed(scaled=True), 1))
+    alike = isinstance(space, spaces.Box) and all(
+        np.allclose(a, b) for a, b in ((space.low, shares.low), (space.high, shares.high))
+    )
+    return alike != worlds.options.scaled
+
+
 def first(info: dict[str, Any], world: int = 0) -> dict[str, Any]:
     """The report of one world, as Python numbers, out of that of all."""
     return {k: first(v, world) if isinstance(v, dict) else v[world].item() for k, v in info.items()}
+
+
+def of_world(world: Mapping[str, Any] | None, options: WaypointOptions | None) -> WaypointOptions:
+    """The options that are given, which have to be of as many dimensions as the world of an id, or those of that.
+
+    Raises:
+        ValueError: If they have another number of dimensions.
+    """
+    own = WaypointOptions(**(world or {}))
+    if options is not None and world is not None and options.dimensions != own.dimensions:
+        raise ValueError(
+            f"options: expected a vehicle of {own.dimensions} dimensions, as {own.dynamics}; got {options.dynamics}"
+        )
+    return own if options is None else options
 
 
 class WaypointEnv(gymnasium.Env[Observation, Any]):
@@ -60,6 +87,7 @@ class WaypointEnv(gymnasium.Env[Observation, Any]):
 
     Args:
         options: What the world is made of.
+        world: Fields of the options where none are given: those of the id in gymnasium.
         render_mode: None, "rgb_array" for arrays, or "human" for a matplotlib window (nothing is shown without a
             display).
         **changes: Fields of the options to replace.
@@ -78,11 +106,16 @@ class WaypointEnv(gymnasium.Env[Observation, Any]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 20}  # noqa: RUF012
 
     def __init__(
-        self, options: WaypointOptions | None = None, *, render_mode: str | None = None, **changes: Any
+        self,
+        options: WaypointOptions | None = None,
+        *,
+        world: Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+        **changes: Any,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"WaypointEnv: render_mode is None, rgb_array or human; got {render_mode!r}")
-        self.options = (options or WaypointOptions()).changed(**changes)
+        self.options = of_world(world, options).changed(**changes)
         self.worlds = Worlds(self.options, 1)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": max(1, round(1 / self.options.time_step))}

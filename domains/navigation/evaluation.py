@@ -235,7 +235,7 @@ def _fly(model: Pilot, options: WaypointOptions, episodes: int, seed: int) -> Fl
 
 def _fits(model: Pilot, worlds: Worlds) -> None:
     """A model that tells its spaces is refused before it flies in a world of others."""
-    from domains.navigation.environment import action_space, observation_space
+    from domains.navigation.environment import action_space, in_other_units, observation_space
 
     for name, wanted in (("observation_space", observation_space(worlds)), ("action_space", action_space(worlds))):
         space = getattr(model, name, None)
@@ -244,6 +244,11 @@ def _fits(model: Pilot, worlds: Worlds) -> None:
                 f"model: its {name.replace('_', ' ')} is {_kind(space)}, that of these worlds is {_kind(wanted)}; "
                 "dynamics, frame, obstacles, rays and discrete have to be those it was trained with"
             )
+    seen = getattr(model, "observation_space", None)
+    if seen is not None and in_other_units(seen, worlds):
+        raise ValueError(
+            "model: its observations are in other units than those of these worlds; scaled has to be the same"
+        )
 
 
 def _kind(space: Any) -> str:

@@ -41,6 +41,7 @@ PilotLike = Pilot | Callable[[Rows], npt.NDArray[Any]]
 _AT_ONCE = 256  # episodes in one pass
 _NEEDED = ("observations", "actions", "rewards", "terminations", "truncations")
 _MINARI = "0.5.0"  # the oldest whose layout this is
+_MEANING = ("dynamics", "frame", "scaled", "discrete")  # options without which observations and actions mean nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,11 +266,17 @@ def _read(file: Any, path: Path, share: float, options: WaypointOptions | None) 
     total = file.attrs.get("total_episodes", 0)
     if not isinstance(total, int | np.integer) or total < 1:
         raise ValueError(f"{path}: expected the attribute total_episodes, a whole number of at least 1; got {total!r}")
-    if options is None and "options" in file.attrs:
+    if "options" in file.attrs:
         try:
-            options = WaypointOptions().changed(**json.loads(file.attrs["options"]))
+            own = WaypointOptions().changed(**json.loads(file.attrs["options"]))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: expected waypoint options as JSON in the attribute options; {error}") from None
+        options = own if options is None else options
+        for name in _MEANING:
+            if getattr(own, name) != getattr(options, name):
+                raise ValueError(
+                    f"{path}: expected flights of {name} {getattr(options, name)!r}, got {getattr(own, name)!r}"
+                )
     if options is not None:
         worlds = Worlds(options, 1)
         width: int | None = len(worlds.low)

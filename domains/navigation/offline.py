@@ -36,10 +36,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from domains.navigation.environment import in_other_units
 from domains.navigation.evaluation import as_trained
 from domains.navigation.flights import FlightData
 from domains.navigation.networks import Features
 from domains.navigation.policies import SpanTD3Policy
+from domains.navigation.worlds import Worlds
 
 Losses = npt.NDArray[np.float64]
 
@@ -395,6 +397,8 @@ def _fits(model: BaseAlgorithm, flights: FlightData) -> None:
         raise ValueError(
             f"model: its observations are {seen}; the flights have rows of {flights.observations.shape[1]} numbers"
         )
+    if flights.options is not None and in_other_units(seen, Worlds(flights.options, 1)):
+        raise ValueError(f"model: its observations are {seen}; those of the flights are in other units: scaled differs")
     if flights.discrete:
         n = int(flights.actions.max()) + 1
         if not isinstance(acted, spaces.Discrete) or acted.n < n:

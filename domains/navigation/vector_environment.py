@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from domains.navigation.dynamics import Array
-from domains.navigation.environment import action_space, observation_space
+from domains.navigation.environment import action_space, observation_space, of_world
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Flags, Worlds
 
@@ -31,6 +31,7 @@ class WaypointVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, Any]):
     Args:
         num_envs: Number of worlds W.
         options: What the worlds are made of.
+        world: Fields of the options where none are given: those of the id in gymnasium.
         autoreset_mode: See above; the value of the enumeration or its name.
         render_mode: None or "rgb_array": `render` gives a tuple of a frame for each world, without trails.
         **changes: Fields of the options to replace.
@@ -50,6 +51,7 @@ class WaypointVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, Any]):
         num_envs: int = 1,
         options: WaypointOptions | None = None,
         *,
+        world: Mapping[str, Any] | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         **changes: Any,
@@ -60,7 +62,7 @@ class WaypointVectorEnv(gymnasium.vector.VectorEnv[Observations, Any, Any]):
         if autoreset_mode not in known:
             expected = ", ".join(mode.name for mode in AutoresetMode)
             raise ValueError(f"WaypointVectorEnv: autoreset_mode is one of {expected}; got {autoreset_mode!r}")
-        self.options = (options or WaypointOptions()).changed(**changes)
+        self.options = of_world(world, options).changed(**changes)
         self.worlds = Worlds(self.options, num_envs)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.autoreset_mode = known[autoreset_mode]

@@ -100,6 +100,27 @@ def test_wrong_vector_forms_are_refused(wrong):
         WaypointVectorEnv(2, **wrong)
 
 
+def test_given_options_are_taken_whole_and_those_of_the_id_otherwise():
+    given = WaypointOptions(dynamics="quadrotor", reach_radius=0.3)
+    for made in (
+        gymnasium.make(IDS[1], options=given).unwrapped,
+        gymnasium.make_vec(IDS[1], num_envs=2, options=given),
+    ):
+        assert made.options == given
+    for radius, changes in ((0.75, {}), (0.4, {"reach_radius": 0.4})):
+        own = WaypointOptions(dynamics="quadrotor", reach_radius=radius)
+        assert gymnasium.make(IDS[1], **changes).unwrapped.options == own
+        assert gymnasium.make_vec(IDS[1], num_envs=2, **changes).options == own
+    with pytest.raises(ValueError, match="2 dimensions"):
+        gymnasium.make(IDS[0], options=given)
+
+
+def test_seeds_of_numpy_are_seeds():
+    envs, twin = WaypointVectorEnv(3), WaypointVectorEnv(3)
+    for seed, same in ((np.int64(5), 5), (np.arange(3), [0, 1, 2]), ([np.int32(-7), None, None], [-7, None, None])):
+        np.testing.assert_array_equal(envs.reset(seed=seed)[0], twin.reset(seed=same)[0])
+
+
 @pytest.mark.parametrize("seed", [0.0, "12", [1.5, 2], ["1", 2], [1, 2, 3], [np.nan, None]])
 def test_seeds_that_are_no_whole_numbers_are_refused_and_leave_the_worlds_as_they_were(seed):
     envs, twin = WaypointVectorEnv(2, gusts=1.0), WaypointVectorEnv(2, gusts=1.0)

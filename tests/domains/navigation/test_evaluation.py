@@ -72,7 +72,7 @@ def test_many_episodes_are_those_of_parts():
 
 def test_a_model_of_other_worlds_is_refused():
     model, config = load_baseline("waypoints2d")
-    for changes in ({"obstacles": 2}, {"dynamics": "quadrotor"}, {"discrete": True}):
+    for changes in ({"obstacles": 2}, {"dynamics": "quadrotor"}, {"discrete": True}, {"scaled": False}):
         with pytest.raises(ValueError):
             evaluate(model, config.options.changed(**changes), 2)
     with pytest.raises(ValueError):

@@ -244,6 +244,9 @@ def test_options_that_the_flights_do_not_fit_are_refused(whole):
         read_flights(whole, options=SHORT.changed(frame="world"))
     with pytest.raises(ValueError):
         read_flights(whole, options=TABLE)
+    with pytest.raises(ValueError, match="scaled"):
+        read_flights(whole, options=SHORT.changed(scaled=False))
+    assert read_flights(whole, options=SHORT.changed(time_limit=3.0)).options.time_limit == 3.0
     with pytest.raises(ValueError):
         read_flights(whole, share=0.0)
 

@@ -250,6 +250,8 @@ def test_models_that_do_not_fit_are_refused(some):
         clone(made(PPO), dataclasses.replace(some, observations=some.observations[:, :5]))
     with pytest.raises(ValueError):
         clone(made(PPO), dataclasses.replace(some, actions=np.zeros(600, np.int64)))
+    with pytest.raises(ValueError, match="other units"):
+        clone(made(PPO), dataclasses.replace(some, options=SHORT.changed(scaled=False)))
 
 
 @pytest.mark.parametrize(
