@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +199,9 @@ def forecast(
     check_netcdf(out)
     forecaster = load_forecaster(run).to(device)
     flow = read_flow(data, scan=False)
-    last, past = past_of(forecaster, flow, sample, frame)
-    known = flow.time_of(sample, last)
-    found = forecaster.forecast(past, members, steps, seed=seed, reference_time=known, progress=True)
+    last, _ = past_of(forecaster, flow, sample, frame)
+    known = flow.labelled(sample, last + 1 - forecaster.history, last + 1)
+    found = forecaster.forecast(known, members, steps, seed=seed, progress=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         refuse_without_room(out.parent, found.nbytes)
@@ -334,8 +334,9 @@ def unseen_samples(run: Path, data: Path, flow: FlowData) -> Sequence[int]:
         trained, here = Path(told or "").resolve(), data.resolve()  # the same file may be named in several ways
         if not told or not trained.exists() or (trained not in (here, here.parent) and here != trained.parent):
             return range(len(flow))
-        parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
-        held_out = float(next(part["held_out"] for part in parts if "held_out" in part))
+        held_out = _held_out(settings)
+        if "core" in settings and (core := Path(settings["core"]) / "config.json").exists():
+            held_out = min(held_out, _held_out(read_json(core)))  # the core may have learned from more of them
     if here == trained:
         return split(flow, held_out)[1]
     # A file of the folder that was trained on, or a folder with the file that was.
@@ -345,6 +346,12 @@ def unseen_samples(run: Path, data: Path, flow: FlowData) -> Sequence[int]:
     if not found:
         raise ValueError(f"data: expected samples that were not learned from, got {data}, all of which were")
     return found
+
+
+def _held_out(settings: Mapping[str, Any]) -> float:
+    """The share that a training did not learn from."""
+    parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
+    return float(next(part["held_out"] for part in parts if "held_out" in part))
 
 
 def _places(flow: FlowData) -> list[tuple[Path, int]]:

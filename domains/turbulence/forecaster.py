@@ -6,9 +6,9 @@ and the result is told as an xarray.Dataset with CF attributes.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,12 +20,14 @@ from tqdm import tqdm
 from domains.turbulence.data import LAYOUT
 from domains.turbulence.flows import Flow, flow_from_settings
 from domains.turbulence.grid import Grid
+from domains.turbulence.labels import Labels, labelled
 from domains.turbulence.readers import FlowData
+from domains.turbulence.readers.clock import length_unit
 
 _NOT_A_TIME = ("1", "unknown", "frame")  # units of which CF's standard name forecast_period must not be said
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FlowDescription:
     """What a forecaster was made for, and what its forecasts are.
 
@@ -66,23 +68,24 @@ class FlowDescription:
     @property
     def time_unit(self) -> str:
         """Unit of a length of time: ``hours`` where times are told in ``hours since 2000-01-01``."""
-        return self.units["time"].split(" since ")[0]
+        return length_unit(self.units["time"])
 
     def check(self, data: FlowData) -> None:
-        """Refuse data of another variable, unit, box or time between frames; the points may be others.
+        """Refuse data of another variable, unit, box or time between frames; points and dates may be others.
 
         Raises:
             ValueError: something differs; the message names it.
         """
         lengths = tuple(n * d for n, d in zip(data.fields.shape[2:], data.spacing, strict=True))
         compared: list[tuple[str, str, str | None]] = [("variable", self.variable, data.variable)]
-        compared += [(f"unit of {name}", unit, data.units.get(name)) for name, unit in self.units.items()]
+        own, theirs = self.units | {"time": self.time_unit}, data.units | {"time": length_unit(data.units["time"])}
+        compared += [(f"unit of {name}", unit, theirs.get(name)) for name, unit in own.items()]
         for name, wanted, found in compared:
             if wanted != found:
                 raise ValueError(f"data: expected the {name} {wanted}, got {found}")
-        if len(lengths) != len(self.lengths) or not np.allclose(lengths, self.lengths, rtol=1e-6):
+        if len(lengths) != len(self.lengths) or not np.allclose(lengths, self.lengths, rtol=1e-6, atol=0):
             raise ValueError(f"data: expected a box of {self.lengths}, got {lengths}")
-        if len(data.times) > 1 and not np.isclose(data.time_step, self.time_step, rtol=1e-6):
+        if len(data.times) > 1 and not np.isclose(data.time_step, self.time_step, rtol=1e-6, atol=0):
             raise ValueError(f"data: expected {self.time_step:g} between two frames, got {data.time_step:g}")
 
     @classmethod
@@ -190,7 +193,7 @@ class Forecaster(ABC):
         *,
         seed: int = 0,
         together: int = 64,
-        reference_time: float = 0.0,
+        reference_time: float | None = None,
         progress: bool = False,
     ) -> Any:
         """An ensemble of what comes after some frames, as an xarray.Dataset (needs xarray).
@@ -198,12 +201,14 @@ class Forecaster(ABC):
         Args:
             history: the last frames ``(H, n_y, n_x)``, oldest first, in the units of ``description``; or those of
                 several samples ``(S, H, n_y, n_x)``, which puts a dimension ``sample`` in front. In one dimension
-                without n_y. A tensor, an array or an xarray.DataArray.
+                without n_y. A tensor or an array, or an xarray.DataArray, whose dimensions may be in any order and
+                whose coordinates the forecast goes on with.
             members: of the ensemble.
             steps: of ``description.time_step`` each.
             seed: of what is random, see `rollout`.
             together: members advanced at once, see `rollout`.
-            reference_time: time of the last frame, in ``description.units["time"]``.
+            reference_time: time of the last frame, in ``description.units["time"]``; by default as the history's
+                coordinates say, or 0.
             progress: whether to show a bar with the time left.
 
         Returns:
@@ -213,6 +218,11 @@ class Forecaster(ABC):
             ValueError: a shape or a number does not fit, or frames are not finite.
             FloatingPointError: a member is no longer finite.
         """
+        labels = Labels(0.0, self.description.units["time"])
+        if hasattr(history, "dims"):
+            history, labels = labelled(history, self.description)
+        if reference_time is not None:
+            labels = dataclasses.replace(labels, time=float(reference_time))
         given = history if isinstance(history, Tensor) else torch.as_tensor(np.array(history))
         one = given.ndim == len(self.description.shape) + 1
         if steps < 1:
@@ -225,11 +235,11 @@ class Forecaster(ABC):
                 found = np.empty((*frame.shape[:2], steps, *frame.shape[2:]), np.float32)
             found[:, :, step] = frame
         assert found is not None
-        return forecast_dataset(found[0] if one else found, self.description, type(self).__name__, seed, reference_time)
+        return forecast_dataset(found[0] if one else found, self.description, type(self).__name__, seed, labels)
 
 
 def forecast_dataset(
-    fields: NDArray[np.float32], description: FlowDescription, source: str, seed: int, reference_time: float = 0.0
+    fields: NDArray[np.float32], description: FlowDescription, source: str, seed: int, labels: Labels
 ) -> Any:
     """Members ``([samples,] members, steps, *grid)`` as an xarray.Dataset with CF attributes.
 
@@ -238,7 +248,7 @@ def forecast_dataset(
         description: of the flow.
         source: name of what made the forecast.
         seed: of it.
-        reference_time: time of the last known frame.
+        labels: of the last known frame.
     """
     import xarray
 
@@ -247,6 +257,7 @@ def forecast_dataset(
     space = ("y", "x")[-dimensions:]
     grid = Grid(tuple(fields.shape[-dimensions:]), description.lengths)
     lead = description.time_step * np.arange(1, fields.shape[-dimensions - 1] + 1)
+    clock = _units(labels.unit) | ({"calendar": labels.calendar} if labels.calendar else {})
     period = {"long_name": "time since the last known frame", **_units(description.time_unit)}
     if unit["time"] not in _NOT_A_TIME:
         period["standard_name"] = "forecast_period"
@@ -259,18 +270,18 @@ def forecast_dataset(
         "forecast_period": ("forecast_period", lead, period),
         "forecast_reference_time": (
             (),
-            float(reference_time),
-            {"long_name": "time of the last known frame", **_units(unit["time"])},
+            labels.time,
+            {"long_name": "time of the last known frame", **clock},
         ),
         "time": (
             "forecast_period",
-            reference_time + lead,
-            {"long_name": "time for which the forecast holds", **_units(unit["time"])},
+            labels.time + lead,
+            {"long_name": "time for which the forecast holds", **clock},
         ),
     }
     for name, values in grid.axes().items():
         attributes = {"axis": name.upper(), "long_name": f"distance along {name}", **_units(unit["length"])}
-        coordinates[name] = (name, values.numpy(), attributes)
+        coordinates[name] = (name, labels.places.get(name, values.numpy()), attributes)
     front: tuple[str, ...] = ()
     if fields.ndim == dimensions + 3:
         front = ("sample",)

@@ -192,8 +192,8 @@ class LongRun:
         spectra: ``(T, R, K)``, of each run, those from one start beside each other, after every tenth step of the whole
             run; NaN of one that is lost.
         truth_spectrum: ``(K,)``, of the flow.
-        energy: over that of the flow; NaN in one dimension.
-        enstrophy: over that of the flow; of the variance in one dimension.
+        energy: over that of the flow; NaN in one dimension and where the field is no vorticity.
+        enstrophy: over that of the flow; of a field that is no vorticity the mean square about the flow's mean.
         distribution: distance (Wasserstein, order 1) of the distributions of values at points, in units of the standard
             deviation.
         by_step: enstrophy over that of the flow after every step, ``(steps,)``.
@@ -251,8 +251,10 @@ def long_run(
         together: members advanced at once.
         progress: whether to show a bar.
     """
-    grid = Grid(tuple(past.shape[2:]), forecaster.description.lengths)
-    truth_enstrophy = float(_enstrophy(reference, grid).mean())
+    about = forecaster.description
+    grid, vorticity = Grid(tuple(past.shape[2:]), about.lengths), about.variable == "vorticity"
+    level = _level(reference, vorticity)
+    truth_enstrophy = float(_enstrophy(reference, grid, level).mean())
     generators = [np.random.default_rng((seed, s, j)) for s in range(len(past)) for j in range(members)]
     first = past.float().repeat_interleave(members, 0)
     held, lost = first, torch.zeros(len(first), dtype=torch.bool, device=first.device)
@@ -262,7 +264,7 @@ def long_run(
         parts = range(0, len(held), together)
         fields = torch.cat([forecaster.advance(held[p : p + together], generators[p : p + together]) for p in parts])
         held = torch.cat([held[:, 1:], fields[:, None]], 1)
-        ratio = _enstrophy(fields, grid) / truth_enstrophy
+        ratio = _enstrophy(fields, grid, level) / truth_enstrophy
         lost |= ~((ratio > 1 / 3) & (ratio < 3))
         held[lost] = first[lost]  # what becomes of them is of no interest, but must not end the others
         by_step.append(ratio[~lost].mean())
@@ -271,20 +273,20 @@ def long_run(
             if step > measured:
                 kept.append(fields)
     # Runs that are lost in the last part itself are left out with all their frames.
-    found = compared(torch.cat([fields[~lost] for fields in kept]), reference, forecaster.description.lengths)
+    found = compared(torch.cat([fields[~lost] for fields in kept]), reference, about.lengths, vorticity)
     each = torch.stack(spectra).masked_fill(lost[:, None], torch.nan)
     return dataclasses.replace(found, steps=steps, lost=int(lost.sum()), spectra=each, by_step=torch.stack(by_step))
 
 
-def compared(fields: Tensor, reference: Tensor, lengths: tuple[float, ...]) -> LongRun:
+def compared(fields: Tensor, reference: Tensor, lengths: tuple[float, ...], vorticity: bool = True) -> LongRun:
     """Any fields ``(F, *grid)`` of a flow compared with frames of it ``(R, *grid)``, as a long run of no steps.
 
-    Every field counts as a run of its own, of one step.
+    Every field counts as a run of its own, of one step. Only the vorticity of a plane flow tells its energy.
     """
     grid = Grid(tuple(fields.shape[1:]), lengths)
     k, truth_spectrum = spectrum_of(reference, grid)
-    nan, alive, flat = float("nan"), len(fields) > 0, grid.dimensions == 2
-    spread = float(reference.double().std())
+    nan, alive, energetic = float("nan"), len(fields) > 0, vorticity and grid.dimensions == 2
+    level, spread = _level(reference, vorticity), float(reference.double().std())
     spectra = spectrum_of(fields, grid)[1] if alive else truth_spectrum[:0]
     return LongRun(
         0,
@@ -293,16 +295,21 @@ def compared(fields: Tensor, reference: Tensor, lengths: tuple[float, ...]) -> L
         spectra.mean(0),
         spectra[None],
         truth_spectrum.mean(0),
-        float(energy(fields, grid).mean() / energy(reference, grid).mean()) if flat and alive else nan,
-        float(_enstrophy(fields, grid).mean() / _enstrophy(reference, grid).mean()) if alive else nan,
+        float(energy(fields, grid).mean() / energy(reference, grid).mean()) if energetic and alive else nan,
+        float(_enstrophy(fields, grid, level).mean() / _enstrophy(reference, grid, level).mean()) if alive else nan,
         float(scipy.stats.wasserstein_distance(_some(fields), _some(reference)) / spread) if alive else nan,
         torch.zeros(0),
     )
 
 
-def _enstrophy(fields: Tensor, grid: Grid) -> Tensor:
-    """Half the mean square, ``(...)``: enstrophy of vorticity in two dimensions, half the variance in one."""
-    return 0.5 * fields.double().square().mean(tuple(range(-grid.dimensions, 0)))
+def _level(reference: Tensor, vorticity: bool) -> float:
+    """Of the flow: its mean, but for vorticity, which has none in a periodic box."""
+    return 0.0 if vorticity else float(reference.double().mean())
+
+
+def _enstrophy(fields: Tensor, grid: Grid, level: float) -> Tensor:
+    """Half the mean square about a level, ``(...)``."""
+    return 0.5 * (fields.double() - level).square().mean(tuple(range(-grid.dimensions, 0)))
 
 
 def _some(fields: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

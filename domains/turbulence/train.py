@@ -109,6 +109,8 @@ class TrainConfig:
         for name in ("rollout_from", "alone_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share, got {getattr(self, name)}")
+        if isinstance(self.model, NoiseForecasterConfig) and not self.model.noise_fields + self.model.noise_vector:
+            raise ValueError("noise_fields, noise_vector: expected noise in one of them, got 0 and 0")
         if self.spread_windows < 0:
             raise ValueError(f"spread_windows: expected 0 or more, got {self.spread_windows}")
         if not 0 <= self.octave_weight < math.inf:

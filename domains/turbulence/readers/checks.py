@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.turbulence.data import LAYOUT
+from domains.turbulence.readers.clock import CIVIL, length_unit, told_since
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import LazyFields
 
@@ -107,7 +108,8 @@ def joined(parts: Sequence[FlowData]) -> FlowData:
         compared = {
             "the variable": (first.variable, part.variable),
             "frames and points": (first.fields.shape[1:], part.fields.shape[1:]),
-            "units": (first.units, part.units),
+            "units": (_lengths(first), _lengths(part)),
+            "the calendar": (_calendar(first), _calendar(part)),
             "periodic": (first.periodic, part.periodic),
             "the flow": (_equation(first), _equation(part)),
         }
@@ -118,11 +120,19 @@ def joined(parts: Sequence[FlowData]) -> FlowData:
             ("the spacing", first.spacing, part.spacing),
             ("the time between frames", (first.time_step,), (part.time_step,)),
         ):
-            if not np.allclose(x, y, rtol=_EVEN, equal_nan=True):
+            if not np.allclose(x, y, rtol=_EVEN, atol=0, equal_nan=True):
                 raise ValueError(f"{_name(part)}: expected {what} of {_name(first)}, {x}, got {y}")
     sources = [source for part in parts for source in part.fields.sources]
-    starts = [start for part in parts for start in part.starts or (float(part.times[0]),) * len(part)]
-    return dataclasses.replace(first, fields=LazyFields(sources), starts=starts_of(starts))
+    starts = [
+        told_since(start, part.units["time"], first.units["time"])
+        for part in parts
+        for start in part.starts or (float(part.times[0]),) * len(part)
+    ]
+    alike = all(
+        len(part.places) == len(first.places) and all(map(np.array_equal, part.places, first.places)) for part in parts
+    )
+    places = first.places if alike else ()
+    return dataclasses.replace(first, fields=LazyFields(sources), starts=starts_of(starts), places=places)
 
 
 def starts_of(starts: Iterable[float]) -> tuple[float, ...]:
@@ -152,6 +162,16 @@ def choose(variable: str | None, names: Sequence[str], default: Sequence[str], p
     if len(names) != 1:
         raise ValueError(f"{place}: say which variable to read; there are {', '.join(names) or 'none'}")
     return names[0]
+
+
+def _calendar(part: FlowData) -> str:
+    return "standard" if not part.calendar or part.calendar in CIVIL else part.calendar
+
+
+def _lengths(part: FlowData) -> dict[str, str]:
+    """Units, that of time without its date in the civil calendar, in which dates can be told since one another."""
+    civil = _calendar(part) == "standard"
+    return part.units | {"time": length_unit(part.units["time"]) if civil else part.units["time"]}
 
 
 def _equation(part: FlowData) -> dict[str, Any] | None:

@@ -30,6 +30,8 @@ class FlowData:
         variable: name of the field.
         attributes: what else the file says, such as the configuration of our own data sets.
         starts: time of the first frame of each sample; () where all start as the first does.
+        calendar: that times since a date are told in, as CF names it; "" is the usual one.
+        places: coordinates of the points along y ``(n_y,)`` and x ``(n_x,)``, where the file has them.
     """
 
     fields: LazyFields
@@ -40,6 +42,8 @@ class FlowData:
     variable: str
     attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
     starts: tuple[float, ...] = ()
+    calendar: str = ""
+    places: tuple[NDArray[Any], ...] = ()
 
     def __len__(self) -> int:
         return self.fields.shape[0]
@@ -65,6 +69,25 @@ class FlowData:
             raise ValueError(f"{self.fields.sources[0].name}: expected a periodic box, got periodic = {self.periodic}")
         shape = self.fields.shape[2:]
         return Grid(shape, tuple(n * d for n, d in zip(shape, self.spacing, strict=True)))
+
+    def labelled(self, sample: int, start: int, stop: int) -> Any:
+        """Some frames of a sample as an xarray.DataArray over time, (y,) x, with the file's coordinates (needs xarray).
+
+        Example:
+            >>> from domains.turbulence.readers import read_flow
+            >>> read_flow(np.zeros((1, 4, 8, 8)), time_step=0.5).labelled(0, 1, 3).time.values.tolist()
+            [0.5, 1.0]
+        """
+        import xarray
+
+        space = ("y", "x")[-len(self.spacing) :]
+        told = {} if self.units["time"] == "unknown" else {"units": self.units["time"]}
+        told |= {"calendar": self.calendar} if self.calendar else {}
+        times = [self.time_of(sample, frame) for frame in range(start, stop)]
+        coordinates: dict[str, Any] = {"time": ("time", times, told)}
+        coordinates |= {name: (name, along) for name, along in zip(space, self.places)}  # noqa: B905 - or none
+        fields = self.fields.read(sample, start, stop)
+        return xarray.DataArray(fields, coordinates, ("time", *space), self.variable)
 
     def load(self, samples: Iterable[int] | None = None) -> Tensor:
         """The fields of some samples, or of all, in memory, ``(S, frames, n_y, n_x)`` float32.

@@ -13,7 +13,7 @@ from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import LazyFields, XarraySource
 
 _NAMES = {
-    "frame": ("time", "t"),
+    "frame": ("time", "t", "forecast_period"),
     "y": ("y", "lat", "latitude"),
     "x": ("x", "lon", "longitude"),
     "sample": ("sample", "trajectory", "realization", "member", "ensemble"),
@@ -68,7 +68,7 @@ def read_dataset(
         ValueError: a dimension is not understood, an axis is uneven, x and y have different units, or a spacing
             or time step is given and there are coordinates.
     """
-    roles = {d: _role(dataset, d) for d in dataset.dims}
+    roles = {d: role_of(dataset, d) for d in dataset.dims}
     fields = {n: v for n, v in dataset.data_vars.items() if {"frame", "x"} <= {roles[d] for d in v.dims}}
     chosen = choose(variable, [str(n) for n in fields], ("vorticity",), name)
     values = fields[chosen]
@@ -86,7 +86,7 @@ def read_dataset(
             f"{name}: {chosen}: expected one dimension for each axis, got {', '.join(map(str, values.dims))}"
         )
     order = [a for a in ("y", "x") if a in dimensions]
-    coordinates = {a: _coordinate(dataset, dimensions[a]) for a in (*order, "frame")}
+    coordinates = {a: coordinate_of(dataset, dimensions[a]) for a in (*order, "frame")}
     # Latitudes run from north to south in many files; ours increase.
     turned = [a for a in order if coordinates[a].sizes[dimensions[a]] > 1 and coordinates[a][0] > coordinates[a][-1]]
     backwards = {dimensions[a]: slice(None, None, -1) for a in turned}
@@ -99,11 +99,22 @@ def read_dataset(
     distance = distances("spacing", spacing, own if has_places else None, len(order), name)
     (step,) = distances("time_step", time_step, (own_step,) if has_times else None, 1, name)
     times = np.asarray(coordinates["frame"].values, dtype=np.float64)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: {chosen}: expected real numbers, got {values.dtype}")
     length = {a: str(coordinates[a].attrs.get("units", "unknown")) for a in order}
     if len(set(length.values())) > 1:
         raise ValueError(f"{name}: expected one unit along x and y, got {length['x']!r} and {length['y']!r}")
-    repeats = str(dataset.attrs.get("periodic", "")).split()
-    said = tuple(a in repeats for a in order) if "periodic" in dataset.attrs else None
+    if length["x"].startswith("degree"):
+        raise ValueError(f"{name}: expected lengths along x, got {length['x']!r}: a part of a sphere is no flat box")
+    said = None
+    if "periodic" in dataset.attrs and periodic is None:
+        repeats = str(dataset.attrs["periodic"]).replace(",", " ").split()
+        if not {*repeats} <= {"x", "y"}:
+            raise ValueError(
+                f"{name}: periodic: expected names of axes that repeat, such as 'y x', got "
+                f"{dataset.attrs['periodic']!r}; say periodic=True or False"
+            )
+        said = tuple(a in repeats for a in order)
     return FlowData(
         LazyFields([XarraySource(name, values, dimensions, store)]),
         distance,
@@ -116,10 +127,12 @@ def read_dataset(
         said if periodic is None else (periodic,) * len(order),
         chosen,
         {str(n): v for n, v in dataset.attrs.items()},
+        calendar="" if time_step is not None else str(coordinates["frame"].attrs.get("calendar", "")),
+        places=tuple(np.asarray(coordinates[a].values) for a in order) if has_places else (),
     )
 
 
-def _role(dataset: Any, dimension: Any) -> str | None:
+def role_of(dataset: Any, dimension: Any) -> str | None:
     """Which axis a dimension is: by its coordinate's attribute ``axis``, or by its name."""
     if dimension in dataset.coords:
         said = str(dataset[dimension].attrs.get("axis", ""))
@@ -134,16 +147,26 @@ def _unit_of(lengths: np.ndarray[Any, Any]) -> str:
     return next(unit for unit, length in _LENGTHS.items() if not (whole % length).any())
 
 
-def _coordinate(dataset: Any, dimension: str) -> Any:
+def coordinate_of(dataset: Any, dimension: str, since: str = "") -> Any:
+    """A coordinate as numbers, with its attributes; counted where there is none.
+
+    Args:
+        dataset: that has the dimension, or a DataArray.
+        dimension: its name.
+        since: ``hours since``, in which decoded dates are told; by default as in their file.
+    """
     import xarray
     from xarray.conventions import encode_cf_variable
 
     if dimension in dataset.coords:
         found = dataset[dimension]
-        if found.dtype.kind in "mM":  # dates that xarray has decoded: as numbers again, in the unit of the file
+        if found.dtype.kind in "mMO":  # dates that xarray has decoded: as numbers again, in the unit of the file
             variable = found.variable.copy(deep=False)
             if found.dtype.kind == "m":  # versions of xarray differ in the unit that they choose
                 variable.encoding = {"units": _unit_of(found.values)} | variable.encoding
+            elif since:
+                first = str(found.values[0]).replace("T", " ").split(".")[0]
+                variable.encoding = variable.encoding | {"units": f"{since} {first}", "dtype": "float64"}
             return xarray.DataArray(encode_cf_variable(variable))
         return found
     unit = {"units": "point"} if dimension.lower() not in _NAMES["frame"] else {"units": "frame"}

@@ -118,7 +118,7 @@ def _times(times: NDArray[Any], shape: tuple[int, ...], path: Path) -> NDArray[n
         if times.shape != shape[:2]:
             raise ValueError(f"{path}: t: expected {shape[:2]}, got {times.shape}")
         steps = [even_spacing(row, "frame", f"{path}: sample {sample}") for sample, row in enumerate(times)]
-        if not np.allclose(steps, steps[0], rtol=1e-3, equal_nan=True):
+        if not np.allclose(steps, steps[0], rtol=1e-3, atol=0, equal_nan=True):
             odd = int(np.argmax(np.abs(np.array(steps) - steps[0])))
             raise ValueError(f"{path}: sample {odd}: frames are {steps[odd]:g} apart, those of sample 0 {steps[0]:g}")
         return np.asarray(times[0], dtype=np.float64)

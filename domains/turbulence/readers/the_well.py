@@ -73,7 +73,7 @@ def read_the_well(path: Path, variable: str | None = None, periodic: bool | None
         conditions = {n: _periodic(file, n) for n in names}
         parameters = {_text(n): file.attrs[n] for n in np.atleast_1d(file.attrs.get("simulation_parameters", []))}
         title = _text(file.attrs.get("dataset_name", ""))
-    if not np.allclose(steps, steps[0], rtol=1e-3, equal_nan=True):
+    if not np.allclose(steps, steps[0], rtol=1e-3, atol=0, equal_nan=True):
         odd = int(np.argmax(np.abs(np.array(steps) - steps[0])))
         raise ValueError(f"{path}: sample {odd}: frames are {steps[odd]:g} apart, those of sample 0 {steps[0]:g}")
     order = [n for n in ("y", "x") if n in names]

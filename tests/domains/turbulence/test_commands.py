@@ -177,6 +177,13 @@ def test_what_was_learned_from_is_known_in_a_part_and_in_a_whole(tmp_path):
     assert unseen(folder, shards[2]) == [0]
     with pytest.raises(ValueError, match="learned from"):
         unseen(folder, shards[0])
+    core = tmp_path / "core"
+    core.mkdir()
+    for shares in ((0.4, 0.8), (0.8, 0.4)):  # of a core, and of what is trained on it
+        (core / "config.json").write_text(json.dumps({"data": str(folder), "held_out": shares[0]}))
+        settings = {"data": str(folder), "core": str(core), "descent": {"held_out": shares[1]}}
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        assert list(unseen_samples(tmp_path, folder, read_flow(folder, scan=False))) == [3, 4]
     assert unseen(shards[0], folder) == [1, 2, 3, 4]
     assert unseen(shards[0], shards[1]) == unseen(tmp_path / "gone", shards[1]) == [0, 1]
 

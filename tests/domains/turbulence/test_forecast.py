@@ -89,6 +89,67 @@ def test_times_since_a_date_are_forecast_by_lengths_of_time(tmp_path):
         assert (back.time - back.forecast_reference_time == back.forecast_period).all()
 
 
+DAYS = dataclasses.replace(FLOW, units=FLOW.units | {"time": "days since 2000-01-01"}, time_step=1.0)
+
+
+def labelled_past(unit="days since 2001-03-01", calendar="noleap"):
+    """Frames of cells whose centres are half a cell from the edge, on the last day of February and before it."""
+    return xarray.DataArray(
+        past()[0].numpy(),
+        {
+            "time": ("time", [-2.0, -1.0], {"units": unit, "calendar": calendar}),
+            "y": 100 + 2.0 / 16 * (0.5 + np.arange(16)),
+            "x": 3.0 / 12 * (0.5 + np.arange(12)),
+        },
+        ("time", "y", "x"),
+        "vorticity",
+    )
+
+
+def test_a_forecast_goes_on_with_the_coordinates_of_its_history():
+    history = labelled_past()
+    found = made(DAYS).forecast(history, members=2, steps=3, seed=1)
+    assert found.time.values.tolist() == [0.0, 1.0, 2.0]
+    assert found.time.attrs["units"] == "days since 2001-03-01"
+    assert found.time.attrs["calendar"] == found.forecast_reference_time.attrs["calendar"] == "noleap"
+    assert float(found.forecast_reference_time) == -1.0
+    assert (found.vorticity.isel(realization=0) - history[-1]).shape == (3, 16, 12)  # on the same places
+    plain = made(DAYS).forecast(history.values, members=2, steps=3, seed=1)
+    np.testing.assert_array_equal(found.vorticity.values, plain.vorticity.values)
+
+
+def test_dimensions_of_a_history_may_be_in_any_order_and_axes_may_decrease():
+    history = labelled_past()
+    expected = made(DAYS).forecast(history, members=2, steps=2)
+    for same in (history.transpose("x", "time", "y"), history.isel(y=slice(None, None, -1)), history.rename(time="t")):
+        xarray.testing.assert_identical(made(DAYS).forecast(same, members=2, steps=2), expected)
+
+
+def test_decoded_dates_are_told_in_the_unit_of_the_forecaster():
+    history = xarray.decode_cf(labelled_past(calendar="standard").to_dataset()).vorticity
+    history.time.encoding.clear()
+    found = xarray.decode_cf(made(DAYS).forecast(history, members=1, steps=2), decode_timedelta=False)
+    assert found.time.values.astype("datetime64[D]").astype(str).tolist() == ["2001-03-01", "2001-03-02"]
+
+
+def test_histories_with_other_labels_are_refused():
+    history = labelled_past()
+    for wrong, match in (
+        (history.rename(y="height"), "dimensions"),
+        (history.assign_coords(x=2 * history.x), "box"),
+        (labelled_past(unit="hours since 2000-01-01"), "days"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            made(DAYS).forecast(wrong, members=1, steps=1)
+
+
+def test_a_forecast_is_read_like_any_flow(tmp_path):
+    made().forecast(past()[0], members=3, steps=4).to_netcdf(tmp_path / "forecast.nc", engine="h5netcdf")
+    data = read_flow(tmp_path / "forecast.nc")
+    assert data.fields.shape == (3, 4, 16, 12)
+    FLOW.check(data)
+
+
 def test_many_starts_get_a_dimension_of_their_own():
     starts = past(3)
     found = made().forecast(starts, members=2, steps=2)

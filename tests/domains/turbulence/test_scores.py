@@ -14,7 +14,7 @@ from domains.turbulence.grid import Grid
 from domains.turbulence.scores import long_run, score_forecasts, spectrum_of
 
 ONE = {"field": "1", "length": "1", "time": "1"}
-FLOW = FlowDescription("w", "w", ONE, 1.0, (12, 12), (2 * math.pi, 2 * math.pi))
+FLOW = FlowDescription("vorticity", "vorticity", ONE, 1.0, (12, 12), (2 * math.pi, 2 * math.pi))
 LINE = FlowDescription("u", "u", ONE, 1.0, (24,), (2 * math.pi,))
 
 
@@ -108,6 +108,21 @@ def test_the_climate_of_a_long_run():
     torch.testing.assert_close(found.spectra[0, 7], wanted, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.truth_spectrum, energy_spectrum(reference, grid)[1][:, :3].mean(0))
     assert float(energy(reference, grid).mean()) > 0
+
+
+def test_the_level_of_a_field_is_no_part_of_its_climate():
+    density = dataclasses.replace(FLOW, variable="density")
+    reference = 5 + 0.1 * white(400)
+
+    class Dense(White):
+        def advance(self, frames, generators):
+            return 5 + super().advance(frames, generators)
+
+    quiet = long_run(Dense(0.11, density), 5 + 0.1 * white(20, 1, seed=1), reference, 100)
+    assert quiet.lost == 0
+    assert quiet.enstrophy == pytest.approx(1.21, rel=0.03)
+    assert math.isnan(quiet.energy)  # which only vorticity tells
+    assert long_run(Dense(0.5, density), 5 + 0.1 * white(20, 1, seed=1), reference, 10).lost == 20
 
 
 def test_runs_that_leave_are_lost_and_the_others_go_on():
