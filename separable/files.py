@@ -27,6 +27,7 @@ from torch import Tensor, nn
 FREE = 2**28  # bytes that a file of any size may ask for
 RATIO = 1100  # bytes of content to one of a file, at most; deflate reaches 1032
 _CHECKSUM = "checksum"
+_NO_SIZES = ("seed", "rotary_base", "chunk_size")  # settings whose number says nothing of the memory that is needed
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -171,8 +172,8 @@ def filled(
 
     Args:
         path: of the file, for errors.
-        settings: plain data that the module is made from; no whole number in it may be larger than the file's count of
-            numbers, or 2^16.
+        settings: plain data that the module is made from; no whole number in it that is a size may be larger than the
+            file's count of numbers, or 2^16.
         make: makes the module; called twice, first without memory for its numbers.
         tensors: of the file.
 
@@ -243,9 +244,9 @@ def _finite_number(text: str) -> float:
 
 
 def _largest(settings: Any) -> int:
-    """The largest whole number in plain data."""
+    """The largest whole number in plain data that may be a size."""
     if isinstance(settings, dict):
-        settings = list(settings.values())
+        settings = [value for name, value in settings.items() if name not in _NO_SIZES]
     if isinstance(settings, list | tuple):
         return max(map(_largest, settings), default=0)
     return settings if isinstance(settings, int) else 0

@@ -22,6 +22,7 @@ from domains.language.tokenisers import Tokeniser, digest_in, load_tokeniser
 from separable.files import member, read_json, refusing
 
 Array = np.ndarray[Any, Any]
+_ORDER = 2  # of windows; the first left the last ones out
 _CHECKED = 2**30  # bytes of a part up to which its checksums are worked out when it is opened
 
 
@@ -173,7 +174,7 @@ class WindowStream:
         if len(part) < context + 1:
             raise ValueError(f"tokens: expected at least {context + 1}, a window and its target, got {len(part)}")
         self.part, self.context, self.seed = part, context, seed
-        # As many windows in each epoch, wherever they begin: offsets go no further than what is left over, or a window.
+        # As many windows in each epoch, wherever they begin: offsets go as far as what is left over.
         self.windows = max(1, (len(part) - context) // context)
         self._go(0, 0)
 
@@ -181,7 +182,7 @@ class WindowStream:
         self.epoch, self.position = epoch, position
         random = np.random.default_rng([self.seed, epoch])
         spare = len(self.part) - 1 - self.windows * self.context
-        offset = int(random.integers(0, min(self.context, spare + 1)))
+        offset = int(random.integers(0, spare + 1))
         self._order = offset + self.context * random.permutation(self.windows)
 
     def draw(self, size: int) -> Array:
@@ -202,7 +203,7 @@ class WindowStream:
 
     def state(self) -> dict[str, Any]:
         """What the order depends on, epoch and position."""
-        order = {"tokens": len(self.part), "context": self.context, "seed": self.seed}
+        order = {"tokens": len(self.part), "context": self.context, "seed": self.seed, "order": _ORDER}
         return {**order, "epoch": self.epoch, "position": self.position}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -212,9 +213,9 @@ class WindowStream:
             ValueError: it was one over others, with another context or seed.
         """
         mine = self.state()
-        for name in ("tokens", "context", "seed"):
-            if state[name] != mine[name]:
-                raise ValueError(f"checkpoint: expected a training with {name} {mine[name]}, got {state[name]}")
+        for name in ("tokens", "context", "seed", "order"):
+            if state.get(name) != mine[name]:
+                raise ValueError(f"checkpoint: expected a training with {name} {mine[name]}, got {state.get(name)}")
         self._go(int(state["epoch"]), int(state["position"]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from typing import Any
 
@@ -73,10 +74,12 @@ def described(text: str) -> dict[str, Any]:
     Example:
         >>> described("generated:rank=32,frequent=256")
         {'kind': 'generated', 'rank': 32, 'frequent': 256}
+        >>> described("adaptive:shares=[0.1,0.5],division=2")
+        {'kind': 'adaptive', 'shares': [0.1, 0.5], 'division': 2}
     """
     kind, _, settings = text.partition(":")
     found: dict[str, Any] = {"kind": kind}
-    for setting in settings.split(",") if settings else []:
+    for setting in re.split(r",(?![^\[]*\])", settings) if settings else []:  # not within a list
         name, _, value = setting.partition("=")
         try:
             found[name.strip()] = json.loads(value)

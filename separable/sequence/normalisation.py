@@ -57,6 +57,6 @@ class _Normed(torch.autograd.Function):
         product = slope * x
         with torch.autocast("cpu", enabled=False):
             along = product @ gain  # by how much the gradient points along x
-            by_gain = scale.flatten() @ product.flatten(0, -2)
+            by_gain = scale.flatten() @ product.reshape(-1, product.shape[-1])
         along = (along[..., None] * scale).mul_(scale.square()).div_(-x.shape[-1])
         return (slope * gain).mul_(scale).addcmul_(x, along), by_gain, None

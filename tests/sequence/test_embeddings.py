@@ -197,6 +197,25 @@ def test_vectors_kept_in_inference_mode_serve_outside_it(module):
             torch.testing.assert_close(module(torch.tensor(tokens)), expected[tokens])
 
 
+@pytest.mark.parametrize("change", ["data", "fused"])
+def test_vectors_that_were_kept_between_a_gradient_and_its_step_go(module, change):
+    """Neither counts as a change of the parameters for torch."""
+    module.eval()
+    tokens = torch.arange(V)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+    for _ in range(2):
+        module(tokens).square().sum().backward()
+        with torch.no_grad():
+            module(tokens)  # kept again, after the gradient
+        if change == "fused":
+            optimiser.step()
+        else:
+            for parameter in module.parameters():
+                parameter.data.mul_(0.9).add_(0.01)
+        with torch.no_grad():
+            torch.testing.assert_close(module(tokens), module._vectors(tokens))
+
+
 @pytest.mark.parametrize("change", ["optimiser", "fused", "load", "in place", "order", "dtype"])
 def test_kept_vectors_go_when_parameters_change(module, change):
     tokens = torch.arange(V)

@@ -118,6 +118,21 @@ def test_stop_ends_each_sequence_and_then_the_stream(model, tokens):
         assert (row[end:] == whole[end]).all()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"transformer": TransformerConfig(width=16, layers=2, heads=2, rotary_base=500_000)},
+        {"embedding": embedding_config(kind="hashed", buckets=7, seed=20_240_601)},
+    ],
+    ids=["rotary base", "seed"],
+)
+def test_large_numbers_that_are_no_sizes_are_read_again(changes, tokens, tmp_path):
+    config = LanguageModelConfig(vocabulary=31, **({"transformer": BODY} | changes))
+    model = LanguageModel(config, torch.Generator().manual_seed(0)).eval()
+    model.save(tmp_path)
+    assert torch.equal(LanguageModel.load(tmp_path).eval()(tokens), model(tokens))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_save_and_load_keep_every_bit(model, tokens, tmp_path, dtype):
     model = model.to(dtype)

@@ -163,13 +163,14 @@ def test_gradients(transformer):
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in transformer.parameters())
 
 
-def test_norm_against_torch():
+@pytest.mark.parametrize("shape", [(2, 5, 12), (12,)])
+def test_norm_against_torch(shape):
     norm, torchs = RootMeanSquareNorm(12, 1e-3).double(), torch.nn.RMSNorm(12, 1e-3).double()
-    x = torch.randn(2, 5, 12, dtype=torch.float64, generator=drawn(), requires_grad=True)
+    x = torch.randn(shape, dtype=torch.float64, generator=drawn(), requires_grad=True)
     with torch.no_grad():
         torchs.weight.copy_(norm.weight.normal_(generator=drawn(1)))
     torch.testing.assert_close(norm(x), torchs(x), rtol=1e-12, atol=1e-13)
-    slope = torch.randn(2, 5, 12, dtype=torch.float64, generator=drawn(2))
+    slope = torch.randn(shape, dtype=torch.float64, generator=drawn(2))
     found, expected = (torch.autograd.grad(n(x), [x, n.weight], slope) for n in (norm, torchs))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)

@@ -179,8 +179,12 @@ def model_folder(run: str | Path) -> Path:
 
 
 def trained_context(run: str | Path) -> int | None:
-    """Tokens of a window of the training, if a run folder's settings tell: of a config, or of one that they hold."""
-    file = Path(run) / "config.json"
+    """Tokens of a window of the training, if a run folder's settings tell: of a config, or of one that they hold.
+
+    The folder of a run's model is asked for by its run.
+    """
+    folder = Path(run)
+    file = (folder.parent if folder.name == MODEL else folder) / "config.json"
     settings = read_json(file, "the settings of a run", finite=False) if file.is_file() else {}
     configs = (settings, settings.get("config"), settings.get("teacher"))
     return next((told["context"] for told in configs if isinstance(told, dict) and "context" in told), None)

@@ -30,7 +30,8 @@ from domains.language.reversal.arithmetic import EQUALS, ArithmeticTask
 from domains.language.reversal.facts import Fact
 from domains.language.reversal.model import JointFactModel, JointModelConfig
 from domains.language.reversal.recognisers import RecogniserConfig
-from separable.training import ShuffledRows, TrainingConfig, run_training
+from domains.language.reversal.step import StepOfFacts
+from separable.training import TrainingConfig, run_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +99,9 @@ def learn_core(task: ArithmeticTask, config: ChainingConfig, *, progress: bool =
     generator = torch.Generator().manual_seed(config.training.seed)
     model = config.model.build(task.values, task.values, generator)
     rows = model.rows(list(dict.fromkeys(sums)))
-    stream = ShuffledRows(len(rows), lambda places: rows[torch.from_numpy(places)], config.training.seed)
+    stream = StepOfFacts(rows, config.training.seed)
     run_training(
-        model, lambda trained, batch: trained.loss(batch), stream, config.training, unit="facts", progress=progress
+        model, lambda trained, batch: trained.loss(*batch), stream, config.training, unit="facts", progress=progress
     )
     model = model.extended(list(values))
     number = {value: place for place, value in enumerate(task.values)}

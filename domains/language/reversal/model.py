@@ -142,8 +142,8 @@ class FactModel(FactLists, nn.Module, ABC):
         return sum(p.numel() for p in self.parameters())
 
     @abstractmethod
-    def loss(self, rows: Tensor) -> Tensor:
-        """Mean loss of facts ``(B, 3)``."""
+    def loss(self, rows: Tensor, step: Tensor | None = None) -> Tensor:
+        """Mean loss of facts ``(B, 3)``; of a part of the facts of a step, these too ``(S, 3)``."""
 
     @abstractmethod
     def scores(self, rows: Tensor) -> Tensor:
@@ -250,18 +250,19 @@ class JointFactModel(FactModel):
         """The module that turns names into concepts."""
         return self.joint.recogniser
 
-    def loss(self, rows: Tensor) -> Tensor:
-        """Mean cross-entropy of the tails' concepts among those of the batch, and what holds maps near rotations."""
-        distinct, where = rows.unique(return_inverse=True)
+    def loss(self, rows: Tensor, step: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy of the tails' concepts among those of the step, and what holds maps near rotations."""
+        step = rows if step is None else step
+        distinct = step.unique()
+        where = torch.searchsorted(distinct, rows)
         context, target = where[:, :2], where[:, 2]
         negatives = None
         if self.config.negatives == "tails":
-            negatives = torch.zeros(len(distinct), dtype=torch.bool, device=rows.device)
-            negatives[target] = True
+            negatives = torch.isin(distinct, step[:, 2])
         found = self.joint.loss(self.addresses[distinct], context, target, negatives)
         predictor = self.joint.predictor
         if isinstance(predictor, SeparablePredictor) and self.config.rotations:
-            some = rows[:, 1].unique()
+            some = step[:, 1].unique()
             if len(some) > _ROTATED:  # others in every step
                 some = some[torch.randperm(len(some), device=some.device)[:_ROTATED]]
             rotated = predictor.far_from_rotations(self.joint.concepts(self.addresses[some]))

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from domains.language.reversal.answers import some_facts
 from domains.language.reversal.evaluate import ranking
 from domains.language.reversal.facts import FactSet
 from domains.language.reversal.model import FactModel, JointFactModel, JointModelConfig
+from domains.language.reversal.step import StepOfFacts
 from domains.language.reversal.transformer import TransformerModelConfig
 from separable.files import checked_text, filled, read_json, read_tensors, refusing, stored_tensors, write_together
-from separable.training import RunFolder, ShuffledRows, TrainingConfig, TrainingResult, run_training
+from separable.training import RunFolder, TrainingConfig, TrainingResult, run_training
 
 ModelConfig = JointModelConfig | TransformerModelConfig
 
@@ -80,8 +80,8 @@ def train(
 
     result = run_training(
         made,
-        _loss,
-        ShuffledRows(len(rows), lambda places: rows[torch.from_numpy(places)], training.seed),
+        lambda trained, batch: trained.loss(*batch),
+        StepOfFacts(rows, training.seed),
         training,
         run=run,
         evaluate=evaluate if facts.test else None,
@@ -142,7 +142,3 @@ def _names(found: Any) -> list[str]:
     if isinstance(found, str) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"expected a list of names, got {found!r}")
     return names
-
-
-def _loss(model: FactModel, rows: Tensor) -> Tensor:
-    return model.loss(rows)

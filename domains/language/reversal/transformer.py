@@ -100,8 +100,9 @@ class TransformerFactModel(FactModel):
                 nn.init.normal_(table, std=_START, generator=generator)
         self.norm = None if config.norm is None else ConceptNorm(config.width, config.norm, config.scale)
 
-    def loss(self, rows: Tensor) -> Tensor:
+    def loss(self, rows: Tensor, step: Tensor | None = None) -> Tensor:
         """Mean cross-entropy of the words of the tails, pads included."""
+        del step  # a fact's words are told from all others
         tails = self.words[rows[:, 2]]
         logits = self._logits(torch.cat([self._questions(rows), tails[:, :-1]], 1), tails.shape[1])
         return cross_entropy(logits.flatten(0, 1), tails.flatten())

@@ -91,7 +91,10 @@ class TokenEmbedding(nn.Module, abc.ABC):
 
     def _kept_vectors(self, tokens: Tensor) -> Tensor:
         try:
-            state = [(value.data_ptr(), value._version) for value in _state(self) if value is not None]
+            held = [value for value in _state(self) if value is not None]
+            state: list[Any] = [(value.data_ptr(), value._version) for value in held]
+            # What is written through `.data`, and by a fused optimiser, is counted nowhere: sums tell it.
+            state.append(torch.stack([value.detach().sum(dtype=torch.float64) for value in held]).tolist())
         except RuntimeError:  # tensors made in inference mode do not count their changes
             return self._vectors(torch.arange(self.vocabulary, device=tokens.device))
         stamp = (torch.is_autocast_enabled(tokens.device.type), state)

@@ -272,7 +272,9 @@ def test_the_commands_do_all_of_it(tokens: Tokens, tmp_path: Path, monkeypatch, 
     assert re.search(r"train +\d+ documents", run("tokenize", "tokens", "--source", source, *shares))
     assert "validation_loss" in run("train", "tokens", "--run", "run", "--embedding", "table", *sizes, *length)
     assert "validation_loss" in run("train", "tokens", "--run", "run", "--embedding", "table", *sizes, *length)
-    assert run("evaluate", "run", "tokens") == run("evaluate", "run", "tokens", "--context", "16")  # that of the run
+    of_the_run = run("evaluate", "run", "tokens")
+    assert of_the_run == run("evaluate", "run", "tokens", "--context", "16")
+    assert of_the_run == run("evaluate", "run/model", "tokens")  # which `separable info run` names
     assert "windows of 8" in run("evaluate", "run", "tokens", "--context", "8")
     assert run("sample", "run", "--beginning", "red", "--steps", "5").startswith("red")
     drawn = ["--beginning", "red", "--temperature", "0"]

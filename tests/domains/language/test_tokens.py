@@ -184,6 +184,16 @@ def test_windows_cover_each_epoch_once_and_shift_between_epochs(folder: Path) ->
     assert stream.windows * 32 > len(part) - 3 * 32
 
 
+def test_every_token_is_a_target_in_some_epoch(folder: Path) -> None:
+    part = Tokens(folder).part("train")
+    context = len(part) // 2 - 20  # two windows would fit, but then none could begin elsewhere
+    stream = WindowStream(part, context, seed=0)
+    seen = np.zeros(len(part), dtype=bool)
+    for start in stream.draw(300 * stream.windows):
+        seen[start + 1 : start + context + 1] = True
+    assert seen[1:].mean() > 0.99
+
+
 def test_a_stream_goes_on_where_it_was(folder: Path) -> None:
     part = Tokens(folder).part("train")
     stream = WindowStream(part, 16, seed=1)
@@ -200,5 +210,7 @@ def test_a_stream_goes_on_where_it_was(folder: Path) -> None:
     for context in (0, len(part)):
         with pytest.raises(ValueError):
             WindowStream(part, context)
+    with pytest.raises(ValueError, match="order"):  # of a version whose windows lay elsewhere
+        other.restore({name: value for name, value in state.items() if name != "order"})
     shortest = WindowStream(part, len(part) - 1)
     assert shortest.draw(2).tolist() == [0, 0]

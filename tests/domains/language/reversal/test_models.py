@@ -291,3 +291,23 @@ def test_wrong_settings_are_refused():
     ):
         with pytest.raises(ValueError):
             make()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        small(rotations=0.1),
+        small(negatives="tails"),
+        TransformerModelConfig(width=16, layers=1, heads=2),
+    ],
+    ids=["batch", "tails", "transformer"],
+)
+def test_parts_of_a_step_have_the_loss_of_the_whole(config):
+    facts = reversible_facts(ReversibleFactsConfig(both_ways=20, one_way=10, multiplicity=3))
+    found = []
+    for accumulation in (1, 4):
+        training = TrainingConfig(steps=5, batch=16, accumulation=accumulation, warm_up=0)
+        model, result = train(facts, config, training, progress=False)
+        found.append((result.loss, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-3, atol=1e-4)
