@@ -30,7 +30,7 @@ def main(steps: str = "300") -> None:
     threshold = familiarity_threshold(model, facts.train, facts.inverses)
     asked = facts.test[0]
     for head in (asked.head, "Nobody Inparticular"):
-        question = parse_question(f"who is {head}'s {asked.relation}?", model.relations)
+        question = parse_question(f"who is {head}'s {asked.relation}?", model.relations, model.entities)
         print(f"{head}, {asked.relation}: {answer(model, question, facts.inverses, threshold=threshold)}")
 
     new = Fact("Ada Lindman", "relation0", "Bo Ekdale")  # names that were in no list

@@ -37,7 +37,7 @@ class Comparison:
         parts = []
         for title, rows in (("setting", self.settings), ("measured last", self.measured)):
             if rows:
-                cells = [[name, *(shown(value) for value in values)] for name, values in rows.items()]
+                cells = [[name, *_cells(values)] for name, values in rows.items()]
                 parts.append(text_table([[title, *self.names], *cells]))
             else:
                 parts.append("no setting differs" if title == "setting" else "nothing was measured")
@@ -78,7 +78,7 @@ class Comparison:
             if rows:
                 page.table(
                     [
-                        {head: name, **{n: shown(v) for n, v in zip(self.names, values, strict=True)}}
+                        {head: name, **dict(zip(self.names, _cells(values), strict=True))}
                         for name, values in rows.items()
                     ]
                 )
@@ -145,3 +145,10 @@ def _short(places: Sequence[PurePath]) -> tuple[str, ...]:
         if len(set(names)) == len(names):
             return names
     return tuple(str(place) for place in places)
+
+
+def _cells(values: tuple[Any, ...]) -> list[str]:
+    """Values, short where that tells them apart."""
+    short = [shown(value) for value in values]
+    differ = len(set(short)) > 1 or len(set(map(str, values))) == 1
+    return short if differ else [str(value) for value in values]

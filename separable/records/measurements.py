@@ -7,8 +7,8 @@ from typing import Any
 _CLOCKS = ("time",)  # told in every line, and never what a run is judged by
 
 
-def numbers_of(line: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a line; names of nested ones are joined by a dot.
+def numbers_of(line: Mapping[str, Any], prefix: str = "", finite: bool = True) -> dict[str, float]:
+    """The numbers of a line, the finite ones or all; names of nested ones are joined by a dot.
 
     Example:
         >>> numbers_of({"step": 3, "scores": {"loss": 0.5}, "sample": "text", "best": True})
@@ -17,14 +17,18 @@ def numbers_of(line: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     found: dict[str, float] = {}
     for name, value in line.items():
         if isinstance(value, Mapping):
-            found |= numbers_of(value, f"{prefix}{name}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            found |= numbers_of(value, f"{prefix}{name}.", finite)
+        elif (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and not (finite and not math.isfinite(value))
+        ):
             found[f"{prefix}{name}"] = value
     return found
 
 
 def last_of_each(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The last value of every number, in the order in which they first came.
+    """The last value of every number, finite or not, in the order in which they first came.
 
     Example:
         >>> last_of_each([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "scores": {"error": 0.1}}])
@@ -32,7 +36,7 @@ def last_of_each(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for line in lines:
-        found |= {name: value for name, value in numbers_of(line).items() if name not in _CLOCKS}
+        found |= {name: value for name, value in numbers_of(line, finite=False).items() if name not in _CLOCKS}
     return found
 
 

@@ -36,6 +36,9 @@ class ShuffledRows:
         load: Gives the batch of an array of row numbers.
         seed: Of the orders.
 
+    Attributes:
+        step: Numbers of the rows that were drawn last, of which each part of a step loads its own.
+
     Raises:
         ValueError: There are no rows.
 
@@ -54,6 +57,7 @@ class ShuffledRows:
             raise ValueError(f"rows: expected at least 1, got {rows}")
         self.rows, self.seed = rows, seed
         self.load = load
+        self.step: np.ndarray[Any, Any] = np.arange(0)
         self._go(0, 0)
 
     def _go(self, epoch: int, position: int) -> None:
@@ -70,7 +74,8 @@ class ShuffledRows:
             self.position += len(part)
             missing -= len(part)
             parts.append(part)
-        return np.concatenate(parts)
+        self.step = np.concatenate(parts)
+        return self.step
 
     def state(self) -> dict[str, Any]:
         """Rows, seed, epoch and position."""

@@ -28,6 +28,16 @@ def test_only_what_differs_is_told_and_what_is_missing_is_none(tmp_path):
     assert ["loss", "1", "0.5"] in told
 
 
+def test_the_last_value_is_told_even_where_it_is_no_number_and_what_differs_is_seen(tmp_path):
+    corpus = "/data/a/long/way/down/to/a/corpus/of/texts/number_"
+    one = made(tmp_path / "one", {"source": f"{corpus}1", "rate": 0.1234567}, [0.1, float("nan")])
+    two = made(tmp_path / "two", {"source": f"{corpus}2", "rate": 0.1234568}, [0.3, 0.2])
+    told = [line.split() for line in compare_runs([one, two]).text().splitlines()]
+    assert ["loss", "nan", "0.2"] in told
+    assert ["source", f"{corpus}1", f"{corpus}2"] in told
+    assert ["rate", "0.1234567", "0.1234568"] in told
+
+
 def test_runs_of_the_same_name_are_told_by_the_folders_above(tmp_path):
     made(tmp_path / "a" / "run", {"rank": 4}, [1.0])
     made(tmp_path / "b" / "run", {"rank": 4}, [1.0])

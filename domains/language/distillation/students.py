@@ -32,7 +32,8 @@ def student_config(told: str, vocabulary: int) -> LanguageModelConfig:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no JSON, names what is not known, or is of another vocabulary.
+        ValueError: it is no JSON, names what is not known, or is of another vocabulary or of a pruned model, whose
+            layers have sizes of their own.
 
     Example:
         >>> told = '{"transformer": {"width": 64, "layers": 2}, "embedding": "generated:rank=16"}'
@@ -57,6 +58,8 @@ def _config(settings: dict[str, Any], vocabulary: int) -> LanguageModelConfig:
         raise ValueError(
             f"student: expected transformer, embedding, head or vocabulary, got {', '.join(sorted(unknown))}"
         )
+    if "layer_hidden" in settings.get("transformer", {}):
+        raise ValueError("student: expected a model of equal layers, got one that was pruned to layers of their own")
     wanted = settings.get("vocabulary", vocabulary)
     if wanted != vocabulary:
         raise ValueError(f"student: expected the teacher's {vocabulary} tokens, got {wanted}")

@@ -87,19 +87,25 @@ def tune(
     measured = _encoded(tokeniser, held_out[: config.measured or None], config.context) if held_out else []
     end = tokeniser.end
 
-    def load(rows: Array) -> tuple[Tensor, Tensor]:
-        return padded([learnt[int(row)] for row in rows], end)
+    said = np.array([int((padded([each], end)[1] >= 0).sum()) for each in learnt])
 
-    def loss(model: LanguageModel, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return model.loss(*batch)
+    def load(rows: Array) -> tuple[Tensor, Tensor, Tensor]:
+        # Parts of a step count alike in its mean, but tokens have to.
+        share = said[rows].mean() / said[stream.step].mean()
+        return *padded([learnt[int(row)] for row in rows], end), torch.tensor(share, dtype=torch.float32)
+
+    def loss(model: LanguageModel, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        tokens, targets, share = batch
+        return share * model.loss(tokens, targets)
 
     def evaluate(model: LanguageModel) -> dict[str, float]:
         return {"held_out_loss": answer_loss(model, measured, end)}
 
+    stream = ShuffledRows(len(learnt), load, config.training.seed)
     result = run_training(
         model,
         loss,
-        ShuffledRows(len(learnt), load, config.training.seed),
+        stream,
         config.training,
         run=run,
         evaluate=evaluate if measured else None,

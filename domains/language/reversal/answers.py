@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -47,10 +47,16 @@ class Answer:
         return f"{self.candidates[0][0]} (confidence {self.confidence:.2f})"
 
 
-def parse_question(question: str, relations: Sequence[str]) -> tuple[str, str]:
+def parse_question(question: str, relations: Sequence[str], entities: Collection[str] = ()) -> tuple[str, str]:
     """Head and relation of a question.
 
     Understood are "who is Ada Lind's wife?", "who is the wife of Ada Lind?" and "Ada Lind, wife".
+
+    Args:
+        question: In words.
+        relations: That are known.
+        entities: Names that are known, by which a head is told from the question's own marks: "Sam Davis Jr." may end
+            in its own full stop, and "O\u2019Hara" be written with either apostrophe.
 
     Raises:
         ValueError: If it has none of these forms, or the relation is none of those.
@@ -61,22 +67,31 @@ def parse_question(question: str, relations: Sequence[str]) -> tuple[str, str]:
         >>> parse_question("who was the mother in law of Bo Ek", ["mother in law", "mother"])
         ('Bo Ek', 'mother in law')
     """
-    asked = " ".join(question.replace("\u2019", "'").split()).rstrip(" ?.")
+    asked = " ".join(question.split()).rstrip(" ?")
     asked = re.sub(r"^(who|what|which|where)\s+(is|are|was|were)\s+", "", asked, flags=re.IGNORECASE)
     for relation in sorted(relations, key=len, reverse=True):
         words = re.escape(relation)
         for form in (
-            rf"(?P<head>.+?)\s*'s\s+{words}",
+            rf"(?P<head>.+?)\s*['\u2019]s\s+{words}\.?",
             rf"(the\s+)?{words}\s+of\s+(?P<head>.+)",
-            rf"(?P<head>.+?),\s*{words}",
+            rf"(?P<head>.+?),\s*{words}\.?",
         ):
             found = re.fullmatch(form, asked, flags=re.IGNORECASE)
             if found:
-                return found["head"].strip(), relation
+                return _as_known(found["head"].strip(), entities), relation
     raise ValueError(
         f'question: expected "who is NAME\'s RELATION", "who is the RELATION of NAME" or "NAME, RELATION" with '
         f"one of {', '.join(sorted(relations))}; got {question!r}"
     )
+
+
+def _as_known(head: str, entities: Collection[str]) -> str:
+    """A name as it is known, with its full stop and its apostrophes; of an unknown one without a full stop."""
+    plain = head.removesuffix(".").rstrip()
+    spelt = [
+        name.translate({ord(a): b}) for name in (head, plain) for a, b in (("'", "'"), ("'", "\u2019"), ("\u2019", "'"))
+    ]
+    return next((name for name in spelt if name in entities), plain)
 
 
 def answer(

@@ -111,7 +111,7 @@ def ask(question: str, /, run: Path = Path("runs/reversal")) -> Answer:
     model, inverses = load(run / MODEL)
     with refusing(run / THRESHOLD, "the familiarity below which a name is unknown"):
         threshold = float(read_json(run / THRESHOLD)["threshold"])
-    found = answer(model, parse_question(question, model.relations), inverses, threshold=threshold)
+    found = answer(model, parse_question(question, model.relations, model.entities), inverses, threshold=threshold)
     print(found)
     for name, chance in found.candidates if found.known else ():
         print(f"  {chance:6.1%}  {name}")

@@ -93,7 +93,12 @@ def demonstration(steps: int = 300) -> tuple[list[dict[str, str]], dict[str, flo
         {
             "question": question,
             "answer": str(
-                answer(model, parse_question(question, model.relations), facts.inverses, threshold=threshold)
+                answer(
+                    model,
+                    parse_question(question, model.relations, model.entities),
+                    facts.inverses,
+                    threshold=threshold,
+                )
             ),
             "true": true,
             "what this is": kind,

@@ -72,13 +72,21 @@ def _text(place: str, row: Mapping[str, Any], name: str) -> str:
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
+        reader = csv.DictReader(file, skipinitialspace=True, strict=True)
         missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(
                 f"{path}:1: expected columns {', '.join(_NEEDED)}, got {', '.join(reader.fieldnames or ())}"
             )
-        for row in reader:
+        if twice := sorted({name for name in reader.fieldnames or () if (reader.fieldnames or []).count(name) > 1}):
+            raise ValueError(f"{path}:1: expected each column once, got {twice[0]!r} twice")
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                raise ValueError(f"{path}:{reader.reader.line_num}: expected values as CSV; {error}") from None
+            if row is None:
+                return
             place = f"{path}:{reader.line_num}"
             if None in row:
                 raise ValueError(f"{place}: expected {len(reader.fieldnames or ())} values, got more")

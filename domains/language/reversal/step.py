@@ -29,10 +29,5 @@ class StepOfFacts(ShuffledRows):
         super().__init__(len(rows), self._facts, seed)
         self._rows = rows
 
-    def draw(self, size: int) -> Any:
-        """Numbers of the facts of the next step."""
-        self._step = super().draw(size)
-        return self._step
-
     def _facts(self, places: Any) -> tuple[Tensor, Tensor]:
-        return self._rows[torch.from_numpy(places)], self._rows[torch.from_numpy(self._step)]
+        return self._rows[torch.from_numpy(places)], self._rows[torch.from_numpy(self.step)]

@@ -1,5 +1,6 @@
 """The law is fitted as least squares does it, Apple's is their equation, and what they say is told with its limits."""
 
+import dataclasses
 import json
 import math
 
@@ -60,6 +61,13 @@ def test_the_interval_is_that_of_runs_drawn_again():
     # With one seed it is points that are drawn, and a line through all of them does not move.
     exact = [Trial(s, t, abs(t - 3 * s)) for s in (1.0, 2.0, 4.0) for t in (3.0, 6.0, 12.0)]
     assert fit_law(exact, draws=50).slope_interval() == pytest.approx((3.0, 3.0))
+
+
+def test_one_pair_tried_twice_does_not_make_the_others_certain():
+    once = trials(noise=2e-3, seeds=1)
+    twice = [*once, dataclasses.replace(once[0], loss=once[0].loss + 1e-6)]
+    assert fit_law(twice).slope_interval() == pytest.approx(fit_law(once).slope_interval())
+    assert np.ptp(fit_law(twice).slope_interval()) > 0
 
 
 def test_apples_law_is_their_equation_and_their_measurement():

@@ -85,3 +85,5 @@ def test_a_students_config_from_wherever_it_lies(tmp_path):
             student_config(wrong, 70)
     with pytest.raises(FileNotFoundError):
         student_config(str(tmp_path / "nowhere"), 70)
+    with pytest.raises(ValueError, match="pruned"):
+        student_config('{"transformer": {"width": 16, "layer_hidden": [3, 4]}}', 70)

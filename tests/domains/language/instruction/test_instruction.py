@@ -106,6 +106,19 @@ def test_the_loss_is_the_mean_over_the_assistants_tokens():
     assert answer_loss(model, talks, TOKENISER.end, together=2) == pytest.approx(np.mean(nats), rel=1e-10)
 
 
+def test_tokens_count_alike_in_all_parts_of_a_step():
+    talks = [exchange("a", "x"), exchange("b", "yz" * 20), exchange("c", "x"), exchange("d", "q" * 30)]
+    found = []
+    for accumulation in (1, 2, 4):
+        model = small().double()
+        training = TrainingConfig(steps=3, batch=4, accumulation=accumulation, warm_up=0, rate=1e-2, log_every=1)
+        result = tune(model, TOKENISER, talks, config=InstructionConfig(training=training), progress=False)
+        found.append((result.loss, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    for loss, parameters in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-6)
+        torch.testing.assert_close(parameters, found[0][1], rtol=1e-4, atol=1e-5)
+
+
 def test_a_model_learns_to_answer_and_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
     # Answers that one position gives away, so that a few steps are enough.
     drawn = [Instruction("echo", f"say {letter} {number}", letter) for letter in "abcd" for number in range(10)]

@@ -99,6 +99,8 @@ def test_csv_of_the_users_own(tmp_path):
         (["Ada,wife,Bo,", "Ada,wife,,"], 3),  # no tail
         (["Ada,wife,Bo,", "Cy,wife,Di,verify"], 3),  # no such part
         (["Ada,wife,Bo,", "Cy,wife,Di,train,more"], 3),  # too many values
+        (["Ada,wife,Bo,", 'Cy,wife,"Di,', "Ed,wife,Flo,"], 4),  # a quote that is not closed, down to the end
+        (["Ada,wife,Bo,", 'Cy,wife,"Di" Orr,'], 3),  # text after a closed one
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused_with_its_line(tmp_path, lines, number):
@@ -107,6 +109,13 @@ def test_what_cannot_be_learnt_from_is_refused_with_its_line(tmp_path, lines, nu
     with pytest.raises(ValueError) as refusal:
         read_facts(path, MARRIED)
     assert f"{path}:{number}:" in str(refusal.value)
+
+
+def test_a_column_that_comes_twice_is_refused(tmp_path):
+    path = tmp_path / "facts.csv"
+    path.write_text("head,relation,tail,tail\nAda,wife,Bo,Cy\n")
+    with pytest.raises(ValueError, match="tail"):
+        read_facts(path, MARRIED)
 
 
 def test_other_files_are_refused(tmp_path):

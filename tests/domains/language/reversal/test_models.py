@@ -280,6 +280,20 @@ def test_questions():
         parse_question("who is Ada's boss?", relations)
 
 
+def test_questions_about_names_with_marks_of_their_own():
+    entities = ["Sin O\u2019Hara", "Ann O'Brien", "Sam Davis Jr.", "Ada Lind"]
+    for text, head in (
+        ("who is Sin O\u2019Hara's wife?", "Sin O\u2019Hara"),
+        ("Sin O'Hara, wife", "Sin O\u2019Hara"),
+        ("who is the wife of Ann O\u2019Brien?", "Ann O'Brien"),
+        ("who is the wife of Sam Davis Jr.?", "Sam Davis Jr."),
+        ("Sam Davis Jr., wife.", "Sam Davis Jr."),
+        ("tell me the wife of Ada Lind.".removeprefix("tell me "), "Ada Lind"),
+        ("who is Bo Ek's wife.", "Bo Ek"),
+    ):
+        assert parse_question(text, ["wife"], entities) == (head, "wife")
+
+
 def test_wrong_settings_are_refused():
     for make in (
         lambda: RecogniserConfig("paper"),
