@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from domains.microstructure.data import CellData
 from domains.microstructure.properties import read_properties
-from domains.microstructure.train import axis_orders, turned
+from domains.microstructure.train import axis_orders, standard, turned
 
 Array = NDArray[np.float64]
 
@@ -71,13 +71,13 @@ def train_regressor(
 ) -> tuple[ConvolutionalRegressor, Tensor, Tensor]:
     """Train a convolutional regressor for so much processor time; returns it, and mean and spread of the logarithms."""
     logs = torch.log(read_properties(data.columns, properties).double())
-    centre, spread = logs[: len(rows)].mean(0).float(), logs[: len(rows)].std(0).float()
+    turns = axis_orders(properties, data.cells.ndim - 1)
+    centre, spread = standard(logs[: len(rows)], turns)
     wanted = ((logs - centre) / spread).float()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     dimensions = data.cells.ndim - 1
     model = ConvolutionalRegressor(dimensions, len(properties), width)
-    turns = axis_orders(properties, dimensions)
     optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-4)
     started = time.process_time()
     while (passed := (time.process_time() - started) / seconds) < 1:

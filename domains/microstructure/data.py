@@ -93,6 +93,10 @@ class CellDataConfig:
         for name, (low, high) in (("volume_fraction", self.volume_fraction), ("feature", self.feature)):
             if not 0 < low <= high < 1:
                 raise ValueError(f"{name}: expected 0 < least <= greatest < 1, got {low}, {high}")
+        if "overlapping_spheres" in self.kinds and self.feature[1] > 0.5:
+            raise ValueError(
+                f"feature: expected at most 0.5 with overlapping_spheres, whose diameter it is, got {self.feature}"
+            )
         if self.feature[0] * min(self.size) < MIN_SPACING:
             raise ValueError(
                 f"feature: expected {MIN_SPACING} voxels or more between features, got "

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from domains.microstructure.janus import Janus
 
+_LEAST = 0.01  # of a limit: cells of one share of phase 1 differ in it by a voxel
 _FLOOR = 1e-8  # added to variances; the latent lies in (0, 1), so its covariances vary by 1e-3 or so
 
 
@@ -72,7 +73,7 @@ class Familiarity:
         features, wrong, share = _measured(self.model, cells)
         distance = ((features - self.centre) @ self.whitening.T).norm(dim=1)
         measures = torch.stack([distance, wrong, (share - self.fraction).abs()])
-        return (measures / torch.tensor(self.limits).clamp_min(1e-6)[:, None]).amax(0)
+        return (measures / torch.tensor(self.limits).clamp_min(_LEAST)[:, None]).amax(0)
 
 
 def _measured(model: Janus, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -203,12 +203,14 @@ def _solve(
                 f"{tolerance:.1e}; a lower contrast, a larger tolerance or more iterations helps"
             )
         force = to_nodes(stress(_differences(direction, dimensions)), shape)
-        step = size / dot(direction, force).clamp_min(tiny)
+        # What is solved to rounding stays as it is while others of the batch go on: there the quotients are 0 / 0.
+        going = size > rounding
+        step = torch.where(going, size / dot(direction, force).clamp_min(tiny), 0.0)
         fluctuation = fluctuation + step * direction
         residual = residual - step * force
         smoothed = preconditioned(residual)
         following = dot(residual, smoothed)
-        direction = smoothed + following / size.clamp_min(tiny) * direction
+        direction = torch.where(going, smoothed + following / size.clamp_min(tiny) * direction, direction)
         size = following
         iterations += 1
     force = stress(_differences(fluctuation, dimensions) + affine)

@@ -21,6 +21,7 @@ from domains.microstructure.stress import StressConfig, StressDecoder, relative_
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
 _HALF = 1e-1, 1e2  # of the larger Young's modulus; half precision holds 6e-5 to 65504, and stress gathers at corners
+_CONFINED = 1e3  # of the larger stiffness without strain to the sides
 
 
 def turned(cells: Tensor, stress: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -85,7 +86,9 @@ def solved_stress(cells: Tensor, materials: tuple[Material, Material], *, progre
         tensor([1., 0., 0.], dtype=torch.float16)
     """
     largest = max(material.young for material in materials)
-    kept = torch.float16 if _HALF[0] <= largest <= _HALF[1] else torch.float32
+    # Where it cannot give way to the sides, a phase that keeps its volume is far stiffer than Young's modulus says.
+    stiffest = max(float(material.stiffness(2)[0, 0]) for material in materials)
+    kept = torch.float16 if _HALF[0] <= largest <= _HALF[1] and stiffest <= _CONFINED else torch.float32
     found = []
     for part in tqdm(cells.split(8), disable=not progress, unit="batch", desc="solver"):
         fields = elastic_response(part.float(), materials)[1]

@@ -123,14 +123,14 @@ def train_janus(
         raise ValueError(f"data: expected positive properties, got {values[row].tolist()} in row {row}")
     rows, held_out = split(data, config.held_out)
     logs = torch.log(values.double())
-    centre, spread = logs[: len(rows)].mean(0).float(), logs[: len(rows)].std(0).float().clamp_min(1e-6)
-    wanted = ((logs - centre) / spread).float()
-    torch.manual_seed(config.seed)
-    model = Janus(model_config, centre, spread)
     size = model_config.size
     turns = axis_orders(model_config.properties, len(size))
     if model_config.head == "published":  # which reads cells of one size only
         turns = [turn for turn in turns if tuple(size[axis] for axis in turn[0]) == size]
+    centre, spread = standard(logs[: len(rows)], turns)
+    wanted = ((logs - centre) / spread).float()
+    torch.manual_seed(config.seed)
+    model = Janus(model_config, centre, spread)
     objective = _Objective(config, turns)
 
     def load(places: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
@@ -157,6 +157,15 @@ def train_janus(
     if run and is_main_process():
         model.save(run.path)
     return model
+
+
+def standard(logs: Tensor, turns: list[tuple[tuple[int, ...], list[int]]]) -> tuple[Tensor, Tensor]:
+    """Mean and spread of properties over cells and their turned copies, ``(P,)`` float32.
+
+    They are the same for all axes that change places, so that a standardised value means the same after a turn.
+    """
+    turned_too = torch.cat([logs[:, places] for _, places in turns])
+    return turned_too.mean(0).float(), turned_too.std(0).float().clamp_min(1e-6)
 
 
 class _Objective:

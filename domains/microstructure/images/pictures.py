@@ -43,6 +43,7 @@ def read_picture(path: Path) -> NDArray[Any]:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             count = getattr(image, "n_frames", 1)
             _require_plain_stack(path, str(image.tag_v2.get(270, "")), count)
+            _require_cubes(path, image)
             _refuse_bomb(path, image, count)
             pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]
         else:
@@ -143,6 +144,16 @@ def _require_plain_stack(path: Path, description: str, pages: int) -> None:
             raise ValueError(f"{path}: expected two or three axes, got {shape}")
         if len(shape) == 3 and shape[-1] not in (3, 4) and shape[0] != pages:
             raise ValueError(f"{path}: says {shape[0]} pages and lists {pages}; save it as a plain TIFF")
+
+
+def _require_cubes(path: Path, image: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse a stack whose ImageJ file says that its pages are farther apart than its pixels, or nearer."""
+    spacing = re.search(r"^ImageJ.*^spacing=([\d.eE+-]+)$", str(image.tag_v2.get(270, "")), re.M | re.S)
+    a_pixel = [1 / float(image.tag_v2[tag]) for tag in (282, 283) if float(image.tag_v2.get(tag, 0)) > 0]
+    if spacing and len(a_pixel) == 2 and getattr(image, "n_frames", 1) > 1:
+        sides = [*a_pixel, float(spacing[1])]
+        if max(sides) - min(sides) > 1e-3 * max(sides):
+            raise ValueError(f"{path}: voxels are cubes, got the spacing {sides}; resample the image")
 
 
 def _refuse_bomb(path: Path, image: Image.Image, pages: int) -> None:

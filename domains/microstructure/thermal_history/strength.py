@@ -52,7 +52,8 @@ def solidification(history: History, material: Material = INCONEL_718) -> tuple[
     """Mean cooling rate ``(P,)`` (K/s) between liquidus and solidus when each point solidifies for the last time.
 
     Returns:
-        The rates, and the times ``(P,)`` (s) at which each point was solid for good.
+        The rates, and the times ``(P,)`` (s) at which each point was solid after it was liquid for the last time; what
+        melts again in part later is not counted.
 
     Raises:
         ValueError: If a point never passed the liquidus, or is not solid at the end.

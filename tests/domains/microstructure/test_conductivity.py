@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from domains.microstructure.cells import generate
 from domains.microstructure.conductivity import conduction, effective_conductivity
 from domains.microstructure.homogenisation import NotConverged
 
@@ -216,6 +217,16 @@ def test_scaling_and_swapping_the_phases():
     base = effective_conductivity(cells, (1.0, 7.0), tolerance=1e-8)
     torch.testing.assert_close(effective_conductivity(cells, (3.0, 21.0), tolerance=1e-8), 3 * base, rtol=1e-11, atol=0)
     torch.testing.assert_close(effective_conductivity(1 - cells, (7.0, 1.0), tolerance=1e-8), base, rtol=1e-11, atol=0)
+
+
+def test_layers_are_solved_beside_cells_that_take_longer():
+    """The layers' loads are solved in a step or two, and nothing is left to divide by in the others' steps."""
+    layers = torch.zeros(16, 16)
+    layers[:, 1:9] = 1
+    others = [generate("gaussian", (16, 16), 0.5, seed=s, length=(6.0, 1.2)).float() for s in range(20)]
+    found = effective_conductivity(torch.stack([layers, *others]), (0.1, 1.0))
+    assert bool(found.isfinite().all())
+    torch.testing.assert_close(found[0].diagonal(), torch.tensor([0.55, 2 / 11]), rtol=1e-4, atol=0.0)
 
 
 def test_a_batch_is_its_cells():

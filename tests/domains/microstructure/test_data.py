@@ -252,6 +252,7 @@ def test_a_property_that_is_missing_or_cut_off_is_refused(tmp_path, shape):
         {"volume_fraction": (0.0, 0.2)},
         {"feature": (0.2, 1.5)},
         {"feature": (0.1, 0.4)},
+        {"feature": (0.4, 0.6)},
     ],
 )
 def test_bad_configurations(change):

@@ -50,6 +50,15 @@ def test_the_measure_is_what_it_says(small):
     assert strange(known).numpy() == pytest.approx(expected, rel=1e-4)
 
 
+def test_cells_of_one_share_of_phase_1_may_differ_in_it_by_a_voxel(small):
+    config = CellDataConfig(small.data.config.size, 80, volume_fraction=(0.5, 0.5), feature=(0.25, 0.4))
+    cells = torch.stack([random_cell(config, index)[1] for index in range(config.count)]).float()
+    strange = Familiarity.of(small.designer.model, cells[:60])
+    other = cells[60:].clone()
+    other[:, 0, 0] = 1 - other[:, 0, 0]
+    assert float(strange(other).max()) < 1.5 * float(strange(cells[60:]).max())
+
+
 def test_a_lower_quantile_is_stricter(small):
     known = small.data.cells[: len(small.rows)]
     loose, strict = (Familiarity.of(small.designer.model, known, q) for q in (0.99, 0.5))

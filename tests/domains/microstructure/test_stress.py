@@ -162,3 +162,10 @@ def test_bad_input_is_refused(cells, tmp_path):
         train_stress(cells, janus, stress=torch.ones(10, 3, 3, 8, 8), progress=False)
     with pytest.raises(FileNotFoundError):
         StressDecoder.load(tmp_path)
+
+
+def test_stress_of_phases_that_keep_their_volume_is_not_told_in_half_precision():
+    cells = (torch.rand(2, 12, 12, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    stress = solved_stress(cells, (Material(10.0, 0.4999), Material(100.0, 0.4999)))
+    assert stress.dtype == torch.float32
+    assert bool(stress.isfinite().all())

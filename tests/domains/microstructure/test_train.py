@@ -102,6 +102,18 @@ def test_values_of_turned_cells_are_the_solvers(size):
         assert torch.allclose(read_properties(materials.solve(other), names), expected, rtol=1e-5)
 
 
+def test_cells_of_layers_are_learned_as_they_are_and_turned():
+    """Of which conductivities along x and y are so different that a turned cell is like no other of the set."""
+    cells = torch.stack([generate("gaussian", (16, 16), 0.5, seed=s, length=(6.0, 1.2)) for s in range(160)])
+    materials = Materials(young=None)
+    config = CellDataConfig((16, 16), 160, feature=(0.4, 0.5))
+    data = CellData(cells.byte(), materials.solve(cells.float()), ["gaussian"] * 160, config)
+    model = train_janus(data, MODEL, TrainConfig(steps=300, batch=16), progress=False)
+    for fresh in (cells[-16:].float(), cells[-16:].float().mT):
+        known = read_properties(materials.solve(fresh), MODEL.properties)
+        assert float((model.predict(fresh).detach() / known - 1).abs().median()) < 0.15
+
+
 def test_only_symmetries_that_keep_the_set_of_properties_are_used():
     assert len(axis_orders(["conductivity_xx"], 2)) == 1
     assert len(axis_orders(["permeability_xx", "permeability_yy"], 3)) == 2

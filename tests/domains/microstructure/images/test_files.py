@@ -127,6 +127,20 @@ def test_stacks_that_would_be_read_in_part_are_refused(tmp_path, description, fi
             read_cell(tmp_path / "s.tif")
 
 
+@pytest.mark.parametrize(("spacing", "resolution", "cubes"), [(0.5, 2.0, True), (5.0, 1.0, False), (0.5, 4.0, False)])
+def test_a_stack_whose_pages_are_farther_apart_than_its_pixels_is_refused(tmp_path, spacing, resolution, cubes):
+    pages = [Image.fromarray(page) for page in (np.random.default_rng(0).random((4, 8, 6)) < 0.5).astype(np.uint8)]
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[270] = f"ImageJ=1.53\nimages=4\nslices=4\nunit=micron\nspacing={spacing}\n"
+    info[282] = info[283] = resolution
+    pages[0].save(tmp_path / "s.tif", save_all=True, append_images=pages[1:], tiffinfo=info)
+    if cubes:
+        assert read_cell(tmp_path / "s.tif", periodic="accept").shape == (6, 8, 4)
+    else:
+        with pytest.raises(ValueError, match="cubes"):
+            read_cell(tmp_path / "s.tif", periodic="accept")
+
+
 def test_pages_that_share_their_bytes_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     path = tmp_path / "s.tif"
     path.write_bytes(tif_of_one_strip(3, 8, 6))
