@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
@@ -22,8 +24,8 @@ Array = NDArray[np.float64]
 
 _KERNEL_ROWS = 4000  # its cost grows with their cube
 _SMOOTH_COLUMNS = 3000  # coordinates times functions times classes, beyond which only the kernel model is tried
-_ROUNDS = 2  # of growth on working targets
-_LARGEST = 12.0  # logits on which working targets rest
+_ROUNDS = 3  # of growth on working targets
+_LARGEST = 5.0  # logits on which working targets rest: a row on the wrong side has one of exp(5), which others outweigh
 
 
 class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[misc]
@@ -156,8 +158,12 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
             self._keep_smooth(smooth)
 
     def _grow(self, z: Array, y: Array, weights: Array, seed: int, pilot: SmoothModel) -> ProductModel:
-        """A product grown on the working targets of the logistic likelihood, which the pilot's logits start."""
-        outputs = pilot.outputs(z)
+        """A product grown on the working targets of the logistic likelihood, which the pilot's logits start.
+
+        Nothing makes a round better than the one before: that of the least log loss is kept, and each has its logits
+        in the scale that has the least.
+        """
+        outputs, found, least = pilot.outputs(z), None, np.inf
         for _ in range(_ROUNDS):
             weight, target = Bernoulli(y).working(np.clip(outputs, -_LARGEST, _LARGEST), 0)
             model = fit_product_model(
@@ -172,7 +178,20 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
             )
             self._keep_grown(model)
             outputs = self._layer_outputs(z)
-        return model
+            scale = minimize_scalar(
+                lambda log, logits: weights @ Bernoulli(y).loss(np.exp(log) * logits),
+                bounds=(-4.0, 1.0),
+                method="bounded",
+                args=(outputs,),
+            )
+            with torch.no_grad():
+                for part in (model.layer.core, *([] if model.layer.bias is None else [model.layer.bias])):
+                    part.mul_(float(np.exp(scale.x)))
+            outputs = np.exp(scale.x) * outputs
+            if scale.fun < least:
+                found, least = model, float(scale.fun)
+        assert found is not None
+        return found
 
     def _grown_is_better(self, z: Array, y: Array, weights: Array, seed: int) -> bool:
         training, judges = split(weights, np.random.default_rng(seed))

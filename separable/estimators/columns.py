@@ -204,6 +204,12 @@ def _categories(values: NDArray[Any], name: str, declared: bool) -> tuple[Any, .
     if values.dtype != object:
         return tuple(np.unique(values[~np.isnan(values)]).tolist()) if declared else None
     present = [value for value in values if value is not None]
+    if declared and not all(isinstance(value, str | numbers.Real | np.bool_) for value in present):
+        found = {value: None for value in present}  # intervals, dates: whatever can be told apart
+        try:
+            return tuple(sorted(found))
+        except TypeError:
+            return tuple(sorted(found, key=lambda value: (type(value).__name__, str(value))))
     for value in present:
         if not isinstance(value, str | numbers.Real | np.bool_):
             raise TypeError(

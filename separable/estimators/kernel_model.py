@@ -130,7 +130,7 @@ def fit_kernel_model(
         random: Source of the rows on which the prior is chosen, where there are more than 600.
     """
     most = max(1, min(12, 1200 // z.shape[1]))
-    intervals = int(min(intervals, max(3, weights.sum() // 12)))
+    intervals = int(min(intervals, max(3, (weights.sum() + 1e-6) // 12)))
     bases = tuple(
         table_basis(z[:, j], weights, tables[j], most)
         if j in tables

@@ -106,7 +106,7 @@ def fit_smooth_model(
         left: How much of its weight is left out with each row to judge a model by it; one if not given.
     """
     left = np.ones(len(z)) if left is None else left
-    intervals = int(min(intervals, max(3, weights.sum() // _ROWS_PER_INTERVAL)))
+    intervals = int(min(intervals, max(3, (weights.sum() + 1e-6) // _ROWS_PER_INTERVAL)))
     most = max(1, _MOST_COLUMNS // z.shape[1])
     bases = list[Basis]()
     for j in range(z.shape[1]):

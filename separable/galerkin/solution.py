@@ -150,7 +150,7 @@ class Solution:
             attrs=attributes,
         )
 
-    def plot(self, x: str, y: str | None = None, points: int = 151, **places: float) -> Any:
+    def plot(self, x: str, y: str | None = None, /, points: int = 151, **places: float) -> Any:
         """A matplotlib Figure over one or two coordinates, the others held at given places (by default the middle)."""
         from matplotlib.figure import Figure
 

@@ -127,7 +127,11 @@ def invert(
     if count < 1:
         raise ValueError(f"invert: starts is at least 1, got {count}")
     x, seen = problem.start(count)
-    x = problem.descend(x, max_steps)
+    # With a prior and little noise the surface of solutions is a narrow bent valley: it is narrowed step by step.
+    wider = [] if prior is None else [10.0**-k for k in range(2, 12) if 10.0**-k > 2 * noise]
+    for level in [*wider, noise]:
+        problem.noise = level
+        x = problem.descend(x, max_steps)
     return problem.choose(x, n_solutions, max(tolerance, 3 * noise) if prior else tolerance, separation, seen)
 
 

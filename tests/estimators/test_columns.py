@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from separable import SeparableClassifier, SeparableRegressor
 from separable.estimators import columns as column_policy
@@ -66,6 +67,17 @@ def test_numbers_that_pandas_calls_categories_are_categories() -> None:
     assert np.abs(model.predict(table.assign(code=pd.Categorical([10] * 400))) + 1).max() < 0.1
     numbers = Columns.of(table, np.ones(400), list(table.columns), None)
     assert numbers.features[0].categories is None
+
+
+def test_intervals_and_dates_are_categories() -> None:
+    x = np.random.default_rng(0).random((300, 2))
+    bins = pd.qcut(x[:, 1], 3)
+    table = pd.DataFrame({"a": x[:, 0], "b": bins})
+    model = SeparableRegressor(1).fit(table, x[:, 0] + 2.0 * bins.codes)
+    assert model.score(table, x[:, 0] + 2.0 * bins.codes) > 0.9999
+    assert list(model.shape_functions_["b"].grid) == list(bins.categories)
+    table["b"] = pd.Categorical(pd.to_datetime(["2020-01-01", "2019-01-01", "2021-01-01"] * 100))
+    assert list(SeparableRegressor(1).fit(table, x[:, 0]).shape_functions_["b"].grid) == list(table["b"].cat.categories)
 
 
 def test_categories_are_effects(table: pd.DataFrame) -> None:
@@ -133,7 +145,8 @@ def test_intervals_of_an_unseen_category_are_those_of_the_analysis_of_variance()
     levels = np.array([y[place == k].mean() for k in range(30)])
     noise = np.sum((y - levels[place]) ** 2) / (len(y) - 30)
     between = levels.var(ddof=1) - noise / 20  # restricted maximum likelihood, where groups are of one size
-    assert found == pytest.approx(1.959964 * np.sqrt(noise + between + (between + noise / 20) / 30), rel=1e-3)
+    quantile = student.ppf(0.975, len(y) - 30)
+    assert found == pytest.approx(quantile * np.sqrt(noise + between + (between + noise / 20) / 30), rel=1e-3)
 
 
 def test_intervals_cover_categories_that_are_unseen() -> None:

@@ -90,6 +90,28 @@ def test_an_interval_without_a_degree_of_freedom_is_refused() -> None:
         model.predict_interval(x)
 
 
+def test_a_grown_classifier_is_no_worse_than_a_guess_where_classes_are_apart() -> None:
+    """Rows on the wrong side of a sure logit have working targets of exp(12) if that is what is sure."""
+
+    def above(x: np.ndarray) -> np.ndarray:
+        return 2 * x[:, 0] + x[:, 1] + (x[:, 2] > 0.5) > 1.9
+
+    x, fresh = (np.random.default_rng(seed).random((rows, 3)) for seed, rows in ((0, 300), (1, 2000)))
+    model = SeparableClassifier(order=None).fit(x, above(x))
+    assert model.score(fresh, above(fresh)) > 0.9
+    sure = model.predict_proba(fresh)[np.arange(2000), above(fresh).astype(int)]
+    assert -np.log(sure).mean() < 0.35
+
+
+def test_equal_weights_do_not_depend_on_their_unit() -> None:
+    x = np.random.default_rng(0).random((240, 2))
+    y = np.sin(20 * x[:, 0]) + 0.1 * np.random.default_rng(1).normal(size=240)
+    plain = SeparableRegressor(order=1).fit(x, y)
+    for weight in (0.1, 1e-3):
+        weighted = SeparableRegressor(order=1).fit(x, y, sample_weight=np.full(240, weight))
+        np.testing.assert_allclose(weighted.predict(x), plain.predict(x), atol=1e-6)
+
+
 def test_rows_of_two_kinds_in_turn_give_the_effects_of_shuffled_ones() -> None:
     random = np.random.default_rng(0)
     side, x = np.arange(24_000) % 2, random.random(24_000)

@@ -267,6 +267,7 @@ def test_slices_hold_numbers_and_span_arrays(solution):
 def test_plots(solution):
     assert len(solution.plot("x", "y", points=11, s=2.0).axes) == 2
     assert len(solution.plot("s", points=11).axes) == 1
+    assert "x = 0.25" in solution.plot("y", "s", points=11, x=0.25).axes[0].get_title()
 
 
 def test_saved_and_loaded(solution, tmp_path):

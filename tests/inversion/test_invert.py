@@ -93,6 +93,18 @@ def test_a_prior_picks_the_most_probable_point(circle: SeparableLayer) -> None:
     assert torch.allclose(found.inputs[0], torch.tensor([0.5, 0.5], dtype=torch.float64), atol=2e-3)
 
 
+@pytest.mark.parametrize("noise", [1e-3, 1e-6])
+def test_a_prior_is_followed_along_the_solutions_whatever_the_noise(circle: SeparableLayer, noise: float) -> None:
+    """Nearest to (0.6, 0.3) in units of (0.1, 0.3) on the circle of radius 1/2, by its angle."""
+    mean = torch.tensor([0.6, 0.3], dtype=torch.float64)
+    spread = torch.tensor([0.1, 0.3], dtype=torch.float64)
+    angle = torch.linspace(-torch.pi, torch.pi, 200_001, dtype=torch.float64)
+    points = 0.5 * torch.stack([angle.cos(), angle.sin()], 1)
+    nearest = points[((points - mean) / spread).square().sum(1).argmin()]
+    found = separable.invert(circle, 0.25, outputs=[0], prior=(mean, spread), noise=noise, n_solutions=1)
+    assert torch.allclose(found.inputs[0], nearest, atol=2e-3)
+
+
 def test_categories_are_tried_as_whole_numbers() -> None:
     model = SeparableLayer(
         2, 1, atoms=[Table(3), BSpline(4, 3)], interaction=CanonicalPolyadic(rank=2), dtype=torch.float64
