@@ -38,6 +38,7 @@ _SHORT = {
     "range to obstacles along the rays": "ray",
     "the body's axes, one after another": "body axes",
 }
+_NUMBERED = ("range to obstacles along the rays",)  # not along axes, however many there are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def entry_names(options: WaypointOptions) -> list[str]:
             found += ["roll rate", "pitch rate", "yaw rate"]
         elif reading.size == 1:
             found.append(name)
-        elif reading.size == options.dimensions:
+        elif reading.size == options.dimensions and reading.name not in _NUMBERED:
             found += [f"{name} {axis}" for axis in axes[: reading.size]]
         else:
             found += [f"{name} {i + 1}" for i in range(reading.size)]

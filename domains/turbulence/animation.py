@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.turbulence.evaluation_pictures import colours_of
 from domains.turbulence.forecaster import FlowDescription
 
 Array = NDArray[np.float32]
@@ -108,13 +109,11 @@ def _fields(truth: Array, members: Array, description: FlowDescription) -> tuple
 
     shown = min(_MEMBERS, len(members))
     figure, axes = plt.subplots(1, shown + 2, figsize=(2.4 * (shown + 2), 2.9), layout="constrained", dpi=80)
-    top = float(np.nanquantile(np.abs(members), 0.995))
     spread = members.std(0, ddof=1)
     box = (0.0, description.lengths[1], 0.0, description.lengths[0])
     blank = np.zeros(truth.shape[1:], np.float32)
     options: dict[str, Any] = {"origin": "lower", "extent": box, "interpolation": "bilinear"}
-    signed: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-    images = [axis.imshow(blank, **signed, **options) for axis in axes[:-1]]
+    images = [axis.imshow(blank, **colours_of(members), **options) for axis in axes[:-1]]
     # As large as that of two fields that have nothing to do with each other, seldom more.
     images.append(axes[-1].imshow(blank, cmap="magma", vmin=0, vmax=max(float(np.nanstd(members)), 1e-30), **options))
     for axis, name in zip(axes, ("what came", *(f"member {j + 1}" for j in range(shown)), "spread"), strict=True):
@@ -141,8 +140,11 @@ def _lines(truth: Array, members: Array, description: FlowDescription) -> tuple[
     drawn = [axis.plot(x, truth[0], "C0", linewidth=0.8, alpha=0.6)[0] for _ in members]
     (came,) = axis.plot(x, truth[0], "k", linewidth=2, label="what came")
     drawn[0].set_label("members")
-    top = 1.1 * float(np.nanmax(np.abs(members)))
-    axis.set(ylim=(-top, top), xlim=(0, description.lengths[0]), xlabel="x", ylabel=description.variable)
+    low, high = float(np.nanmin(members)), float(np.nanmax(members))
+    margin = 0.1 * max(high - low, 1e-30)
+    axis.set(
+        ylim=(low - margin, high + margin), xlim=(0, description.lengths[0]), xlabel="x", ylabel=description.variable
+    )
     axis.legend(fontsize=8, loc="upper right")
 
     def show(lead: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -326,17 +326,21 @@ def past_and_truth(forecaster: Forecaster, flow: FlowData, sample: int, frame: i
 def unseen_samples(run: Path, data: Path, flow: FlowData) -> Sequence[int]:
     """Samples that a forecaster did not learn from."""
     described = run / "config.json"
-    if not described.exists():
+    settings = _settings(described) if described.exists() else {}
+    told, here = settings.get("data"), data.resolve()
+    if not told:
         return range(len(flow))
-    with refusing(described, "the settings of a training"):
-        settings = read_json(described)
-        told = settings.get("data")
-        trained, here = Path(told or "").resolve(), data.resolve()  # the same file may be named in several ways
-        if not told or not trained.exists() or (trained not in (here, here.parent) and here != trained.parent):
-            return range(len(flow))
-        held_out = _held_out(settings)
-        if "core" in settings and (core := Path(settings["core"]) / "config.json").exists():
-            held_out = min(held_out, _held_out(read_json(core)))  # the core may have learned from more of them
+    trained = _named(told, run)  # the same file may be named in several ways
+    if trained is None and Path(told).name == here.name:
+        trained = here  # moved since
+    if trained is None or (trained not in (here, here.parent) and here != trained.parent):
+        return range(len(flow))
+    held_out = settings["held_out"]
+    if "core" in settings:  # which may have learned from more of them
+        core = _named(settings["core"], run)
+        if core is None:
+            raise FileNotFoundError(f"{settings['core']}: expected the core's run, which tells what it learned from")
+        held_out = min(held_out, _settings(core / "config.json")["held_out"])
     if here == trained:
         return split(flow, held_out)[1]
     # A file of the folder that was trained on, or a folder with the file that was.
@@ -348,10 +352,21 @@ def unseen_samples(run: Path, data: Path, flow: FlowData) -> Sequence[int]:
     return found
 
 
-def _held_out(settings: Mapping[str, Any]) -> float:
-    """The share that a training did not learn from."""
-    parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
-    return float(next(part["held_out"] for part in parts if "held_out" in part))
+def _named(told: str, run: Path) -> Path | None:
+    """What a run's settings name: from where the command runs, or from a folder above the run."""
+    found = (folder / told for folder in (Path(), *run.resolve().parents))
+    return next((path.resolve() for path in found if path.exists()), None)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """The paths that a training was told, and ``held_out``, the share that it did not learn from; {} without data."""
+    with refusing(file, "the settings of a training"):
+        settings = read_json(file)
+        if not settings.get("data"):
+            return {}
+        parts = (settings, settings.get("descent", {}), settings.get("tokens", {}))
+        found: dict[str, Any] = {name: str(settings[name]) for name in ("data", "core") if settings.get(name)}
+        return found | {"held_out": float(next(part["held_out"] for part in parts if "held_out" in part))}
 
 
 def _places(flow: FlowData) -> list[tuple[Path, int]]:

@@ -215,11 +215,17 @@ def scored(
 
 
 def reference_of(data: FlowData) -> torch.Tensor:
-    """Frames of all samples, evenly, ``(F, *grid)``: what the flow is like at any time."""
+    """Frames of all samples, or some drawn alike every time, ``(F, *grid)``: what the flow is like at any time."""
     samples, frames = data.fields.shape[:2]
-    stride = max(1, math.ceil(samples * frames / _CLIMATE))
-    parts = [np.asarray(data.fields[sample][::stride], dtype=np.float32) for sample in range(samples)]
-    return torch.from_numpy(np.concatenate(parts))
+    whole = samples * frames
+    places = np.arange(whole)
+    if whole > _CLIMATE:  # drawn, for every k-th frame may be the first of its sample
+        places = np.sort(np.random.default_rng(0).choice(whole, _CLIMATE, replace=False))
+    found = torch.empty(len(places), *data.fields.shape[2:], dtype=torch.float32)
+    for row, place in enumerate(places.tolist()):
+        sample, frame = divmod(place, frames)
+        found[row] = torch.from_numpy(np.asarray(data.fields.read(sample, frame, frame + 1), dtype=np.float32))[0]
+    return found
 
 
 def evaluation_report(

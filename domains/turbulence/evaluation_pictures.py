@@ -15,6 +15,15 @@ from domains.turbulence.scores import LongRun, Scores
 Array = NDArray[np.float32]
 
 
+def colours_of(fields: Array) -> dict[str, Any]:
+    """Colours of maps: two about zero for fields of both signs, one scale from the least for those that keep theirs."""
+    low, high = np.nanquantile(fields, (0.0025, 0.9975)).tolist()
+    if low < 0 < high:
+        top = float(np.nanquantile(np.abs(fields), 0.995))
+        return {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+    return {"cmap": "viridis", "vmin": low, "vmax": high}
+
+
 def draw_maps(truth: Array, members: Array, leads: tuple[int, ...], description: FlowDescription) -> Any:
     """What came, three members, mean and spread, a row for each lead; in one dimension over x and time.
 
@@ -34,13 +43,12 @@ def draw_maps(truth: Array, members: Array, leads: tuple[int, ...], description:
     figure, axes = plt.subplots(
         len(rows), len(names), figsize=(2 * len(names), 2.05 * len(rows) + 0.9), layout="constrained", squeeze=False
     )
-    top, most = float(np.quantile(np.abs(truth), 0.995)), max(float(truth.std()), 1e-30)
+    colours, most = colours_of(truth), max(float(truth.std()), 1e-30)
     options: dict[str, Any] = {"origin": "lower", "aspect": "equal" if flat else "auto"}
     for row, place in enumerate(rows):
         fields = [truth[place], *(members[j][place] for j in range(shown)), members.mean(0)[place], spread[place]]
         for axis, name, field in zip(axes[row], names, fields, strict=True):
-            signed: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-            limits = {"cmap": "magma", "vmin": 0, "vmax": most} if name == "spread" else signed
+            limits = {"cmap": "magma", "vmin": 0, "vmax": most} if name == "spread" else colours
             image = axis.imshow(field, **limits, **options)
             axis.set(xticks=[], yticks=[])
             if row == 0:

@@ -14,6 +14,16 @@ from domains.turbulence.grid import Grid
 _REACH = 4  # modes beyond four times the peak hold less than 1e-10 of the energy
 
 
+def greatest_peak(grid: Grid) -> float:
+    """The highest mode that the grid holds along every axis, in units of 2 pi over the longer side.
+
+    Example:
+        >>> greatest_peak(Grid((32, 128), (1.0, 4.0)))
+        40.0
+    """
+    return min(m * max(grid.lengths) / length for m, length in zip(grid.modes, grid.lengths, strict=True))
+
+
 def random_vorticity(
     grid: Grid, seeds: Sequence[int | tuple[int, ...]], *, peak: float = 4.0, energy: float = 0.5
 ) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from domains.turbulence.flows.flow import Flow, Nonlinear, RandomForcing, Seed, check_dimensions, check_numbers
 from domains.turbulence.flows.vorticity import advection, crossing_rate, squared_wave_number
 from domains.turbulence.grid import Grid
-from domains.turbulence.initial_conditions import random_vorticity
+from domains.turbulence.initial_conditions import greatest_peak, random_vorticity
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class DecayingTurbulence(Flow):
         order: p, 1 for viscosity, more for hyperviscosity.
         drag: mu, 1 / time.
         mean_flow: mean of u and v, length / time; it carries everything along (Galilean invariance).
-        start_mode: mode at which the energy of a random start peaks, in whole waves in the box.
+        start_mode: mode at which the energy of a random start peaks, in waves over the longer side; on a coarser grid
+            the last that it holds.
         start_energy: kinetic energy per mass of a random start, length^2 / time^2.
 
     Example:
@@ -79,5 +80,5 @@ class DecayingTurbulence(Flow):
         return crossing_rate(grid, coefficients, self.mean_flow)
 
     def random_start(self, grid: Grid, seeds: Sequence[Seed]) -> Tensor:
-        """Random vorticity, energy around ``start_mode``."""
-        return random_vorticity(grid, seeds, peak=min(self.start_mode, *grid.modes), energy=self.start_energy)
+        """Random vorticity, energy around ``start_mode``, or around the last mode that the grid holds."""
+        return random_vorticity(grid, seeds, peak=min(self.start_mode, greatest_peak(grid)), energy=self.start_energy)

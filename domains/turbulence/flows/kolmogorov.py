@@ -20,7 +20,7 @@ from torch import Tensor
 from domains.turbulence.flows.flow import Flow, Nonlinear, RandomForcing, Seed, check_dimensions, check_numbers
 from domains.turbulence.flows.vorticity import advection, crossing_rate, squared_wave_number
 from domains.turbulence.grid import Grid
-from domains.turbulence.initial_conditions import random_vorticity
+from domains.turbulence.initial_conditions import greatest_peak, random_vorticity
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,5 @@ class KolmogorovFlow(Flow):
 
     def random_start(self, grid: Grid, seeds: Sequence[Seed]) -> Tensor:
         """Random vorticity around the force's scale; the flow forgets it in some ten units of time."""
-        return random_vorticity(grid, seeds, peak=min(self.forcing_mode, *grid.modes), energy=0.5)
+        peak = self.forcing_mode * max(grid.lengths) / grid.lengths[0]  # which is along y
+        return random_vorticity(grid, seeds, peak=min(peak, greatest_peak(grid)), energy=0.5)

@@ -60,6 +60,12 @@ def test_resting_observations_are_those_of_a_world_at_rest(dynamics, frame, scal
     assert len(entry_names(options)) == len(set(entry_names(options))) == seen.shape[1]
 
 
+def test_rays_are_numbered_however_many_there_are():
+    for dynamics, rays in (("unicycle", 2), ("quadrotor", 3), ("unicycle", 5)):
+        names = entry_names(WaypointOptions(dynamics=dynamics, obstacles=2, rays=rays))
+        assert [name for name in names if "ray" in name] == [f"ray {i + 1}" for i in range(rays)]
+
+
 @pytest.mark.parametrize("algorithm", [PPO, A2C, SAC, TD3, DQN])
 def test_the_maps_are_the_models_actions_and_values(algorithm, tmp_path):
     model = of_waypoints(algorithm)

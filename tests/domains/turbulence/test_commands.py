@@ -184,6 +184,11 @@ def test_what_was_learned_from_is_known_in_a_part_and_in_a_whole(tmp_path):
         settings = {"data": str(folder), "core": str(core), "descent": {"held_out": shares[1]}}
         (tmp_path / "config.json").write_text(json.dumps(settings))
         assert list(unseen_samples(tmp_path, folder, read_flow(folder, scan=False))) == [3, 4]
+    (tmp_path / "config.json").write_text(json.dumps({"data": str(folder), "core": "gone", "held_out": 0.4}))
+    with pytest.raises(FileNotFoundError, match="gone"):
+        unseen_samples(tmp_path, folder, read_flow(folder, scan=False))
+    assert unseen(Path("flow"), folder) == [3, 4]  # from another directory than that of the training
+    assert unseen(tmp_path / "before" / "flow", folder) == [3, 4]  # or moved
     assert unseen(shards[0], folder) == [1, 2, 3, 4]
     assert unseen(shards[0], shards[1]) == unseen(tmp_path / "gone", shards[1]) == [0, 1]
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from domains.turbulence.animation import animate_forecast
 from domains.turbulence.baselines.persistence import Persistence
-from domains.turbulence.evaluate import EvaluateConfig, evaluate, evaluation_report
+from domains.turbulence.evaluate import EvaluateConfig, evaluate, evaluation_report, reference_of
 from domains.turbulence.evaluation_pictures import draw_spectra
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.readers import read_flow
@@ -129,3 +129,10 @@ def test_a_film_has_a_picture_for_each_frame(grid, tmp_path):
     frames = frames_of(animate_forecast(truth, members, description, tmp_path / "film.mp4"))
     assert len(frames) == 4
     assert np.abs(frames[0] - np.resize(first, frames[0].shape)).mean() < 12
+
+
+def test_the_reference_is_of_all_frames_however_many_samples_there_are():
+    fields = np.zeros((2500, 10, 4), np.float32) + np.arange(10, dtype=np.float32)[:, None]
+    reference = reference_of(read_flow(fields, periodic=True))
+    assert len(reference) <= 2000
+    assert np.bincount(reference[:, 0].long().numpy(), minlength=10).min() > 120  # of each time as many, about

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from domains.turbulence.diagnostics import budgets, energy, enstrophy
+from domains.turbulence.diagnostics import budgets, energy, energy_spectrum, enstrophy
 from domains.turbulence.flows import (
     DecayingTurbulence,
     KolmogorovFlow,
@@ -233,3 +233,15 @@ def test_what_makes_no_sense_is_refused(make):
 def test_a_grid_of_another_dimension_is_named(flow):
     with pytest.raises(ValueError, match=r"2 dimension\(s\).*\(32,\)"):
         flow.linear(Grid((32,)))
+
+
+def test_a_random_start_is_the_same_on_every_grid_that_holds_it():
+    """Mode 24 of the longer side is six waves over the shorter one, of which even the coarser grid holds ten."""
+    flow, box = DecayingTurbulence(start_mode=24), (8 * math.pi, 2 * math.pi)
+    coarse, fine = (flow.random_start(Grid(shape, box), [0]) for shape in ((128, 32), (256, 64)))
+    spectrum = energy_spectrum(fine, Grid((256, 64), box))[1][0]
+    assert 21 <= int(spectrum.argmax()) + 1 <= 27
+    own = Grid((128, 32), box)
+    shared = own.fields(own.coefficients(fine[:, ::2, ::2]))
+    spectra = [energy_spectrum(field, own)[1][0, :20] for field in (coarse, shared)]
+    torch.testing.assert_close(spectra[0] / spectra[0].sum(), spectra[1] / spectra[1].sum(), rtol=0.2, atol=1e-3)
