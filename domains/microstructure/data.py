@@ -68,8 +68,8 @@ class CellDataConfig:
         count: number of cells.
         kinds: generators drawn from with equal chance, see `RANDOM_KINDS`.
         volume_fraction: least and greatest share of phase 1.
-        feature: least and greatest wavelength or spacing, as a share of the smallest side; Voronoi foams do
-            not follow it, they have the generator's own number of grains.
+        feature: least and greatest wavelength or spacing, as a share of the smallest side; of spheres the diameter,
+            half a side at most. Voronoi foams do not follow it, they have the generator's own number of grains.
         materials: the phases, and the properties to compute.
         seed: of the whole set.
     """
@@ -93,10 +93,6 @@ class CellDataConfig:
         for name, (low, high) in (("volume_fraction", self.volume_fraction), ("feature", self.feature)):
             if not 0 < low <= high < 1:
                 raise ValueError(f"{name}: expected 0 < least <= greatest < 1, got {low}, {high}")
-        if "overlapping_spheres" in self.kinds and self.feature[1] > 0.5:
-            raise ValueError(
-                f"feature: expected at most 0.5 with overlapping_spheres, whose diameter it is, got {self.feature}"
-            )
         if self.feature[0] * min(self.size) < MIN_SPACING:
             raise ValueError(
                 f"feature: expected {MIN_SPACING} voxels or more between features, got "
@@ -129,6 +125,8 @@ def random_cell(config: CellDataConfig, index: int) -> tuple[str, Tensor]:
         fraction = float(rng.uniform(*config.volume_fraction))
         spacing = float(rng.uniform(*config.feature)) * min(config.size)
         options = RANDOM_KINDS[kind](rng, spacing, len(config.size))
+        if "radius" in options:  # there are no spheres of more than half a side
+            options["radius"] = min(options["radius"], min(config.size) / 4)
         try:
             return kind, generate(kind, config.size, fraction, int(rng.integers(2**31)), **options)
         except ValueError:

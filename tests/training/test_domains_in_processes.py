@@ -39,7 +39,11 @@ def test_two_processes_give_the_losses_of_two_parts(folder: Path, name: str) -> 
     assert told(folder / f"{name} in two") == pytest.approx(told(folder / f"{name} in one"), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["noise forecaster", "facts", "janus"])
+def test_facts_are_told_from_those_of_the_whole_step(folder: Path) -> None:
+    assert told(folder / "facts whole") == pytest.approx(told(folder / "facts in one"), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["noise forecaster", "janus"])
 def test_draws_follow_the_parts(folder: Path, name: str) -> None:
     # Were they the same whatever the parts are, the test above would show nothing.
     assert told(folder / f"{name} whole") != pytest.approx(told(folder / f"{name} in one"), rel=1e-5)

@@ -252,7 +252,6 @@ def test_a_property_that_is_missing_or_cut_off_is_refused(tmp_path, shape):
         {"volume_fraction": (0.0, 0.2)},
         {"feature": (0.2, 1.5)},
         {"feature": (0.1, 0.4)},
-        {"feature": (0.4, 0.6)},
     ],
 )
 def test_bad_configurations(change):
@@ -271,3 +270,10 @@ def test_every_kind_in_two_and_three_dimensions(size):
         assert set(cell.unique().tolist()) <= {0.0, 1.0}
         assert 0.1 < float(cell.mean()) < 0.9
     assert set(kinds) == set(config.kinds)
+
+
+def test_spheres_of_more_than_half_a_side_are_of_half_a_side():
+    config = dataclasses.replace(SMALL, kinds=("overlapping_spheres",), feature=(0.6, 0.7), count=5)
+    shares = [float(random_cell(config, index)[1].mean()) for index in range(5)]
+    low, high = config.volume_fraction
+    assert all(low - 0.01 <= share <= high + 0.01 for share in shares)
