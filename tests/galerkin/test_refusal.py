@@ -1,0 +1,207 @@
+"""Ill-posed and misstated problems are refused before anything is solved, and their well-posed neighbours are not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from separable.atoms import BSpline, Gaussian
+from separable.galerkin import At, Coordinate, Field, Problem, Product, Source, Term, solve
+from tests.galerkin.problems import PI, error, poisson, sides
+
+LAPLACE = ({"x": (1, 1)}, {"y": (1, 1)})
+
+
+def test_an_elliptic_operator_without_conditions_is_refused():
+    with pytest.raises(ValueError):
+        solve(Problem(sides(), LAPLACE, source=[{}]), progress=False)
+
+
+def test_negative_diffusivity_is_refused():
+    operator = [{"x": (1, 1, lambda x: x - 0.5)}, {"y": (1, 1)}]
+    with pytest.raises(ValueError):
+        solve(Problem(sides("value", "value"), operator, source=[{}]), progress=False)
+
+
+def test_diffusion_that_runs_backward_is_refused():
+    coordinates = [Coordinate("x", BSpline(6), "value", "value"), Coordinate("t", BSpline(6), "value")]
+    with pytest.raises(ValueError):
+        solve(Problem(coordinates, [{"t": (1, 0)}, {"x": (2, 0)}], source=[{}]), progress=False)
+
+
+def test_a_value_held_at_the_end_of_time_is_refused_unless_diffusion_runs_from_there():
+    x, t = Coordinate("x", BSpline(12, 4), "value", "value"), Coordinate("t", BSpline(12, 4), "free", "value")
+    backward = [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)]
+    with pytest.raises(ValueError, match="backward"):
+        solve(Problem([x, t], backward, source=[{}]), progress=False)
+    # u_t + u_xx = 0 with u(x, 1) = sin(pi x), as of a cost that is known at the end
+    onward = Problem([x, t], [{"t": (1, 0)}, {"x": (2, 0)}], lift=[{"x": lambda x: np.sin(PI * x)}])
+    u = solve(onward, rank=6, estimate=False, progress=False)
+    assert error(u, lambda x, t: np.exp(PI**2 * (t - 1)) * np.sin(PI * x), x=(0, 1), t=(0, 1)) < 1e-3
+
+
+def test_an_evolution_without_an_initial_condition_is_refused():
+    coordinates = [Coordinate("x", BSpline(6), "value", "value"), Coordinate("t", BSpline(6))]
+    with pytest.raises(ValueError):
+        solve(Problem(coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)], source=[{}]), progress=False)
+
+
+def test_a_reaction_term_stands_for_no_condition():
+    x, t = Coordinate("x", BSpline(6), "value", "value"), Coordinate("t", BSpline(6), "value")
+    klein_gordon = [{"t": (2, 0)}, Term({"x": (2, 0)}, -1.0), Term({}, 9.0)]
+    with pytest.raises(ValueError, match="along t, which has 1 conditions"):
+        solve(Problem([x, t], klein_gordon, source=[{}]), progress=False)
+    with pytest.raises(ValueError, match="along x, which has 1 conditions"):
+        solve(Problem([dataclasses.replace(x, right="free")], [Term({"x": (2, 0)}, -1.0), {}]), progress=False)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_coefficient_that_is_not_finite_is_refused(bad):
+    operator = [{"x": (1, 1, lambda x: np.where(x > 0.7, bad, 1.0))}, {"y": (1, 1)}]
+    with pytest.raises(ValueError):
+        solve(Problem(sides("value", "value"), operator, source=[{}]), progress=False)
+
+
+def test_a_field_that_is_not_finite_is_refused():
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError):
+        solve(Problem(sides("value", "value"), LAPLACE, source=[Field(lambda x, y: np.sqrt(x - y))]), progress=False)
+
+
+def test_splines_too_rough_for_the_operator_are_refused():
+    coordinates = [Coordinate("x", BSpline(6, 1), "value", "value"), Coordinate("t", BSpline(6), "value")]
+    with pytest.raises(ValueError):
+        solve(Problem(coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)], source=[{}]), progress=False)
+
+
+def test_splines_too_rough_for_a_quadratic_term_are_refused():
+    x = Coordinate("x", BSpline(6, 2), "value", "value")  # whose third derivative is zero everywhere
+    problem = Problem([x], [Term({"x": (2, 0)}, -1.0)], source=[{}], products=[Product({}, {"x": 3})])
+    with pytest.raises(ValueError, match="degree"):
+        solve(problem, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("ends", "start", "match"),
+    [
+        (("value", "value"), "free", "along t, which has 0 conditions"),
+        (("value", "free"), "value", "along x, which has 1 conditions"),
+        (("free", "free"), "value", "along x, which has 0 conditions"),
+    ],
+)
+def test_a_quadratic_equation_without_conditions_is_refused(ends, start, match):
+    coordinates = [Coordinate("x", BSpline(6), *ends), Coordinate("t", BSpline(6), start)]
+    burgers = Problem(
+        coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -0.1)], source=[{}], products=[Product({}, {"x": 1})]
+    )
+    with pytest.raises(ValueError, match=match):
+        solve(burgers, progress=False)
+
+
+def test_constants_that_only_a_square_determines():
+    # -u'' + u^2 = f between slopes of zero: u = 2 + cos(pi x) is a solution, and u plus a constant is none
+    x = Coordinate("x", BSpline(40, 4), "slope", "slope")
+
+    def source(x):
+        return np.pi**2 * np.cos(np.pi * x) + (2 + np.cos(np.pi * x)) ** 2
+
+    u = solve(
+        Problem([x], [Term({"x": (2, 0)}, -1.0)], source=[{"x": source}], products=[Product({}, {})]), progress=False
+    )
+    places = np.linspace(0.0, 1.0, 201)
+    values = u(x=places)
+    second = np.diff(values, 2) / (places[1] - places[0]) ** 2
+    assert np.abs(-second + values[1:-1] ** 2 - source(places[1:-1])).max() < 1e-2
+    slope = Product({"x": 1}, {"x": 1})  # which constants do not change
+    with pytest.raises(ValueError, match="constants"):
+        solve(Problem([x], [Term({"x": (2, 0)}, -1.0)], source=[{"x": source}], products=[slope]), progress=False)
+
+
+@pytest.mark.parametrize("ends", [("both", "free"), ("value", "value"), ("both", "value")])
+def test_a_beam_as_an_equation_needs_four_conditions(ends):
+    with pytest.raises(ValueError, match="derivative 4 along x"):
+        solve(Problem([Coordinate("x", BSpline(12, 4), *ends)], [{"x": (4, 0)}], source=[{}]), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("degree", "knots", "ends", "operator"),
+    [
+        (2, (0, 0.25, 0.5, 0.5, 0.75, 1), ("value", "value"), Term({"x": (2, 0)}, -1.0)),
+        (3, (0, 0.5, 0.5, 0.5, 1), ("value", "value"), Term({"x": (2, 0)}, -1.0)),
+        (2, (0, 0.25, 0.5, 0.5, 0.75, 1), ("both", "both"), {"x": (2, 2)}),
+    ],
+)
+def test_splines_with_a_kink_under_a_second_derivative_are_refused(degree, knots, ends, operator):
+    x = Coordinate("x", BSpline(degree=degree, knots=knots), *ends)
+    with pytest.raises(ValueError, match=r"times at 0\.5"):
+        solve(Problem([x], [operator], source=[{}]), progress=False)
+
+
+def test_a_beam_that_can_turn_is_refused_and_a_cantilever_is_solved():
+    beam = [{"x": (2, 2)}]
+    for ends in (("value", "free"), ("free", "value")):
+        with pytest.raises(ValueError, match="linear functions"):
+            solve(Problem([Coordinate("x", BSpline(12, 4), *ends)], beam, source=[{}]), progress=False)
+    u = solve(Problem([Coordinate("x", BSpline(12, 4), "both", "free")], beam, source=[{}]), progress=False)
+    x = np.array([0.25, 0.5, 1.0])
+    np.testing.assert_allclose(u(x=x), x**2 * (6 - 4 * x + x**2) / 24, rtol=1e-8)  # of a load of one
+
+
+@pytest.mark.parametrize(
+    ("ends", "match"),
+    [(("free", "free"), "needs a condition"), (("free", "value"), "left end"), (("value", "value"), "both ends")],
+)
+def test_an_evolution_in_weak_form_is_held_where_it_comes_from(ends, match):
+    coordinates = [Coordinate("x", BSpline(12, 4), "value", "value"), Coordinate("t", BSpline(12, 4), *ends)]
+    with pytest.raises(ValueError, match=match):
+        solve(Problem(coordinates, [{"t": (1, 0)}, {"x": (1, 1)}], source=[{}]), progress=False)
+
+
+def test_conditions_that_leave_no_function_are_refused():
+    with pytest.raises(ValueError):
+        solve(Problem([Coordinate("x", BSpline(1, 1), "value", "value")], [{"x": (1, 1)}], source=[{}]), progress=False)
+
+
+def test_functions_that_depend_on_each_other_are_refused():
+    wide = Gaussian(centres=12, width=20.0)  # flat over the domain, alike to rounding
+    with pytest.raises(ValueError):
+        solve(Problem([Coordinate("x", wide)], [{"x": (1, 1)}, {"x": (0, 0)}], source=[{}]), progress=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"operator": [{"w": (1, 1)}]},
+        {"operator": []},
+        {"operator": [{"x": (-1, 1)}]},
+        {"operator": [{"x": At(2.0)}]},
+        {"operator": [Term({"x": (1, 1)}, coefficient=Field(lambda x: 1 + x, entries={"w": np.sin}))]},
+        {"source": [{"w": np.sin}]},
+        {"products": [Product({"w": 1}, {})]},
+        {"products": [Product({"x": -1}, {})]},
+        {"products": [Product({}, {"x": 0.5})]},
+        {"source": [{"x": At(0.5, test=-1)}]},
+        {"operator": [Term({"x": (1, 1)}, factor=np.inf)]},
+        {"source": [Source({}, factor=np.nan)]},
+        {"lift": [Source({}, factor=np.nan)]},
+        {"products": [Product({}, {}, factor=np.nan)]},
+    ],
+)
+def test_misstated_problems_are_refused(change):
+    good = {"coordinates": sides("value", "value"), "operator": LAPLACE, "source": [{}]}
+    with pytest.raises(ValueError):
+        Problem(**{**good, **change})
+
+
+def test_a_method_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="method"):
+        solve(poisson(BSpline(6)), method="least_squares", progress=False)  # it has a space
+    coordinates = [Coordinate("x", BSpline(6), "value", "value")]
+    quadratic = Problem(coordinates, [Term({"x": (2, 0)}, -1.0)], source=[{}], products=[Product({}, {})])
+    with pytest.raises(ValueError, match="method"):
+        solve(quadratic, method="galerkin", progress=False)
+
+
+@pytest.mark.parametrize("options", [{"rank": 0}, {"sweeps": 0}, {"newton": 0}, {"step": -1}, {"tolerance": np.nan}])
+def test_arguments_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        solve(poisson(BSpline(6)), progress=False, **options)
