@@ -72,7 +72,8 @@ def train_regressor(
     """Train a convolutional regressor for so much processor time; returns it, and mean and spread of the logarithms."""
     logs = torch.log(read_properties(data.columns, properties).double())
     turns = axis_orders(properties, data.cells.ndim - 1)
-    centre, spread = standard(logs[: len(rows)], turns)
+    learned = torch.tensor(rows)
+    centre, spread = standard(logs[learned], turns)
     wanted = ((logs - centre) / spread).float()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -83,7 +84,7 @@ def train_regressor(
     while (passed := (time.process_time() - started) / seconds) < 1:
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, 50 * passed + 1e-3) * 0.5 * (1 + math.cos(math.pi * passed))
-        chosen = torch.randint(len(rows), (batch,), generator=generator)
+        chosen = learned[torch.randint(len(rows), (batch,), generator=generator)]
         cells, target = turned(data.cells[chosen].float(), wanted[chosen], turns, generator)
         loss = nn.functional.mse_loss(model(cells), target)
         optimiser.zero_grad()

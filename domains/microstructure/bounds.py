@@ -65,8 +65,8 @@ def wiener(fractions: Sequence[float], conductivities: Sequence[float]) -> Inter
         >>> wiener((0.5, 0.5), (1.0, 3.0))
         Interval(lower=1.5, upper=2.0, name='Wiener')
     """
-    f, k = _phases(fractions, conductivities, "conductivities")
-    return Interval(float(1 / (f / k).sum()), float((f * k).sum()), "Wiener")
+    f, k = _present(*_phases(fractions, conductivities, "conductivities"))
+    return _interval(1 / (f / k).sum(), (f * k).sum(), k, "Wiener")
 
 
 def hashin_shtrikman_conductivity(
@@ -87,10 +87,10 @@ def hashin_shtrikman_conductivity(
         >>> round(bounds.lower, 6), round(bounds.upper, 6)
         (1.666667, 1.8)
     """
-    f, k = _phases(fractions, conductivities, "conductivities")
+    f, k = _present(*_phases(fractions, conductivities, "conductivities"))
     _checked_dimensions(dimensions)
     lower, upper = (_harmonic(f, k, (dimensions - 1) * z) for z in (k.min(), k.max()))
-    return Interval(lower, upper, "Hashin-Shtrikman")
+    return _interval(lower, upper, k, "Hashin-Shtrikman")
 
 
 def hashin_shtrikman_elasticity(
@@ -120,16 +120,16 @@ def hashin_shtrikman_elasticity(
     """
     _checked_dimensions(dimensions)
     lame = np.array([_lame(material, dimensions) for material in materials])
-    g = lame[:, 1]
-    f, k = _phases(fractions, lame[:, 0] + 2 * g / dimensions, "bulk moduli")
+    f, k = _phases(fractions, lame[:, 0] + 2 * lame[:, 1] / dimensions, "bulk moduli")
+    f, k, g = _present(f, k, lame[:, 1])
     bulk, shear = [], []
     for k0, g0 in ((k.min(), g.min()), (k.max(), g.max())):
         bulk.append(_harmonic(f, k, 2 * (dimensions - 1) / dimensions * g0))
         zeta = g0 * (dimensions * k0 / 2 + (dimensions + 1) * (dimensions - 2) * g0 / dimensions) / (k0 + 2 * g0)
         shear.append(_harmonic(f, g, zeta))
     return (
-        Interval(bulk[0], bulk[1], "Hashin-Shtrikman, bulk"),
-        Interval(shear[0], shear[1], "Hashin-Shtrikman, shear"),
+        _interval(*bulk, k, "Hashin-Shtrikman, bulk"),
+        _interval(*shear, g, "Hashin-Shtrikman, shear"),
     )
 
 
@@ -352,9 +352,21 @@ def _checked_dimensions(dimensions: int) -> None:
         raise ValueError(f"dimensions: expected 2 or 3, got {dimensions}")
 
 
+def _present(fractions: NDArray[np.float64], *values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The same of the phases that there are some of; the others bound nothing."""
+    return tuple(of_phases[fractions > 0] for of_phases in (fractions, *values))
+
+
+def _interval(lower: float, upper: float, values: NDArray[np.float64], name: str) -> Interval:
+    """An interval that rounding can neither turn inside out nor move beyond the phases."""
+    lower, upper = np.clip(sorted((lower, upper)), values.min(), values.max()).tolist()
+    return Interval(lower, upper, name)
+
+
 def _harmonic(fractions: NDArray[np.float64], values: NDArray[np.float64], shift: float) -> float:
-    """Harmonic mean of values that are shifted meanwhile."""
-    return float(1 / (fractions / (values + shift)).sum() - shift)
+    """Harmonic mean of values that are shifted meanwhile, without the difference of two large numbers."""
+    weights = fractions / (values + shift)
+    return float((weights * values).sum() / weights.sum())
 
 
 def _lame(material: Material, dimensions: int) -> tuple[float, float]:

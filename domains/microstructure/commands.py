@@ -63,6 +63,8 @@ def solve(
     threshold: float | Literal["otsu"] | None = None,
     phase: Literal["bright", "dark"] | float = "bright",
     periodic: Literal["check", "mirror", "accept"] = "check",
+    dataset: str | None = None,
+    index: int | None = None,
 ) -> list[dict[str, float]]:
     """Properties of images by the solvers.
 
@@ -73,17 +75,22 @@ def solve(
         phase: what is phase 1: what is bright or dark, or one value of a segmented image.
         periodic: what is done with opposite faces that do not fit: check warns, mirror doubles every axis, accept does
             not look.
+        dataset: name of the array in HDF5 and VTK files that hold several.
+        index: entry of the first axis of an HDF5 or npy array of many cells.
     """
     if not images:
         raise ValueError("images: expected one file or more, got none")
     found = []
     for path in images:
-        cell = read_cell(path, threshold=threshold, phase=phase, periodic=periodic)
+        cell = read_cell(path, threshold=threshold, phase=phase, dataset=dataset, index=index, periodic=periodic)
         columns = materials.solve(cell[None].float())
         names = property_names(list(columns), cell.ndim)
         values = dict(zip(names, read_properties(columns, names)[0].tolist(), strict=True))
         found.append(values)
-        print(f"{path}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        print(
+            f"{path}, {' x '.join(map(str, cell.shape))}: "
+            + ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        )
     return found
 
 

@@ -70,6 +70,8 @@ def solve(
     threshold: float | Literal["otsu"] | None,
     phase: Literal["bright", "dark"] | float,
     periodic: Literal["check", "mirror", "accept"],
+    dataset: str | None,
+    index: int | None,
 ) -> Cost:
     """Of a solution: the largest image is solved on fewer voxels, for the iterations do not grow with the grid."""
     if not images:
@@ -77,7 +79,8 @@ def solve(
     started = time.perf_counter()
     voxels, largest = [], torch.empty(0)
     for path in images:
-        cell = read_cell(path, threshold=threshold, phase=phase, periodic=periodic).float()
+        options = {"threshold": threshold, "phase": phase, "periodic": periodic}
+        cell = read_cell(path, dataset=dataset, index=index, **options).float()
         voxels.append(cell.numel())
         largest = cell if cell.numel() > largest.numel() else largest
     read = time.perf_counter() - started

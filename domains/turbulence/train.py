@@ -50,7 +50,7 @@ from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecaster
 from domains.turbulence.octaves import octaves
 from domains.turbulence.readers import FlowData, Windows
 from domains.turbulence.symmetries import Symmetries
-from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
+from domains.turbulence.training_data import HeldOutLooks, split, symmetries_for, training_part
 from separable.distributions import crps
 from separable.training import RunFolder, is_main_process
 from separable.training.config import Optimiser
@@ -155,13 +155,13 @@ def train(
     least = config.model.history + config.rollout
     if data.fields.shape[1] < least:
         raise ValueError(f"data: expected at least {least} frames, got {data.fields.shape[1]}")
-    model = config.model.completed(data)
-    training, chosen = in_memory(data, rows)
+    training = training_part(data, rows)
+    model = config.model.completed(training)
     symmetries = symmetries_for(data, config.symmetries)
     generator = torch.Generator().manual_seed(config.seed)
-    statistics = FrameStatistics.of(training, chosen, any(turn.sign < 0 for turn in symmetries.turns))
+    statistics = FrameStatistics.of(training, range(len(training)), any(turn.sign < 0 for turn in symmetries.turns))
     forecaster: LearnedForecaster = model.made(description, statistics, generator).to(device)
-    windows = [training.windows(config.model.history, leads, samples=chosen) for leads in (1, config.rollout)]
+    windows = [training.windows(config.model.history, leads) for leads in (1, config.rollout)]
     looks = HeldOutLooks(data, held_out, config.model.history, statistics.scale, noise=forecaster.trained_members > 1)
     result = descend(
         forecaster.network,
@@ -178,7 +178,7 @@ def train(
     hold_products(forecaster, windows[0], symmetries, config.seed)
     if isinstance(forecaster, NoiseForecaster) and forecaster.config.noise_fields and config.spread_windows:
         leads = min(LEADS, data.fields.shape[1] - model.history)
-        looked_at = training.windows(model.history, leads, samples=chosen)
+        looked_at = training.windows(model.history, leads)
         count = min(config.spread_windows, math.ceil(result.steps * config.batch / _LEARNED))
         hold_spread(forecaster, looked_at, count, config.seed, progress=progress)
     forecaster.to("cpu")

@@ -21,7 +21,7 @@ from domains.turbulence.innovation_forecaster import InnovationConfig, Innovatio
 from domains.turbulence.learned_forecaster import LearnedForecaster
 from domains.turbulence.readers import FlowData, Windows
 from domains.turbulence.symmetries import Symmetries
-from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
+from domains.turbulence.training_data import HeldOutLooks, split, symmetries_for, training_part
 from separable.training import RunFolder, is_main_process
 
 _TOGETHER = 64  # windows that the core sees at once where the code is set
@@ -86,9 +86,9 @@ def train_innovations(
     core.description.check(data)
     rows, held_out = split(data, config.descent.held_out)
     generator = torch.Generator().manual_seed(config.descent.seed)
-    forecaster = InnovationForecaster(core, config.model.completed(data), generator).to(device)
-    training, chosen = in_memory(data, rows)
-    windows = training.windows(core.history, 1, samples=chosen)
+    training = training_part(data, rows)
+    forecaster = InnovationForecaster(core, config.model.completed(training), generator).to(device)
+    windows = training.windows(core.history, 1)
     symmetries = symmetries_for(data, config.descent.symmetries)
     forecaster.fit(_innovations(forecaster, windows, symmetries, config.examples, generator), generator)
     looks = HeldOutLooks(data, held_out, core.history, forecaster.scale)
@@ -104,7 +104,7 @@ def train_innovations(
     )
     if config.spectrum_steps:
         ahead = min(math.ceil(config.spectrum_steps / ROUNDS), training.fields.shape[1] - core.history)
-        followed = training.windows(core.history, ahead, samples=chosen)
+        followed = training.windows(core.history, ahead)
         hold_spectrum(forecaster, followed, config.spectrum_runs, config.descent.seed, progress=progress)
     forecaster.to("cpu")
     if run is not None and is_main_process():

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from domains.turbulence.descent import DescentConfig, descend
 from domains.turbulence.forecaster import FlowDescription
+from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.readers import FlowData, Windows
 from domains.turbulence.token_forecaster import TokenConfig, TokenForecaster
-from domains.turbulence.training_data import HeldOutLooks, in_memory, split, symmetries_for
+from domains.turbulence.training_data import HeldOutLooks, split, symmetries_for, training_part
 from separable.training import RunFolder, is_main_process
 
 
@@ -59,15 +59,13 @@ def train_tokens(
     """
     config = config or TokenTrainConfig()
     rows, held_out = split(data, config.tokens.held_out)
-    training, chosen = in_memory(data, rows)
-    values = np.concatenate([training.fields[sample].astype(np.float64).ravel() for sample in chosen])
-    if not values.std() > 0:
-        raise ValueError("data: expected a field that changes")
+    training = training_part(data, rows)
+    statistics = FrameStatistics.of(training, range(len(training)), mirrored=False)
     generator = torch.Generator().manual_seed(config.tokens.seed)
     description = FlowDescription.of(data)
-    forecaster = TokenForecaster(config.model, description, float(values.mean()), float(values.std()), generator)
+    forecaster = TokenForecaster(config.model, description, statistics.centre, statistics.scale, generator)
     forecaster.to(device)
-    windows = training.windows(forecaster.history, 1, samples=chosen)
+    windows = training.windows(forecaster.history, 1)
     symmetries = symmetries_for(data, config.tokens.symmetries)
     held = data.load(held_out)[:, :: max(1, data.fields.shape[1] // 8)]
 

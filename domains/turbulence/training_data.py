@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Literal
 
@@ -10,8 +9,7 @@ import numpy as np
 import torch
 
 from domains.turbulence.forecaster import Forecaster, flow_of
-from domains.turbulence.readers import FlowData, LazyFields
-from domains.turbulence.readers.lazy_fields import ArraySource
+from domains.turbulence.readers import FlowData
 from domains.turbulence.symmetries import Symmetries, all_shifts, no_symmetries, symmetries_of
 from separable.distributions import crps
 
@@ -33,12 +31,10 @@ def split(data: FlowData, held_out: float) -> tuple[range, range]:
     return range(first), range(first, len(data))
 
 
-def in_memory(data: FlowData, samples: range) -> tuple[FlowData, range]:
-    """Some samples, in memory where they are not too large: data, and which of its samples they are."""
-    if 4 * math.prod(data.fields.shape[1:]) * len(samples) > _IN_MEMORY:
-        return data, samples
-    source = ArraySource(data.fields.sources[0].name, data.load(samples).numpy())
-    return dataclasses.replace(data, fields=LazyFields([source])), range(len(samples))
+def training_part(data: FlowData, samples: range) -> FlowData:
+    """The samples to train on and no others, in memory where they are not too large."""
+    size = 4 * math.prod(data.fields.shape[1:]) * len(samples)
+    return data.of_samples(samples, in_memory=size <= _IN_MEMORY)
 
 
 def symmetries_for(data: FlowData, wanted: str) -> Symmetries:

@@ -49,7 +49,9 @@ def two_phases(
             raise ValueError(f"image: phase={phase} picks one value and takes no threshold, got threshold={threshold}")
         solid: NDArray[np.bool_] = np.asarray(values == phase)
         if not solid.any() or solid.all():
-            raise ValueError(f"image: phase={phase} is the value of {int(solid.sum())} of {values.size} voxels")
+            raise ValueError(
+                f"image: phase={phase} is the value of {int(solid.sum())} of {values.size} voxels; got {_told(values)}"
+            )
         return solid.astype(np.float64)
     if phase not in ("bright", "dark"):
         raise ValueError(f"image: phase is 'bright', 'dark' or a value, got {phase!r}")
@@ -58,11 +60,9 @@ def two_phases(
     if threshold is None:
         low, high = values.min(), values.max()
         if not ((values == low) | (values == high)).all():
-            found = np.unique(values)
-            some = ", ".join(f"{v:g}" for v in found[:4]) + (", .." if len(found) > 4 else "")
             raise NotBinaryError(
-                f"image: expected two values, got {len(found)} ({some}, at most {high:g}); give threshold='otsu', a "
-                "number, or phase=<value> for a segmented image"
+                f"image: expected two values, got {_told(values)}; give threshold='otsu', a number, or phase=<value> "
+                "for a segmented image"
             )
         limit = (float(low) + float(high)) / 2
     elif threshold == "otsu":
@@ -76,6 +76,13 @@ def two_phases(
         )
     solid = bright if phase == "bright" else ~bright
     return solid.astype(np.float64)
+
+
+def _told(values: NDArray[Any]) -> str:
+    """How many values there are, and some."""
+    found = np.unique(values)
+    some = ", ".join(f"{value:g}" for value in found[:4]) + (", .." if len(found) > 4 else "")
+    return f"{len(found)} ({some}, at most {found[-1]:g})"
 
 
 def otsu(values: NDArray[Any]) -> float:

@@ -17,20 +17,24 @@ from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
 from separable.files import FREE, RATIO, refusing
 
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _WORK = 32  # bytes that a voxel takes at most on its way from the page to the cell
 
 
-def read_picture(path: Path) -> NDArray[Any]:
+def read_picture(path: Path, *, labels: bool = False) -> NDArray[Any]:
     """Grey values ``(n_x, n_y)``, or ``(n_x, n_y, n_z)`` of a stack.
 
     Colour becomes luminance, 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), unless all three are equal.
 
     Args:
         path: A file that Pillow reads.
+        labels: Whether pixels of a picture with a palette are their numbers in it, as segmentations have them, instead
+            of the grey of their colours.
 
     Raises:
-        ValueError: If pixels are transparent, pages differ in size, or a stack has several channels or times, or its
-            pages are not stored one by one, or are more than a file of this size holds.
+        ValueError: If pixels are transparent, or of floating point with white as zero, pages differ in size, or a stack
+            has several channels or times, or its pages are not stored one by one, or are more than a file of this size
+            holds.
 
     Example:
         >>> import tempfile
@@ -45,9 +49,9 @@ def read_picture(path: Path) -> NDArray[Any]:
             _require_plain_stack(path, str(image.tag_v2.get(270, "")), count)
             _require_cubes(path, image)
             _refuse_bomb(path, image, count)
-            pages = [_grey(path, page) for page in ImageSequence.Iterator(image)]
+            pages = [_grey(path, page, labels) for page in ImageSequence.Iterator(image)]
         else:
-            pages = [_grey(path, upright(image))]
+            pages = [_grey(path, upright(image), labels)]
     if len({page.shape for page in pages}) > 1:
         raise ValueError(f"{path}: pages of a stack have one size, got {sorted({page.shape for page in pages})}")
     turned = [page[::-1].T for page in pages]
@@ -108,8 +112,10 @@ def write_picture(cell: NDArray[Any], path: Path, form: str) -> None:
         pages[0].save(path, format=form)
 
 
-def _grey(path: Path, image: Image.Image) -> NDArray[Any]:
+def _grey(path: Path, image: Image.Image, labels: bool) -> NDArray[Any]:
     """One page as ``(rows, columns)``, row 0 on top."""
+    if labels and image.mode == "P":
+        return np.asarray(image)
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
     # A PNG without alpha may still name one of its colours as transparent.
@@ -125,7 +131,19 @@ def _grey(path: Path, image: Image.Image) -> NDArray[Any]:
         if (pixels == pixels[..., :1]).all():
             return pixels[..., 0]
         return np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
-    return pixels
+    return _as_a_viewer_shows(path, image, pixels) if isinstance(image, TiffImagePlugin.TiffImageFile) else pixels
+
+
+def _as_a_viewer_shows(path: Path, image: TiffImagePlugin.TiffImageFile, pixels: NDArray[Any]) -> NDArray[Any]:
+    """What Pillow leaves to others in TIFF of more than 8 bits: numbers without a sign, and white as zero."""
+    signed = image.tag_v2.get(_SAMPLE_FORMAT, 1)
+    if image.mode == "I" and image.tag_v2.get(_BITS) == (32,) and signed in (1, (1,)):
+        pixels = pixels.view(np.uint32)
+    if image.tag_v2.get(_PHOTOMETRIC) != 0 or image.mode in ("1", "L"):
+        return pixels
+    if pixels.dtype.kind == "f":
+        raise ValueError(f"{path}: says that white is zero, which leaves open what is brighter of its numbers")
+    return ~pixels
 
 
 def _require_plain_stack(path: Path, description: str, pages: int) -> None:

@@ -36,7 +36,8 @@ def read_cell(
             x runs right, y up and z through the pages; in arrays axis k is coordinate k.
         threshold: None for an image of two values. Otherwise values above it are bright: a number in the units of the
             file, or ``"otsu"``, the number that separates two classes best.
-        phase: What is phase 1, the solid: ``"bright"``, ``"dark"``, or one value, the label of a segmented image.
+        phase: What is phase 1, the solid: ``"bright"``, ``"dark"``, or one value, the label of a segmented image; of
+            a picture with a palette, the number in it.
         dataset: Name of the array in an HDF5 or VTK file that has several.
         index: Entry of the first axis of an HDF5 or npy array of many cells.
         periodic: ``"check"`` warns where opposite faces do not fit, ``"accept"`` does not look, ``"mirror"`` puts the
@@ -78,7 +79,7 @@ def read_cell(
     if not file.is_file():
         raise FileNotFoundError(f"read_cell: there is no file {file}")
     if kind in PICTURES:
-        values = read_picture(file)
+        values = read_picture(file, labels=not isinstance(phase, str))
     elif kind == ".npy":
         values = read_npy(file, index)
     elif kind in HDF5:

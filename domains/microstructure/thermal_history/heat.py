@@ -139,6 +139,8 @@ class Plate:
         Raises:
             ValueError: If a cell passes 4000 K.
         """
+        if not self._top:
+            return  # there is nothing yet
         state = self.enthalpy[: self._top]
         scaled = state * (1.0 / self._grid[1])
         index = scaled.astype(np.intp)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.turbulence.grid import Grid
-from domains.turbulence.readers.lazy_fields import LazyFields
+from domains.turbulence.readers.lazy_fields import ArraySource, ChosenSource, LazyFields
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,21 @@ class FlowData:
         for place, sample in enumerate(chosen):
             loaded[place] = torch.from_numpy(self.fields[sample].astype(np.float32))
         return loaded
+
+    def of_samples(self, samples: Sequence[int], *, in_memory: bool = False) -> FlowData:
+        """The same flow with some of its samples only, read where they are indexed or once, into memory.
+
+        Example:
+            >>> from domains.turbulence.readers import read_flow
+            >>> data = read_flow(np.arange(3.0)[:, None, None, None] * np.ones((3, 2, 4, 4)))
+            >>> data.of_samples([2, 0]).fields[:, 0, 0, 0].tolist()
+            [2.0, 0.0]
+        """
+        name, samples = self.fields.sources[0].name, tuple(samples)
+        kept = ArraySource(name, self.load(samples).numpy()) if in_memory else ChosenSource(self.fields, samples)
+        starts = tuple(self.starts[sample] for sample in samples) if self.starts else ()
+        times = self.times + (starts[0] - float(self.times[0])) if starts else self.times
+        return dataclasses.replace(self, fields=LazyFields([kept]), times=times, starts=starts)
 
     def windows(self, history: int, lead: int, *, stride: int = 1, samples: Sequence[int] | None = None) -> Windows:
         """All pieces of ``history`` frames followed by ``lead`` frames, lazily.

@@ -142,6 +142,22 @@ class XarraySource(Source):
             self._store.close()
 
 
+class ChosenSource(Source):
+    """Some samples of fields, in the order that they are named in."""
+
+    def __init__(self, fields: LazyFields, samples: Sequence[int]) -> None:
+        self.name, self._fields, self._samples = fields.sources[0].name, fields, tuple(samples)
+        self.shape = (len(self._samples), *fields.shape[1:])
+
+    def read(self, sample: int, start: int, stop: int) -> Array:
+        """See `Source`."""
+        return self._fields.read(self._samples[sample], start, stop)
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._fields.close()
+
+
 class CurlSource(Source):
     """The vorticity of a periodic velocity, whose parts are two sources."""
 

@@ -49,3 +49,10 @@ def test_both_are_better_than_a_guess(small):
     with torch.no_grad():
         found = torch.exp(model(small.data.cells[len(small.rows) :].float()) * spread + centre)
     assert float((found / test - 1).abs().median()) < guess / 2
+
+
+def test_the_regressor_learns_from_the_rows_that_it_is_given(small):
+    rows = range(200, 216)
+    _, centre, _ = train_regressor(small.data, ("conductivity_xx",), rows, seconds=0.05, width=4, batch=4)
+    wanted = torch.log(read_properties(small.data.columns, ("conductivity_xx",))[200:216].double())
+    assert float(centre) == pytest.approx(float(wanted.mean()), rel=1e-6)

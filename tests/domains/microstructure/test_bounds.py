@@ -1,5 +1,7 @@
 """Bounds against other forms of the same formulas, against laminates that reach them, and over random cells."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -302,3 +304,27 @@ def test_other_arguments_that_are_not_are_refused():
         stiffness_margins(np.eye(3), (0.5, 0.5), (Material(1.0, 0.49), Material(1.1, 0.0)))
     with pytest.raises(ValueError):
         reachable_conductivity((0.5, 0.5), (1.0, 2.0), 2, (1.4, 1.4))
+
+
+def test_phases_that_there_are_none_of_bound_nothing():
+    present = hashin_shtrikman_conductivity((0.5, 0.5), (1.0, 3.0), 3)
+    absent = hashin_shtrikman_conductivity((0.5, 0.5, 0.0), (1.0, 3.0, 100.0), 3)
+    assert (absent.lower, absent.upper) == (present.lower, present.upper)
+    absent = hashin_shtrikman_elasticity((0.3, 0.0, 0.7), (SOFT, Material(300.0, 0.1), HARD), 3)
+    assert absent == hashin_shtrikman_elasticity((0.3, 0.7), (SOFT, HARD), 3)
+
+
+@pytest.mark.parametrize("fractions", [(1.0, 0.0), (0.3, 0.7), (1e-9, 1 - 1e-9)])
+def test_bounds_keep_their_digits_at_any_contrast(fractions):
+    conductivities = (1e-12, 1e6)
+    f, k = ([Fraction(value) for value in values] for values in (fractions, conductivities))
+    f = [share / sum(f) for share in f]
+    present = [value for share, value in zip(f, k, strict=True) if share]
+    exact = [1 / sum(s / (v + 2 * z) for s, v in zip(f, k, strict=True)) - 2 * z for z in (min(present), max(present))]
+    found = hashin_shtrikman_conductivity(fractions, conductivities, 3)
+    assert (found.lower, found.upper) == pytest.approx([float(value) for value in exact], rel=1e-12)
+
+
+def test_equal_phases_are_within_their_bounds():
+    assert 3.1 in wiener((0.3, 0.7), (3.1, 3.1))
+    assert 3.1 in hashin_shtrikman_conductivity((0.3, 0.7), (3.1, 3.1), 2)

@@ -50,6 +50,42 @@ def test_pictures_have_x_to_the_right_and_y_upwards(tmp_path):
     assert stack[:, :, 1].equal(1 - cell)
 
 
+def plain_tiff(path, rows, tags):
+    """One uncompressed strip, written by hand: ``rows`` with the tags of TIFF that are given beside the needed ones."""
+    entries = {256: rows.shape[1], 257: rows.shape[0], 258: 8 * rows.itemsize, 259: 1, 273: 8, 277: 1}
+    entries |= {278: rows.shape[0], 279: rows.nbytes} | tags
+    listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
+    head = struct.pack("<2sHI", b"II", 42, 8 + rows.nbytes)
+    path.write_bytes(head + rows.tobytes() + struct.pack("<H", len(entries)) + listed + bytes(4))
+
+
+@pytest.mark.parametrize(("kind", "white"), [("<u1", 0), ("<u1", 1), ("<u2", 0), ("<u2", 1), ("<u4", 1)])
+def test_numbers_of_any_width_are_as_bright_as_the_file_says(tmp_path, kind, white):
+    bright = np.array([[True, False, False], [False, False, True]])
+    full = np.iinfo(kind).max
+    rows = np.where(bright == bool(white), full, 0).astype(kind)
+    plain_tiff(tmp_path / "a.tif", rows, {262: white})
+    cell = read_cell(tmp_path / "a.tif", periodic="accept")
+    assert cell.equal(torch.from_numpy(bright[::-1].T.astype(float)))
+
+
+def test_whose_white_is_zero_in_floating_point_is_not_guessed(tmp_path):
+    plain_tiff(tmp_path / "a.tif", np.eye(3, dtype="<f4"), {262: 0, 339: 3})
+    with pytest.raises(ValueError, match="white is zero"):
+        read_cell(tmp_path / "a.tif")
+
+
+def test_labels_of_a_picture_with_a_palette_are_its_numbers(tmp_path):
+    labels = np.array([[0, 1, 2], [2, 1, 1]], dtype=np.uint8)
+    picture = Image.fromarray(labels).convert("L")
+    picture.putpalette([200, 0, 0, 0, 90, 0, 0, 0, 255])
+    picture.save(tmp_path / "labels.png")
+    cell = read_cell(tmp_path / "labels.png", phase=1, periodic="accept")
+    assert cell.equal(torch.from_numpy((labels[::-1].T == 1).astype(float)))
+    with pytest.raises(ValueError, match=r"3 \(0, 1, 2, at most 2\)"):
+        read_cell(tmp_path / "labels.png", phase=7)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_a_photograph_is_read_as_a_viewer_shows_it(tmp_path, name):
     shown = np.array([[0, 0, 255], [0, 255, 255]], dtype=np.uint8)
