@@ -93,6 +93,7 @@ def bootstrap_interval(
     count = len(trajectories)
     draws = torch.randint(count, (resamples, count), generator=torch.Generator().manual_seed(seed))
     drawn = torch.stack([statistic(trajectories[draw]) for draw in draws.to(values.device)]).sort(0).values
+    drawn = drawn if drawn.is_floating_point() else drawn.to(values.dtype)  # of counts
     return BootstrapInterval(
         statistic(trajectories), _quantile(drawn, (1 - level) / 2), _quantile(drawn, (1 + level) / 2)
     )

@@ -70,12 +70,12 @@ class SeparableEstimator(BaseEstimator, abc.ABC):  # type: ignore[misc]
     def _training_table(self, X: Any, y: Any) -> tuple[Any, Any]:
         """The table as its columns can be read, and the checked targets; names and number of columns are kept."""
         numeric = self.__sklearn_tags__().estimator_type == "regressor"
-        checked, y = validate_data(self, X, y, y_numeric=numeric, dtype=None, ensure_all_finite=False)
+        checked, y = validate_data(self, _checkable(X), y, y_numeric=numeric, dtype=None, ensure_all_finite=False)
         return _readable(X, checked), y
 
     def _table(self, X: Any) -> Any:
         """A table with the columns that were fitted, as they can be read."""
-        return _readable(X, validate_data(self, X, reset=False, dtype=None, ensure_all_finite=False))
+        return _readable(X, validate_data(self, _checkable(X), reset=False, dtype=None, ensure_all_finite=False))
 
     def _prepare(self, X: Any, sample_weight: Any) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Coordinates, weights and which rows have any weight."""
@@ -184,6 +184,14 @@ class SeparableEstimator(BaseEstimator, abc.ABC):  # type: ignore[misc]
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
         return tags
+
+
+def _checkable(X: Any) -> Any:
+    """A data frame as objects where pandas' own dtypes make scikit-learn take all of it for numbers, words too."""
+    if not hasattr(X, "iloc") or not hasattr(X, "dtypes"):
+        return X
+    plain = all(isinstance(kind, np.dtype) and kind.kind != "b" for kind in X.dtypes)
+    return X if plain else X.astype(object)
 
 
 def _readable(X: Any, checked: NDArray[Any]) -> Any:

@@ -27,7 +27,6 @@ class Family(abc.ABC):
     """
 
     variance: float | None = 1.0  # of the working targets; None where it is estimated
-    least_ridge = 0.02  # a slope of more than 7 logits in a standard deviation is not expected
     rounds = 100
 
     def __init__(self, y: Array) -> None:
@@ -37,6 +36,14 @@ class Family(abc.ABC):
     def outputs(self) -> int:
         """O."""
         return 1
+
+    def least_ridge(self, count: float) -> float:
+        """One over the largest variance that a slope may have a priori, of so many rows.
+
+        A slope of more than 7 logits in a standard deviation is not expected; few rows that happen to lie apart would
+        ask for it all the same, so of ten rows it is not more than 1.5.
+        """
+        return 0.02 + 4 / count
 
     @abc.abstractmethod
     def start(self, weights: Array) -> Array:
@@ -59,8 +66,12 @@ class Gaussian(Family):
     """Targets ``(N,)`` with an error of unknown variance; least squares, in one round."""
 
     variance = None
-    least_ridge = 0.0
     rounds = 1
+
+    def least_ridge(self, count: float) -> float:
+        """None."""
+        del count
+        return 0.0
 
     def start(self, weights: Array) -> Array:
         """The mean."""

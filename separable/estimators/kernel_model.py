@@ -12,8 +12,10 @@ own unit (pixels) or by their spread (measurements) are those of least leave-one
 
     probabilities = softmax(log shares + T f),
 
-T included, so that the probabilities are calibrated. Leaving v_n of the weight w_n of row n out costs nothing: its
-residual is divided by ``(w_n - v_n + v_n nu B_nn) / w_n`` with ``B = (W^1/2 K W^1/2 + nu)^-1``.
+T included, so that the probabilities are calibrated, with priors log T ~ N(0, 1) and log10 nu ~ N(0, 1) for a row of
+mean weight, which count as one row: few rows that happen to lie apart would else be certain of everything. Leaving v_n
+of the weight w_n of row n out costs nothing: its residual is divided by ``(w_n - v_n + v_n nu B_nn) / w_n`` with
+``B = (W^1/2 K W^1/2 + nu)^-1``, and the shares are those of the others.
 """
 
 import dataclasses
@@ -65,7 +67,7 @@ class KernelModel:
         dual: ``T alpha (N, C)``.
         level: Logarithms of the shares ``(C,)``.
         prior: What was chosen.
-        left_out: Leave-one-out log loss.
+        left_out: Leave-one-out log loss, the priors of T and nu included.
     """
 
     bases: tuple[Basis, ...]
@@ -213,16 +215,24 @@ def _solve(kernel: Array, y: Array, weights: Array, left: Array, shares: Array, 
     root = np.sqrt(weights)
     matrix = kernel * root[:, None] * root
     matrix /= (size := max(float(weights @ kernel.diagonal() / weights.sum()), 1e-300))
-    goal, best = (y - shares) * root[:, None], None
+    goal, best = np.column_stack([y - shares, np.ones(len(y))]) * root[:, None], None
+    counts = np.maximum(weights @ y - left[:, None] * y, 0.0)
+    others_shares = counts / counts.sum(1, keepdims=True)
+    level = np.log(np.maximum(counts, 0.5 * left[:, None]) / weights.sum())  # of a class that is gone, half a row
+    prior = float(weights.sum() / (weights / left).sum())  # counts as one row that has no copies
     noises = (_NOISES * weights.mean()).tolist() if noise is None else [noise]
     for value, solved, own in _inverses(matrix, goal, noises):
         # Residual nu B Y, over what the row leaves to the others: no difference of near equals.
         others = (weights - left + value * left * own) / weights
-        left_out = (y - shares) - value * solved / (root * others)[:, None]
-        temperature = _temperature(left_out, y, weights, np.log(shares))
-        loss = _log_loss(np.log(shares) + temperature * left_out, y, weights)
+        left_out = goal / root[:, None] - value * solved / (root * others)[:, None]
+        # Without the row its targets are about other shares: the last column is the answer to targets of one.
+        left_out = left_out[:, :-1] - (others_shares - shares) * left_out[:, -1:]
+        temperature = _temperature(left_out, y, weights, level, prior)
+        loss = _log_loss(level + temperature * left_out, y, weights)
+        surprise = 0.5 * (np.log10(value / weights.mean()) ** 2 + np.log(temperature) ** 2)
+        loss += prior * surprise / weights.sum()
         if best is None or loss < best.left_out:
-            best = _Solution(root[:, None] * solved * (temperature / size), value, loss)
+            best = _Solution(root[:, None] * solved[:, :-1] * (temperature / size), value, loss)
     assert best is not None
     return best
 
@@ -246,12 +256,13 @@ def _log_loss(logits: Array, y: Array, weights: Array) -> float:
     return float(weights @ (logsumexp(logits, axis=1) - np.sum(y * logits, axis=1)) / weights.sum())
 
 
-def _temperature(outputs: Array, y: Array, weights: Array, level: Array) -> float:
-    """The factor T of least log loss: the loss is convex in T, so its slope has one root."""
+def _temperature(outputs: Array, y: Array, weights: Array, level: Array, prior: float) -> float:
+    """The factor T of least log loss and prior, by the root of the slope in log T."""
 
     def slope(log_temperature: float) -> float:
-        shares = softmax(level + np.exp(log_temperature) * outputs, axis=1)
-        return float(weights @ np.sum((shares - y) * outputs, axis=1))
+        scaled = np.exp(log_temperature) * outputs
+        shares = softmax(level + scaled, axis=1)
+        return float(weights @ np.sum((shares - y) * scaled, axis=1)) + prior * log_temperature
 
     low, high = _TEMPERATURES
     if slope(low) >= 0 or slope(high) <= 0:

@@ -129,11 +129,10 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
             raise ValueError(f"{type(self).__name__}: links are some of {', '.join(LINKS)}; got {self.links!r}")
 
     def _smooth(self, z: Array, y: Array, weights: Array) -> SmoothModel:
-        origin, unit = _origin_and_unit(y, weights)
         return fit_smooth_model(
             z,
             weights,
-            Gaussian((y - origin) / unit),
+            Gaussian(_standard(y, weights)[0]),
             tables=self.columns_.tables,
             gaps=self.columns_.gaps,
             intervals=self.intervals,
@@ -171,7 +170,7 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
         self._keep_grown(self._grow(z, y, weights, seed))
 
     def _keep_smooth(self, model: SmoothModel, y: Array, weights: Array) -> None:
-        origin, unit = _origin_and_unit(y, weights)
+        _, origin, unit = _standard(y, weights)
         fills = {column.coordinate: column.fill for column in self.columns_.features}
         self.model_, self.scale_, self.order_ = model, unit, 2 if model.terms.pairs else 1
         self.layer_ = as_layer(model, fills, scale=unit, shift=origin)
@@ -244,10 +243,12 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
         return found
 
 
-def _origin_and_unit(y: Array, weights: Array) -> tuple[float, float]:
-    """Mean and spread of the targets, without overflow; a constant has unit one."""
+def _standard(y: Array, weights: Array) -> tuple[Array, float, float]:
+    """The targets in their spread about their mean, and both, without overflow; a constant is zero in units of one."""
     size = max(float(np.abs(y).max()), 1e-300)
     share = weights / weights.sum()
     origin = float(share @ (y / size))
     spread = float(np.sqrt(share @ (y / size - origin) ** 2))
-    return origin * size, spread * size if spread * size > 1e-300 and spread > 1e-15 else 1.0
+    if spread * size <= 1e-300 or spread <= 1e-15:
+        return np.zeros(len(y)), origin * size, 1.0
+    return (y - origin * size) / (spread * size), origin * size, spread * size

@@ -164,7 +164,7 @@ class _Fit:
                     ridges[o],
                     variance=family.variance,
                     steps=40 if family.rounds == 1 else 1,
-                    least=family.least_ridge,
+                    least=family.least_ridge(count),
                 )
                 ridges[o], found[o], beta[:, o] = once.ridges, once, once.coefficients
                 new = self.design.times(once.coefficients)

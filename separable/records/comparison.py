@@ -13,8 +13,6 @@ from separable.records.record import RunRecord, flattened, read_run
 from separable.records.tables import shown, text_table
 from separable.records.writing import written_whole
 
-_ABSENT = object()
-
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -123,12 +121,9 @@ def compare_runs(paths: Sequence[str | os.PathLike[str]], kinds: Sequence[Folder
     runs = tuple(read_run(path, kinds) for path in paths)
     settings = [flattened(run.settings) for run in runs]
     every = dict.fromkeys(name for each in settings for name in each)
-    rows = {name: tuple(each.get(name, _ABSENT) for each in settings) for name in every}
-    differing = {
-        name: tuple(None if value is _ABSENT else value for value in values)
-        for name, values in rows.items()
-        if any(value != values[0] for value in values)
-    }
+    rows = {name: tuple(each.get(name) for each in settings) for name in every}
+    # By what is written: NaN is no other than itself.
+    differing = {name: values for name, values in rows.items() if len(set(map(repr, values))) > 1}
     last = [run.last() for run in runs]
     measured: dict[str, tuple[float | None, ...]] = {}
     if any(run.numbers is not None for run in runs):

@@ -141,8 +141,7 @@ def _add_operation(app: FastAPI, name: str, told: dict[str, Any]) -> None:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media != JSON and (media != NPY or told["field"] is None):
             raise _Turned(415, f"content-type: expected {_understood(told)}, got {media[:60] or 'none'}")
-        accepted = request.headers.get("accept", "")
-        wanted = NPY if NPY in accepted else JSON
+        wanted = _wanted(request.headers.get("accept", ""))
         if app.state.under_way >= limits.waiting:
             raise _Turned(503, f"{limits.waiting} requests are under way; ask again")
         app.state.under_way += 1
@@ -173,6 +172,18 @@ def _add_operation(app: FastAPI, name: str, told: dict[str, Any]) -> None:
         responses=_responses(told),
         openapi_extra={"requestBody": {"required": True, "content": _bodies(told)}, "parameters": _parameters(told)},
     )
+
+
+def _wanted(accepted: str) -> str:
+    """The type of answer that a client would rather have; JSON where it does not say."""
+    liking = dict.fromkeys((JSON, NPY), 0.0)
+    for part in accepted.lower().split(","):
+        media, *options = (text.strip() for text in part.split(";"))
+        if media in liking:
+            share = next((text[2:] for text in options if text.startswith("q=")), "1")
+            with contextlib.suppress(ValueError):
+                liking[media] = float(share)
+    return NPY if liking[NPY] > 0 and liking[NPY] >= liking[JSON] else JSON
 
 
 async def _body(request: Request, limits: Limits) -> bytes:
@@ -233,9 +244,11 @@ def _responses(told: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     }
     refusal = {JSON: {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}}
     reasons = {
+        408: "the body was not there in time",
         413: "the body is too large",
         415: "the body is of a type that is not understood",
         422: "the request does not fit; the message names what and why",
+        500: "the computation failed; the message says how",
         503: "all processes are at work",
         504: "the computation exceeded the limit of time and was ended",
     }

@@ -287,7 +287,7 @@ class Surrogate:
         """Inputs ``(N, D)`` as float64; what does not fit is named.
 
         Raises:
-            ValueError: If they are not numbers, not finite, or of another shape.
+            ValueError: If they are not numbers, not finite, between two categories, or of another shape.
         """
         array = np.asarray(x)
         if array.dtype.kind not in "fiu":
@@ -298,6 +298,12 @@ class Surrogate:
         if not (fine := np.isfinite(array)).all():
             row, j = np.argwhere(~fine)[0]
             raise ValueError(f"points: row {row}, {self.coordinates[j].name!r} is {array[row, j]}")
+        for j, coordinate in enumerate(self.coordinates):
+            if coordinate.categories and (between := array[:, j] != np.round(array[:, j])).any():
+                row = int(np.flatnonzero(between)[0])
+                raise ValueError(
+                    f"points: row {row}, {coordinate.name!r} holds categories, numbered from 0; got {array[row, j]}"
+                )
         return torch.from_numpy(array)
 
     # Keeping

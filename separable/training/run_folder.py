@@ -77,8 +77,15 @@ class RunFolder:
         return self.path / name
 
     def log(self, **measurements: Any) -> None:
-        """Append one line to ``metrics.jsonl``, with the time."""
-        line = json.dumps({"time": round(time.time(), 3), **measurements})
+        """Append one line to ``metrics.jsonl``, with the time.
+
+        Args:
+            measurements: what JSON can hold, and numbers and arrays of numpy and torch.
+
+        Raises:
+            TypeError: one of them is something else.
+        """
+        line = json.dumps({"time": round(time.time(), 3), **measurements}, default=_plain)
         with (self.path / "metrics.jsonl").open("a+b") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
@@ -122,6 +129,13 @@ class RunFolder:
             figure.savefig(temporary, dpi=110, bbox_inches="tight")
         plt.close(figure)
         return target
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays as JSON has them."""
+    if not hasattr(value, "tolist"):
+        raise TypeError(f"log: expected numbers, words and lists of them, got a {type(value).__name__}")
+    return value.tolist()
 
 
 def _shared(settings: Any) -> Any:

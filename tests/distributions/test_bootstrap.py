@@ -45,6 +45,14 @@ def test_any_statistic_along_any_axis():
     assert not torch.equal(bootstrap_interval(values, axis=1).low, bootstrap_interval(values, axis=1, seed=1).low)
 
 
+def test_counts_are_a_statistic():
+    values = draw(20, seed=2)
+    counted, shared = (bootstrap_interval(values, lambda v, by=by: (v > 0).sum(0) / by) for by in (1, 20))
+    whole = bootstrap_interval(values, lambda v: (v > 0).sum(0))
+    assert (float(whole.low), float(whole.high)) == (float(counted.low), float(counted.high))
+    assert float(whole.low) == pytest.approx(20 * float(shared.low))
+
+
 def test_its_ends_are_interpolated_quantiles_of_the_resamples():
     drawn = []
 

@@ -80,6 +80,18 @@ def test_intervals_and_dates_are_categories() -> None:
     assert list(SeparableRegressor(1).fit(table, x[:, 0]).shape_functions_["b"].grid) == list(table["b"].cat.categories)
 
 
+@pytest.mark.parametrize("beside", ["bool", "boolean", "Int64", "Float64"])
+@pytest.mark.parametrize("estimator", [SeparableRegressor, SeparableClassifier])
+def test_pandas_categories_stand_beside_its_other_dtypes(beside, estimator) -> None:
+    random = np.random.default_rng(0)
+    words, other = random.choice(list("uvw"), 80), pd.Series(random.integers(0, 2, 80))
+    y = (words == "v") ^ (other == 1)
+    table = pd.DataFrame({"word": pd.Categorical(words), "other": other.astype(beside)})
+    model = estimator(2).fit(table, y)
+    assert model.score(table, y) > 0.99
+    assert np.array_equal(model.predict(table), model.predict(table.assign(word=table.word.astype(str))))
+
+
 def test_categories_are_effects(table: pd.DataFrame) -> None:
     y = target(table)
     model = SeparableRegressor().fit(table, y)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_friedman1
 from sklearn.model_selection import GridSearchCV
@@ -230,17 +231,21 @@ def test_left_out_losses_of_the_kernel_are_those_of_fits_without() -> None:
     weights = random.integers(1, 4, 15) * 1.0
     shares, noise = weights @ y / weights.sum(), 0.1 * float(weights @ np.diagonal(kernel) / weights.sum())
     for left in (np.ones(15), weights):
-        outputs = np.empty((15, 3))
+        outputs, levels = np.empty((15, 3)), np.empty((15, 3))
         for n in range(15):
             fewer = weights.copy()
             fewer[n] -= left[n]
             root = np.sqrt(fewer)
             matrix = root[:, None] * kernel * root + noise * np.eye(15)
-            outputs[n] = kernel[n] @ (root[:, None] * np.linalg.solve(matrix, root[:, None] * (y - shares)))
+            others = fewer @ y / fewer.sum()
+            outputs[n] = kernel[n] @ (root[:, None] * np.linalg.solve(matrix, root[:, None] * (y - others)))
+            levels[n] = np.log(others)
 
-        def loss(log_temperature: float, outputs: np.ndarray = outputs) -> float:
-            logits = np.log(shares) + np.exp(log_temperature) * outputs
-            return float(weights @ -np.log(np.sum(y * softmax(logits, axis=1), axis=1)) / weights.sum())
+        def loss(log_temperature: float, outputs=outputs, levels=levels, left=left) -> float:
+            logits = levels + np.exp(log_temperature) * outputs
+            lost = float(weights @ -np.log(np.sum(y * softmax(logits, axis=1), axis=1)))
+            priors = -norm.logpdf(log_temperature) - norm.logpdf(np.log10(0.1 / weights.mean())) + 2 * norm.logpdf(0)
+            return lost / float(weights.sum()) + float(priors) / float((weights / left).sum())
 
         expected = minimize_scalar(loss, bounds=(-4, 3.5), method="bounded", options={"xatol": 1e-9}).fun
         assert _solve(kernel, y, weights, left, shares, 0.1).left_out == pytest.approx(expected, rel=1e-6)
@@ -285,6 +290,20 @@ def test_three_classes_by_the_kernel_and_by_the_smooth_model() -> None:
         SeparableClassifier(order=None).fit(x, y)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_rows_of_noise_are_not_believed(classes: int) -> None:
+    """Log losses on fresh rows of labels that mean nothing; a certain model has 10 and more on these."""
+    losses = []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        x, y = random.random((6, 2)), random.permutation(np.arange(6) % classes)
+        shares = SeparableClassifier().fit(x, y).predict_proba(random.random((300, 2)))
+        losses.append(-np.log(shares).mean())  # over all labels, which are equally likely
+    assert np.mean(losses) < np.log(classes) + 1.2
+    held_out = SeparableClassifier().fit([[0, 0], [1, 0], [0, 1]], [0, 1, 2]).held_out_errors_
+    assert min(held_out.values()) > np.log(3) - 0.1  # of a class that is left out nothing is known
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_a_handful_of_rows(rows: int) -> None:
     x = np.random.default_rng(0).normal(size=(rows, 3))
@@ -310,7 +329,9 @@ def test_constant_and_duplicate_columns_and_constant_targets() -> None:
     model = SeparableRegressor().fit(table, y)
     assert model.score(table, y) > 0.99
     assert model.interaction_strengths_["x2",] == 0
-    assert np.allclose(SeparableRegressor().fit(table, np.full(100, 3.0)).predict(table), 3.0)
+    constant = SeparableRegressor().fit(table, np.full(100, 1 / 3))
+    assert np.allclose(constant.predict(table), 1 / 3, rtol=1e-15)
+    assert set(constant.interaction_strengths_.values()) == {0.0}
     assert np.allclose(SeparableRegressor(order=None).fit(table, np.full(100, 3.0)).predict(table), 3.0)
 
 

@@ -1,6 +1,7 @@
 """Runs side by side."""
 
 import base64
+import math
 import re
 
 import pytest
@@ -17,11 +18,11 @@ def made(folder, settings, losses):
 
 
 def test_only_what_differs_is_told_and_what_is_missing_is_none(tmp_path):
-    one = made(tmp_path / "one", {"rank": 4, "training": {"steps": 3, "rate": 0.1}, "kind": None}, [3.0, 1.0])
-    two = made(tmp_path / "two", {"rank": 4, "training": {"steps": 5, "rate": 0.1}, "extra": [1, 2]}, [2.0, 0.5])
+    one = made(tmp_path / "one", {"rank": 4, "training": {"steps": 3, "rate": math.nan}, "kind": None}, [3.0, 1.0])
+    two = made(tmp_path / "two", {"rank": 4, "training": {"steps": 5, "rate": math.nan}, "extra": [1, 2]}, [2.0, 0.5])
     found = compare_runs([one, two])
     assert found.names == ("one", "two")
-    assert found.settings == {"training.steps": (3, 5), "kind": (None, None), "extra": (None, [1, 2])}
+    assert found.settings == {"training.steps": (3, 5), "extra": (None, [1, 2])}  # "kind" is None in both
     assert found.measured == {"step": (1, 1), "loss": (1.0, 0.5)}
     told = [line.split() for line in found.text().splitlines()]
     assert ["training.steps", "3", "5"] in told

@@ -103,6 +103,20 @@ def test_arrays_come_and_go(client, surrogate, form):
     assert sent(client, npy(array), NPY).json()["values"] == pytest.approx(expected[:, :, 0], rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("*/*", JSON),
+        (NPY, NPY),
+        (f"{NPY};q=0, {JSON}", JSON),
+        (f"{JSON}, {NPY};q=0.1", JSON),
+        (f"{JSON};q=0.2, {NPY}; q=0.9", NPY),
+    ],
+)
+def test_the_answer_is_of_the_type_that_is_liked_best(client, accept, media):
+    assert sent(client, npy(POINTS), NPY, accept=accept).headers["content-type"] == media
+
+
 def test_slopes_are_those_of_the_surrogate(client, surrogate):
     told = client.post("/gradient", json={"points": POINTS.tolist()}).json()
     np.testing.assert_allclose(told["gradient"], surrogate.gradient(POINTS), rtol=1e-7)

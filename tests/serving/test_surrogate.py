@@ -128,6 +128,8 @@ def test_an_estimator_is_asked_on_its_encoded_columns():
     np.testing.assert_allclose(surrogate.evaluate(model.encode(table))[0][:, 0], model.predict(table), rtol=1e-9)
     assert surrogate.coordinates[1].categories == ("iron", "zinc", "unknown")
     assert surrogate.gradient(model.encode(table[:3]))[:, 0, 1].tolist() == [0.0] * 3
+    with pytest.raises(ValueError, match=r"row 1, .* holds categories, numbered from 0; got 0.5"):
+        surrogate.evaluate([[0.3, 1.0], [0.3, 0.5]])
 
 
 def test_an_inverse_chooses_no_category_that_is_unknown_and_nothing_missing(tmp_path):
