@@ -122,14 +122,14 @@ def hashin_shtrikman_elasticity(
     lame = np.array([_lame(material, dimensions) for material in materials])
     f, k = _phases(fractions, lame[:, 0] + 2 * lame[:, 1] / dimensions, "bulk moduli")
     f, k, g = _present(f, k, lame[:, 1])
-    bulk, shear = [], []
+    bulk, shear = list[float](), list[float]()
     for k0, g0 in ((k.min(), g.min()), (k.max(), g.max())):
         bulk.append(_harmonic(f, k, 2 * (dimensions - 1) / dimensions * g0))
         zeta = g0 * (dimensions * k0 / 2 + (dimensions + 1) * (dimensions - 2) * g0 / dimensions) / (k0 + 2 * g0)
         shear.append(_harmonic(f, g, zeta))
     return (
-        _interval(*bulk, k, "Hashin-Shtrikman, bulk"),
-        _interval(*shear, g, "Hashin-Shtrikman, shear"),
+        _interval(bulk[0], bulk[1], k, "Hashin-Shtrikman, bulk"),
+        _interval(shear[0], shear[1], g, "Hashin-Shtrikman, shear"),
     )
 
 

@@ -79,8 +79,9 @@ def solve(
     started = time.perf_counter()
     voxels, largest = [], torch.empty(0)
     for path in images:
-        options = {"threshold": threshold, "phase": phase, "periodic": periodic}
-        cell = read_cell(path, dataset=dataset, index=index, **options).float()
+        cell = read_cell(
+            path, threshold=threshold, phase=phase, dataset=dataset, index=index, periodic=periodic
+        ).float()
         voxels.append(cell.numel())
         largest = cell if cell.numel() > largest.numel() else largest
     read = time.perf_counter() - started

@@ -13,6 +13,7 @@ For degree q and knots T, with x in ``[T_s, T_(s+1))``:
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 import torch
@@ -133,12 +134,13 @@ class BSpline(Atom):
             else:
                 knots = [(interval + float(i)).clamp(0.0, float(n)) for i in range(1 - p, p + 1)]
             return first, _de_boor(u, knots, p, derivative) * scale**derivative
-        vector = x.new_tensor(_knot_vector(self.knots, p, self.periodic))
-        last = len(vector) - p - 2
-        span = torch.searchsorted(vector, x.detach().contiguous(), right=True).sub(1).clamp(p, last)
-        # A repeated last breakpoint would leave an empty span there; ends are single, so `last` is never empty.
+        # From the first breakpoint on: far from zero, numbers of 32 bits cannot tell one breakpoint from the next.
+        knots_from_first = tuple(t - self.knots[0] for t in _knot_vector(self.knots, p, self.periodic))
+        u, vector = x - self.knots[0], x.new_tensor(knots_from_first)
+        last = _last_span(knots_from_first[: -p or None], x.dtype)
+        span = torch.searchsorted(vector, u.detach().contiguous(), right=True).sub(1).clamp(p, last)
         around = span[..., None] + torch.arange(1 - p, p + 1, device=x.device)
-        return span - p, _de_boor(x, list(vector[around].unbind(-1)), p, derivative)
+        return span - p, _de_boor(u, list(vector[around].unbind(-1)), p, derivative)
 
     def _inside(self, x: Tensor, derivative: int, parameters: tuple[Tensor, ...]) -> Tensor:
         first, values = self.local(x, derivative)
@@ -146,6 +148,13 @@ class BSpline(Atom):
         if self.periodic:
             index = index % self.size
         return x.new_zeros(*x.shape, self.size).scatter(-1, index, values)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _last_span(vector: tuple[float, ...], dtype: torch.dtype) -> int:
+    """Index of the last knot that the next one lies above, as numbers of a type: where the upper end lies."""
+    held = torch.tensor(vector, dtype=dtype).tolist()
+    return max(i for i, (t, following) in enumerate(itertools.pairwise(held)) if t < following)
 
 
 def _de_boor(x: Tensor, knots: list[Tensor], degree: int, derivative: int) -> Tensor:

@@ -205,7 +205,7 @@ class SeparableConvolution(nn.Module):
         spectrum = torch.fft.rfftn(at_least_one(u), dim=axes)
         filtered = torch.cat([kernel.filtered(spectrum, grid) for kernel in kernels], dim=1)
         fields: Tensor = torch.fft.irfftn(filtered, s=grid, dim=axes)
-        return fields[: len(u)]
+        return fields[: u.shape[0]]
 
 
 def _prefers_stencil(pairs: int, sizes: Sequence[int]) -> bool:

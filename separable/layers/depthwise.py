@@ -122,7 +122,7 @@ class DepthwiseSeparableFilter(nn.Module):
             along = _placed(transfer, n)[:, : spectrum.shape[j - d]]
             spectrum = spectrum * along.reshape(self.channels, *[-1 if i == j else 1 for i in range(d)])
         filtered: Tensor = torch.fft.irfftn(spectrum, s=grid, dim=axes)
-        return filtered[: len(fields)].reshape(u.shape)
+        return filtered[: fields.shape[0]].reshape(u.shape)
 
 
 def _placed(transfer: Tensor, n: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from separable.layers.derivatives import looked_into
 from separable.layers.factorised import Factorisation, Rank, balanced_shape, covering_shape, factorised_matrix
 from separable.layers.factorised.matrix import relative_distance
 
@@ -165,7 +166,7 @@ class SeparableEmbedding(nn.Module):
         """
         if index.dtype not in (torch.int32, torch.int64):
             raise TypeError(f"SeparableEmbedding: indices are int32 or int64, got {index.dtype}")
-        if not torch.compiler.is_compiling() and index.numel():
+        if not looked_into(index) and index.numel():
             lowest, highest = int(index.min()), int(index.max())
             if lowest < 0 or highest >= self.num_embeddings:
                 raise IndexError(
@@ -173,7 +174,7 @@ class SeparableEmbedding(nn.Module):
                     f"0 .. {self.num_embeddings - 1}"
                 )
         tokens = index.reshape(-1)
-        if self.matrix.prefers_dense_rows(len(tokens)):
+        if self.matrix.prefers_dense_rows(tokens.shape[0]):
             vectors = nn.functional.embedding(tokens, self.matrix.dense())
         else:
             digits: list[Tensor] = []

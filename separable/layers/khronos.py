@@ -100,13 +100,12 @@ class Khronos(nn.Module):
         else:  # torch's layer draws start values of its own from the global stream, but none on the meta device
             planned = nn.Linear(rank, out_features, device="meta", dtype=dtype)
             self.readout = planned.to_empty(device=self.weights.device)
-        self.register_buffer(
-            "centres", torch.linspace(0.0, 1.0, grid_points, device=device, dtype=dtype), persistent=False
-        )
+        self.register_buffer("centres", torch.empty(grid_points, device=device, dtype=dtype), persistent=False)
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the published start values."""
+        self.centres.copy_(torch.linspace(0.0, 1.0, self.grid_points, dtype=self.centres.dtype))
         nn.init.normal_(self.weights, 1.0, 0.1, generator=generator)
         nn.init.constant_(self.scale, float(self.grid_points - 1))
         deviation = self.rank**-0.5 / _CUT_NORMAL_DEVIATION

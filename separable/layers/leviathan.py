@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from separable.layers.derivatives import looked_into, transformed
 from separable.layers.spline_products import spline_products
 
 _BLOCK = 4096  # distinct indices whose positions, H d numbers each and some times over, are held at once
@@ -120,15 +121,15 @@ class LeviathanEmbedding(nn.Module):
         self.norm = nn.RMSNorm(embedding_dim, eps=1e-6, device=device, dtype=dtype) if normalise else None
         # Indices beyond int64 there are none: such an embedding is called by its digits.
         self.indexed = self.base ** (digits - 1) < 2**63 > num_embeddings
-        powers = [self.base**place if self.indexed else 1 for place in range(digits - 1, -1, -1)]
-        places = torch.tensor(powers, device=device)
-        self.register_buffer("places", places, persistent=False)
-        centres = torch.linspace(0.0, 1.0, knots, device=device, dtype=dtype)
-        self.register_buffer("centres", centres, persistent=False)
+        self.register_buffer("places", torch.empty(digits, dtype=torch.long, device=device), persistent=False)
+        self.register_buffer("centres", torch.empty(knots, device=device, dtype=dtype), persistent=False)
         self.reset_parameters(output_std, generator)
 
     def reset_parameters(self, output_std: float | None = None, generator: torch.Generator | None = None) -> None:
         """Draw the published start values, and scale the readout if a standard deviation is given."""
+        powers = [self.base**place if self.indexed else 1 for place in reversed(range(len(self.places)))]
+        self.places.copy_(torch.tensor(powers))
+        self.centres.copy_(torch.linspace(0.0, 1.0, len(self.centres), dtype=self.centres.dtype))
         nn.init.normal_(self.codebooks, std=0.02, generator=generator)
         nn.init.normal_(self.projections, std=0.02, generator=generator)
         nn.init.ones_(self.gains)
@@ -167,13 +168,15 @@ class LeviathanEmbedding(nn.Module):
         if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
             raise TypeError(f"LeviathanEmbedding: indices are integers, got {index.dtype}")
         index = index.long()  # torch finds no least of unsigned numbers
-        if not torch.compiler.is_compiling() and index.numel():
+        if not looked_into(index) and index.numel():
             lowest, highest = int(index.min()), int(index.max())
             if lowest < 0 or highest >= self.num_embeddings:
                 raise IndexError(
                     f"LeviathanEmbedding: index {lowest if lowest < 0 else highest} lies outside "
                     f"0 .. {self.num_embeddings - 1}"
                 )
+        if torch.compiler.is_exporting() or transformed(index):  # how many are distinct has to be known before
+            return self._evaluate(self._digits(index.flatten())).reshape(*index.shape, -1)
         distinct, where = torch.unique(index, return_inverse=True)
         return self._evaluate(self._digits(distinct))[where]
 

@@ -101,7 +101,7 @@ class PeriodicKernel(nn.Module):
         ]
         outputs, rank = self.output_mix.shape
         channels = self.input_mix.shape[1]
-        if _prefers_pairs(len(spectrum), outputs * channels, rank):
+        if _prefers_pairs(spectrum.shape[0], outputs * channels, rank):
             pairs = (self.output_mix[:, None] * self.input_mix.T).reshape(-1, rank)
             lead = pairs.to(last.dtype)
             for axis in axes:
@@ -182,22 +182,25 @@ class PeriodicKernel(nn.Module):
 
 def at_least_one(fields: Tensor) -> Tensor:
     """The fields ``(m, ..)``, with one of zeros where there are none: Fourier transforms refuse an empty batch."""
-    return fields if len(fields) else torch.cat([fields, fields.new_zeros(1, *fields.shape[1:])])
+    return fields if fields.shape[0] else torch.cat([fields, fields.new_zeros(1, *fields.shape[1:])])
 
 
 def _prefers_pairs(fields: int, pairs: int, rank: int) -> bool:
     """Whether to form the spectrum of every pair's filter first, rather than to filter R fields and mix them.
 
     Forming costs about 0.4 a pair and term, using it 1 a pair and field, and filtering and mixing 10 a term and field,
-    in units of one complex product over the grid (fitted to 11 shapes on one core, 64^2 and 128^2 points).
+    in units of one complex product over the grid (fitted to 11 shapes on one core, 64^2 and 128^2 points). An export is
+    for any number of fields, and mixes them.
     """
+    if torch.compiler.is_exporting():
+        return False
     return pairs * (0.4 * rank + fields) < 10 * rank * fields
 
 
 def _mix(matrix: Tensor, spectrum: Tensor) -> Tensor:
     """``matrix (p, q)`` applied to the channels of ``spectrum (m, q, ..)``, as real numbers."""
     real = torch.view_as_real(spectrum).reshape(*spectrum.shape[:2], -1)
-    mixed = (matrix @ real).reshape(len(spectrum), len(matrix), *spectrum.shape[2:], 2)
+    mixed = (matrix @ real).reshape(spectrum.shape[0], len(matrix), *spectrum.shape[2:], 2)
     return torch.view_as_complex(mixed)
 
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
+from separable.layers.derivatives import of_plain, plain_gradient, transformed
 from separable.layers.khronos import quadratic_kernel
-from separable.layers.spline_sums import transformed
 
 _NUMBERS = 2**19  # factors at a time on a CPU: 2 MiB in float32 (half and twice as many differ by a tenth)
 
@@ -86,16 +86,11 @@ class _Products(torch.autograd.Function):
         return products
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient for positions and deltas."""
         position, deltas = ctx.saved_tensors
-        if torch.is_grad_enabled() or transformed(slope):
-            again = torch.is_grad_enabled()
-            wanted = [t for t, need in zip((position, deltas), ctx.needs_input_grad, strict=False) if need]
-            with torch.enable_grad():
-                found = iter(torch.autograd.grad(plain_products(position, deltas), wanted, slope, create_graph=again))
-            by_position, by_deltas = (next(found) if need else None for need in ctx.needs_input_grad[:2])
-            return by_position, by_deltas, None
+        if of_plain(slope):
+            return (*plain_gradient(plain_products, (position, deltas), ctx.needs_input_grad[:2], slope), None)
         by_position, by_deltas = torch.empty_like(position), torch.empty_like(deltas)
         with _no_autocast(position.device):
             for head in range(len(position)):

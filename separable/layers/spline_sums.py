@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from separable.atoms import BSpline
+from separable.layers.derivatives import looked_into, of_plain, plain_gradient
 from separable.layers.spline_points import Points, carried
 
 TILE = 1 << 18  # numbers in a tile: 1 MiB in float32, what one core's cache holds (2^17 to 2^19 differ by 5 %)
@@ -64,24 +65,12 @@ def plain_sums(atom: BSpline, x: Tensor, coefficients: Tensor) -> Tensor:
 def _is_plain_cpu(x: Tensor, coefficients: Tensor) -> bool:
     """Whether both are float32 or float64 on the CPU and nobody traces, transforms or casts what is done to them."""
     return (
-        not torch.compiler.is_compiling()
-        and all(type(t) in (Tensor, torch.nn.Parameter) for t in (x, coefficients))
+        all(type(t) in (Tensor, torch.nn.Parameter) for t in (x, coefficients))
         and x.device.type == coefficients.device.type == "cpu"
         and x.dtype == coefficients.dtype
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        and not transformed(x, coefficients)
-    )
-
-
-def transformed(*tensors: Tensor) -> bool:
-    """Whether a torch.func transform, batched gradients or forward-mode derivatives are under way."""
-    batched = torch._C._functorch
-    return (
-        torch._C._are_functorch_transforms_active()
-        or any(batched.is_batchedtensor(t) or batched.is_legacy_batchedtensor(t) for t in tensors)
-        or torch.autograd.forward_ad._current_level >= 0
+        and not looked_into(x, coefficients)
     )
 
 
@@ -105,13 +94,9 @@ class _Sums(torch.autograd.Function):
         x, coefficients, c = ctx.saved_tensors
         atom: BSpline = ctx.atom
         want_x, want_c, _ = ctx.needs_input_grad
-        if torch.is_grad_enabled() or transformed(g):
-            again = torch.is_grad_enabled()
-            with torch.enable_grad():
-                y = plain_sums(atom, x, coefficients)
-                wanted = [t for t, want in ((x, want_x), (coefficients, want_c)) if want]
-                found = list(torch.autograd.grad(y, wanted, g, create_graph=again))
-            return found.pop(0) if want_x else None, found.pop(0) if want_c else None, None
+        if of_plain(g):
+            dx, dc = plain_gradient(lambda x, c: plain_sums(atom, x, c), (x, coefficients), (want_x, want_c), g)
+            return dx, dc, None
         g = g.contiguous()  # the gradient of a sum arrives expanded
         points, dx, dc = Points(atom, x), None, None
         if want_x:

@@ -9,10 +9,14 @@ positions seen (those of a cache and the T new ones):
 Source: Vaswani et al. (2017, arXiv:1706.03762); grouped queries after Ainslie et al. (2023, arXiv:2305.13245).
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from separable.layers.derivatives import transformed
 from separable.sequence.cache import Cache
 from separable.sequence.rotary import rotated_heads
 
@@ -113,7 +117,9 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dr
     if short and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
         with torch.autocast("cpu", enabled=False):
             return _attended(query.float(), key.float(), value.float(), mask, dropout).to(query.dtype)
-    return scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=mask is None)
+    # torch's fused kernels have neither forward-mode derivatives nor a rule for vmap.
+    with sdpa_kernel(SDPBackend.MATH) if transformed(query) else nullcontext():
+        return scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=mask is None)
 
 
 def _repeated(heads: Tensor, times: int) -> Tensor:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
+
+from separable.layers.derivatives import looked_into, of_plain, plain_gradient
 
 _NUMBERS = 2**17  # gates whose gradient is found at a time, such that what lies between stays in the cache
 
@@ -33,10 +34,14 @@ class GatedPerceptron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., width)`` to the same."""
         expanded = self.expansion(x)
-        if expanded.device.type == "cpu" and not torch.compiler.is_compiling():
+        if expanded.device.type == "cpu" and not looked_into(expanded):
             return self.readout(_Gated.apply(expanded))  # type: ignore[no-any-return, no-untyped-call]
-        gate, value = expanded.chunk(2, -1)
-        return self.readout(silu(gate) * value)  # type: ignore[no-any-return]
+        return self.readout(_plain(expanded))  # type: ignore[no-any-return]
+
+
+def _plain(expanded: Tensor) -> Tensor:
+    gate, value = expanded.chunk(2, -1)
+    return silu(gate) * value
 
 
 class _Gated(torch.autograd.Function):
@@ -51,10 +56,11 @@ class _Gated(torch.autograd.Function):
         return gated
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> Tensor:
+    def backward(ctx: Any, slope: Tensor) -> Tensor | None:
         """The gradient for gates and values."""
         (expanded,) = ctx.saved_tensors
+        if of_plain(slope):
+            return plain_gradient(_plain, (expanded,), (True,), slope)[0]
         found: Tensor = expanded.new_empty(expanded.shape)
         rows = max(1, _NUMBERS // slope.shape[-1])
         parts = (part.reshape(-1, part.shape[-1]).split(rows) for part in (expanded, slope, found))

@@ -173,13 +173,14 @@ class LanguageModel(nn.Module):
             )
         if chunk is not None and chunk < 1:
             raise ValueError(f"LanguageModel.loss: chunk is positive, got {chunk}")
+        targets = targets.long()  # of a narrower type the number to ignore would be one of its own
         kept = targets != ignore
         targets = targets.where(kept, targets.new_zeros(()))
         check_tokens(targets, self.config.vocabulary)
         hidden = self.hidden(tokens, prefix=prefix)
         weights = kept.flatten().to(torch.promote_types(hidden.dtype, torch.float32))
         weights = weights / weights.sum().clamp(min=1)
-        return self.head.weighted_loss(hidden.flatten(0, 1), targets.flatten().long(), weights, chunk)
+        return self.head.weighted_loss(hidden.flatten(0, 1), targets.flatten(), weights, chunk)
 
     def generate(
         self,
@@ -218,7 +219,8 @@ class LanguageModel(nn.Module):
             raise ValueError(f"LanguageModel.generate: expected tokens (B, T) with B, T > 0, got {tuple(tokens.shape)}")
         check_tokens(tokens, self.config.vocabulary)
         check_prefix(prefix, len(tokens), 0, tokens.shape[1])
-        ends = torch.tensor([stop] if isinstance(stop, int) else list(stop), dtype=torch.long, device=tokens.device)
+        stops = list(stop) if isinstance(stop, Collection) else [int(stop)]
+        ends = torch.tensor(stops, dtype=torch.long, device=tokens.device)
         settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator}
         return self._continued(tokens, steps, prefix, ends, settings)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn.functional import rms_norm
+
+from separable.layers.derivatives import looked_into, of_plain, plain_gradient
 
 
 class RootMeanSquareNorm(nn.RMSNorm):
@@ -32,7 +34,7 @@ class RootMeanSquareNorm(nn.RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., width)`` to the same."""
         narrow = x.dtype not in (torch.float32, torch.float64) or x.dtype != self.weight.dtype
-        if narrow or x.device.type != "cpu" or torch.compiler.is_compiling():
+        if narrow or x.device.type != "cpu" or looked_into(x, self.weight):
             return super().forward(x)
         return _Normed.apply(x, self.weight, self.epsilon)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -46,14 +48,20 @@ class _Normed(torch.autograd.Function):
         mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
         scale = mean_square.add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, gain, scale)
+        ctx.epsilon = epsilon
         normed: Tensor = x * scale
         return normed.mul_(gain)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient for x and gain."""
         x, gain, scale = ctx.saved_tensors
+        if of_plain(slope):
+
+            def plain(x: Tensor, gain: Tensor) -> Tensor:
+                return rms_norm(x, gain.shape, gain, ctx.epsilon)
+
+            return (*plain_gradient(plain, (x, gain), ctx.needs_input_grad[:2], slope), None)
         product = slope * x
         with torch.autocast("cpu", enabled=False):
             along = product @ gain  # by how much the gradient points along x

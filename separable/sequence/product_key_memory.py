@@ -85,7 +85,7 @@ class ProductKeyMemory(nn.Module):
         Args:
             x: Positions ``(N, width)``.
         """
-        queries = self.query_norm(linear(x, self.query_weight).view(len(x), self.heads, self.key_width))
+        queries = self.query_norm(linear(x, self.query_weight).view(x.shape[0], self.heads, self.key_width))
         halves = torch.stack(queries.chunk(2, -1))  # (2, N, H, d / 2)
         scores = torch.einsum("snhd,shkd->snhk", halves, self.half_keys)
         (first, second), (i, j) = scores.topk(self.best, -1)

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from separable.layers.derivatives import looked_into, of_plain, plain_gradient
 
 _NUMBERS = 2**18  # that are turned at a time on a CPU, and stay in its cache
 
@@ -56,9 +57,15 @@ def rotated_heads(
         heads: Of the queries, the first ones.
         key_heads: Of the keys, and of the values that come last.
     """
-    if projected.device.type == "cpu" and not torch.compiler.is_compiling():
+    if projected.device.type == "cpu" and not looked_into(projected):
         cosine, sine = (part.to(projected.dtype) for part in angles)
         return _RotatedHeads.apply(projected, cosine, sine, heads, key_heads)  # type: ignore[no-any-return, no-untyped-call]
+    return _plain(projected, angles, heads, key_heads)
+
+
+def _plain(
+    projected: Tensor, angles: tuple[Tensor, Tensor], heads: int, key_heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
     turned, value = torch.split(projected.transpose(1, 2), [heads + key_heads, key_heads], 1)
     query, key = torch.split(rotate(turned, angles), [heads, key_heads], 1)
     return query, key, value
@@ -72,7 +79,7 @@ class _RotatedHeads(torch.autograd.Function):
         ctx: Any, projected: Tensor, cosine: Tensor, sine: Tensor, heads: int, key_heads: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values."""
-        ctx.save_for_backward(cosine, sine)
+        ctx.save_for_backward(cosine, sine, projected)
         ctx.sizes = [heads, key_heads, key_heads]
         parts = torch.split(projected.transpose(1, 2), ctx.sizes, 1)
         query, key = (part.new_empty(part.shape) for part in parts[:2])
@@ -81,10 +88,14 @@ class _RotatedHeads(torch.autograd.Function):
         return query, key, parts[2]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, by_query: Tensor, by_key: Tensor, by_value: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient for what was projected: turned back."""
-        cosine, sine = ctx.saved_tensors
+        cosine, sine, projected = ctx.saved_tensors
+        slopes = by_query, by_key, by_value
+        if of_plain(*slopes):
+            angles, (heads, key_heads, _) = (cosine, sine), ctx.sizes
+            gradient = plain_gradient(lambda x: _plain(x, angles, heads, key_heads), (projected,), (True,), *slopes)
+            return (*gradient, None, None, None, None)
         batch, _, count, width = by_query.shape
         found = by_query.new_empty(batch, count, sum(ctx.sizes), width)
         into_query, into_key, into_value = torch.split(found.transpose(1, 2), ctx.sizes, 1)

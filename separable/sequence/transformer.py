@@ -170,13 +170,13 @@ class Transformer(nn.Module):
             raise ValueError(f"Transformer: expected inputs (B, T, {self.config.width}), got {tuple(x.shape)}")
         if cache is None:
             return self._forward(x, prefix, None)
-        cache.require(len(x), x.shape[1])
+        cache.require(x.shape[0], x.shape[1])
         with torch.no_grad():
             return self._forward(x, prefix, cache)
 
     def _forward(self, x: Tensor, prefix: int | Tensor, cache: Cache | None) -> Tensor:
         start, count, config = 0 if cache is None else cache.length, x.shape[1], self.config
-        check_prefix(prefix, len(x), start, count)
+        check_prefix(prefix, x.shape[0], start, count)
         mask = seen_by(start, count, prefix, x.device)
         angles = rotary_angles(start, count, config.head_width, config.rotary_base, device=x.device, dtype=x.dtype)
         # Autocast may have narrowed the vectors; sums along the blocks stay in full precision.

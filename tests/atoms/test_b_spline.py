@@ -202,3 +202,13 @@ def test_both_ends_belong_to_the_domain_of_a_wrapped_basis() -> None:
     ends = torch.tensor([-1.0, 2.0], dtype=torch.float64)
     assert torch.equal(wrapped(ends), held(ends))
     torch.testing.assert_close(wrapped(ends + torch.tensor([-0.5, 0.5])), held(torch.tensor([1.5, -0.5]).double()))
+
+
+@pytest.mark.parametrize("knots", [(1.7e9, 1.7e9 + 100, 1.7e9 + 200, 1.7e9 + 260), (0.0, 0.5, 1 - 1e-9, 1.0)])
+def test_breakpoints_that_narrow_numbers_cannot_tell_apart_are_no_gaps(knots):
+    atom = BSpline(knots=knots)
+    found = atom(torch.tensor([knots[0], knots[-1], 1.1 * knots[-1]]))
+    assert torch.isfinite(found).all()
+    assert torch.allclose(found[:2].sum(-1), torch.ones(2))
+    exact = atom(torch.tensor([knots[-1]], dtype=torch.float64))
+    assert torch.allclose(exact[0].float(), torch.eye(atom.size)[-1], atol=1e-6)

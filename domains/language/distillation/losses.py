@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
+from separable.layers.derivatives import looked_into
 from separable.sequence import LanguageModel
 from separable.sequence.embeddings import check_tokens
 from separable.sequence.heads import TableHead
@@ -300,7 +302,7 @@ def loss_in_chunks(
         entropy = -logits.log_softmax(-1).gather(-1, aims[rows, None].long())[:, 0]
         return (((1 - share) * entropy + share * apart(logits, rows)) * counted[rows]).sum()
 
-    if isinstance(student.head, TableHead) and torch.is_grad_enabled():
+    if isinstance(student.head, TableHead) and torch.is_grad_enabled() and not looked_into(hidden):
         return _Chunked.apply(hidden, student.head.weight, part, size)
     total = hidden.new_zeros((), dtype=counted.dtype)
     for start in range(0, len(hidden), size):
@@ -332,8 +334,13 @@ class _Chunked(LossOfLogits):
             total += value.detach()
             by_hidden[rows] = (slope @ narrow).to(hidden.dtype)
             add_product(by_weight, slope.T, near[rows])
-        ctx.save_for_backward(by_hidden, by_weight)
+        ctx.save_for_backward(by_hidden, by_weight, hidden, weight)
+        ctx.plain = partial(_plain, part=part)
         return total
+
+
+def _plain(hidden: Tensor, weight: Tensor, *, part: Apart) -> Tensor:
+    return part(linear(hidden, weight), slice(0, len(hidden)))
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -69,15 +69,19 @@ class FactorisedMatrix(nn.Module, abc.ABC):
         """Estimated cost of `dense`."""
 
     def prefers_dense(self, n: int) -> bool:
-        """Whether n rows of input are multiplied faster by forming the dense matrix first."""
+        """Whether n rows of input are multiplied faster by forming the dense matrix first; an export is for any n."""
+        if torch.compiler.is_exporting():
+            return False
         return self.dense_cost() + n * self.n_rows * self.n_columns < self.product_cost(n)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x W^T + bias (n, O)`` of ``x (n, I)``, the faster way."""
-        return nn.functional.linear(x, self.dense(), bias) if self.prefers_dense(len(x)) else self.product(x, bias)
+        return nn.functional.linear(x, self.dense(), bias) if self.prefers_dense(x.shape[0]) else self.product(x, bias)
 
     def prefers_dense_rows(self, n: int) -> bool:
-        """Whether n rows are looked up faster in the dense matrix, formed first."""
+        """Whether n rows are looked up faster in the dense matrix, formed first; an export is for any n."""
+        if torch.compiler.is_exporting():
+            return False
         lookup = ELEMENT * self.n_columns * (n + self.n_rows)
         return self.dense_cost() + lookup < self.rows_cost(n)
 

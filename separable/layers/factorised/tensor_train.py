@@ -63,7 +63,7 @@ class TensorTrainMatrix(FactorisedMatrix):
             # (n, rows so far; rank, column digit; columns left) times (row digit, rank; rank, column digit)
             state = state.reshape(-1, r * i, remaining)
             state = left_product(core.permute(1, 3, 0, 2).reshape(o * s, r * i), state)
-        y = state.reshape(len(x), self.n_rows)
+        y = state.reshape(x.shape[0], self.n_rows)
         return y if bias is None else y + bias
 
     def rows(self, digits: Sequence[Tensor]) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from separable.layers.derivatives import looked_into
+
 if TYPE_CHECKING:
     from typing_extensions import Self  # of typing from Python 3.11 on
 
@@ -43,7 +45,8 @@ class TokenEmbedding(nn.Module, abc.ABC):
 
         Raises:
             TypeError: If the ids are not integers.
-            IndexError: If one lies outside 0 .. V - 1 (reads the data; compiled code leaves this check out).
+            IndexError: If one lies outside 0 .. V - 1 (reads the data; compiled and transformed code leave
+            this check out).
         """
         if not self._keeps():
             self._kept = None  # a fused optimiser leaves no trace, but gradients were asked for before it
@@ -86,8 +89,7 @@ class TokenEmbedding(nn.Module, abc.ABC):
         return f"{self.vocabulary}, {self.width}, {self.n_parameters} parameters"
 
     def _keeps(self) -> bool:
-        compiling = torch.compiler.is_compiling()
-        return not (self.training or torch.is_grad_enabled() or compiling)
+        return not (self.training or torch.is_grad_enabled() or looked_into())
 
     def _kept_vectors(self, tokens: Tensor) -> Tensor:
         try:
@@ -159,12 +161,13 @@ def check_tokens(tokens: Tensor, vocabulary: int) -> None:
 
     Raises:
         TypeError: If the ids are not integers.
-        IndexError: If one lies outside 0 .. V - 1 (reads the data; compiled code leaves this check out).
+        IndexError: If one lies outside 0 .. V - 1 (reads the data; compiled and transformed code leave
+            this check out).
     """
     if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:
         raise TypeError(f"tokens: expected integers, got {tokens.dtype}")
-    if torch.compiler.is_compiling() or not tokens.numel():
+    if looked_into(tokens) or not tokens.numel():
         return
-    lowest, highest = (int(end) for end in tokens.aminmax())
+    lowest, highest = (int(end) for end in tokens.long().aminmax())
     if lowest < 0 or highest >= vocabulary:
         raise IndexError(f"tokens: expected 0 .. {vocabulary - 1}, got {lowest if lowest < 0 else highest}")

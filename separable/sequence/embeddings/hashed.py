@@ -60,16 +60,19 @@ class HashedEmbedding(TokenEmbedding):
         super().__init__(vocabulary, width)
         if vocabulary >= _PRIME:
             raise ValueError(f"HashedEmbedding: vocabulary is below {_PRIME}, got {vocabulary}")
-        drawn = random.Random(seed)
-        self.register_buffer(
-            "factors", torch.tensor([drawn.randrange(1, _PRIME) for _ in range(hashes)]), persistent=False
-        )
-        self.register_buffer(
-            "offsets", torch.tensor([drawn.randrange(_PRIME) for _ in range(hashes)]), persistent=False
-        )
+        self.seed, self.deviation = seed, deviation
+        self.register_buffer("factors", torch.empty(hashes, dtype=torch.long), persistent=False)
+        self.register_buffer("offsets", torch.empty(hashes, dtype=torch.long), persistent=False)
         self.buckets = nn.Parameter(torch.empty(buckets, width))
         self.importances = nn.Parameter(torch.empty(vocabulary, hashes))
-        nn.init.normal_(self.buckets, std=deviation, generator=generator)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the hash functions, which are the seed's, and the start values."""
+        drawn, hashes = random.Random(self.seed), len(self.factors)
+        self.factors.copy_(torch.tensor([drawn.randrange(1, _PRIME) for _ in range(hashes)]))
+        self.offsets.copy_(torch.tensor([drawn.randrange(_PRIME) for _ in range(hashes)]))
+        nn.init.normal_(self.buckets, std=self.deviation, generator=generator)
         nn.init.normal_(self.importances, std=hashes**-0.5, generator=generator)
 
     def hashed(self, tokens: Tensor) -> Tensor:

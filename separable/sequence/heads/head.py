@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from separable.layers.derivatives import transformed
 from separable.sequence.embeddings import TokenEmbedding
 
 START_DEVIATION = 0.02
@@ -67,7 +68,7 @@ class Head(nn.Module, abc.ABC):
         def weighted(h: Tensor, t: Tensor, w: Tensor) -> Tensor:
             return (self.loss(h, t) * w).sum()
 
-        if len(pieces) < 2 or not torch.is_grad_enabled():
+        if len(pieces) < 2 or not torch.is_grad_enabled() or transformed(hidden):
             return sum((weighted(*piece) for piece in pieces), hidden.new_zeros(()))
         recomputed = (checkpoint(weighted, *piece, use_reentrant=False) for piece in pieces)
         return sum(recomputed, hidden.new_zeros(()))

@@ -87,7 +87,7 @@ class ProductMixtureHead(Head):
         shares = at_least_float32(linear(hidden, self.shares)).log_softmax(-1)
         groups, members = (
             at_least_float32(linear(hidden, weight.flatten(0, 1)))
-            .view(len(hidden), rank, weight.shape[1])
+            .view(hidden.shape[0], rank, weight.shape[1])
             .log_softmax(-1)
             for weight in (self.group_weight, self.member_weight)
         )

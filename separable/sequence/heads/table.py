@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, linear
 
+from separable.layers.derivatives import looked_into, of_plain, plain_gradient
 from separable.sequence.embeddings import TokenEmbedding
 from separable.sequence.heads.head import START_DEVIATION, Head, HeadConfig, at_least_float32
 
@@ -69,7 +70,7 @@ class TableHead(Head):
 
     def weighted_loss(self, hidden: Tensor, targets: Tensor, weights: Tensor, chunk: int | None = None) -> Tensor:
         """See `Head`; the gradient is found in the forward pass, chunk by chunk, and nothing is computed twice."""
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or looked_into(hidden, self.weight):
             return super().weighted_loss(hidden, targets, weights, chunk)
         if chunk is None:
             chunk = self.chunk_size(hidden) * (_ROWS_IN_HALF if products_in(hidden).itemsize < 4 else 1)
@@ -83,15 +84,16 @@ class TableHead(Head):
 class LossOfLogits(torch.autograd.Function):
     """What losses of logits ``hidden weight^T`` share that find their gradient with their value, chunk by chunk.
 
-    The first two arguments are hidden ``(N, width)`` and weight ``(V, width)``; `forward` saves the gradient for both,
-    which cannot be differentiated again.
+    The first two arguments are hidden ``(N, width)`` and weight ``(V, width)``; `forward` keeps the gradient for both
+    with them, and as ``ctx.plain`` the formula that is differentiated where the gradient is.
     """
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient for hidden and weight."""
-        by_hidden, by_weight = ctx.saved_tensors
+        by_hidden, by_weight, hidden, weight = ctx.saved_tensors
+        if of_plain(slope):
+            return (*plain_gradient(ctx.plain, (hidden, weight), ctx.needs_input_grad[:2], slope), None, None, None)
         return by_hidden * slope, by_weight * slope, None, None, None  # those past the arguments are not looked at
 
 
@@ -127,8 +129,14 @@ class WeightedCrossEntropy(LossOfLogits):
                 by_hidden[rows] = (probabilities @ narrow).to(wide).sub_(weight[target]).mul_(shares[rows])
                 add_product(by_weight, probabilities.T, weighted[rows].to(dtype))
         by_weight.index_add_(0, targets, weighted.to(weight.dtype), alpha=-1)
-        ctx.save_for_backward(by_hidden, by_weight)
+        ctx.save_for_backward(by_hidden, by_weight, hidden, weight)
+        ctx.plain = partial(_plain, targets=targets, weights=weights)
         return total
+
+
+def _plain(hidden: Tensor, weight: Tensor, *, targets: Tensor, weights: Tensor) -> Tensor:
+    losses = cross_entropy(at_least_float32(linear(hidden, weight)), targets, reduction="none")
+    return (losses * weights).sum()
 
 
 def products_in(hidden: Tensor) -> torch.dtype:
