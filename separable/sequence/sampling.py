@@ -31,11 +31,11 @@ def sample(
         (tensor([1, 0]), tensor([1, 0]))
     """
     check_sampling(temperature, top_k, top_p)
-    if temperature == 0:
+    if temperature < torch.finfo(torch.float32).tiny:
         return logits.argmax(-1)
-    probabilities = cut(
-        logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature, top_k, top_p
-    ).softmax(-1)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    largest = wide.amax(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).min)  # what is divided stays finite
+    probabilities = cut((wide - largest) / temperature, top_k, top_p).softmax(-1)
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 

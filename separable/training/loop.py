@@ -399,4 +399,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
         return {name: _moved(value, device) for name, value in batch.items()}
-    return type(batch)(_moved(value, device) for value in batch) if isinstance(batch, (tuple, list)) else batch
+    if not isinstance(batch, (tuple, list)):
+        return batch
+    moved = [_moved(value, device) for value in batch]
+    return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)  # of a named tuple, one by one

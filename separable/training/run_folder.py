@@ -57,7 +57,7 @@ class RunFolder:
         settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config  # type: ignore[arg-type]
         file = self.path / "config.json"
         # Through JSON both are plain data, tuples as lists.
-        asked = json.loads(json.dumps(settings))
+        asked = json.loads(json.dumps(settings, default=_plain))
         held = read_json(file, "the settings of a run", finite=False) if file.exists() else None
         if inputs and (held is None or "inputs" in held):
             asked["inputs"] = dict(inputs)
@@ -134,7 +134,7 @@ class RunFolder:
 def _plain(value: Any) -> Any:
     """Numbers and arrays as JSON has them."""
     if not hasattr(value, "tolist"):
-        raise TypeError(f"log: expected numbers, words and lists of them, got a {type(value).__name__}")
+        raise TypeError(f"RunFolder: expected numbers, words and lists of them, got a {type(value).__name__}")
     return value.tolist()
 
 

@@ -80,20 +80,26 @@ class SOAP(torch.optim.Optimizer):
         """More parameters, such as those of a part that was frozen.
 
         Raises:
-            ValueError: one is shared by processes or has fewer than 32 bits.
+            ValueError: one is shared by processes, no floating-point number, or has fewer than 32 bits.
         """
         super().add_param_group(param_group)
         for parameter in self.param_groups[-1]["params"]:
-            if torch.finfo(parameter.dtype).bits < 32 or hasattr(parameter, "placements"):
+            floating = parameter.is_floating_point() or parameter.is_complex()
+            if not floating or torch.finfo(parameter.dtype).bits < 32 or hasattr(parameter, "placements"):
                 del self.param_groups[-1]
                 raise ValueError(
-                    f"params: expected whole tensors of at least 32 bits, got one of {tuple(parameter.shape)}, "
-                    f"{parameter.dtype}{', shared by processes' if hasattr(parameter, 'placements') else ''}"
+                    "params: expected whole tensors of floating-point numbers of at least 32 bits, got one of "
+                    f"{tuple(parameter.shape)}, {parameter.dtype}{', shared by processes' if hasattr(parameter, 'placements') else ''}"
                 )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step; parameters without a gradient stay as they are."""
+        """One step; parameters without a gradient stay as they are.
+
+        Raises:
+            RuntimeError: a gradient is sparse.
+            FloatingPointError: the first gradient of a parameter, or its square, is not finite.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -101,6 +107,8 @@ class SOAP(torch.optim.Optimizer):
         for group in self.param_groups:
             alike: dict[Any, list[Tensor]] = {}
             for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                    raise RuntimeError(f"SOAP: expected dense gradients, got one that is {parameter.grad.layout}")
                 if parameter.grad is not None and parameter.numel():
                     done = float(self.state[parameter].get("step", 0.0))
                     kind = (parameter.shape, parameter.dtype, parameter.device, done)
@@ -119,10 +127,14 @@ class SOAP(torch.optim.Optimizer):
         state = self._state_of(group, parameters, gradient)
         axes = [axis for axis in range(1, gradient.ndim) if f"basis_{axis}" in state]
         beta, beta_square = group["betas"]
+        step = int(state["step"][0]) + 1
+        products = {axis: _products(gradient, axis) for axis in axes}
+        if step == 1 and not all(product.isfinite().all() for product in products.values()):
+            shape = tuple(parameters[0].shape)
+            raise FloatingPointError(f"SOAP: expected a gradient whose square is finite, of a parameter {shape}")
         state["step"] += 1
-        step = int(state["step"][0])
-        for axis in axes:
-            state[f"covariance_{axis}"].lerp_(_products(gradient, axis), 1 - group["basis_beta"])
+        for axis, product in products.items():
+            state[f"covariance_{axis}"].lerp_(product, 1 - group["basis_beta"])
         if step == 1:
             for axis in axes:
                 state[f"basis_{axis}"].copy_(torch.linalg.eigh(state[f"covariance_{axis}"])[1].flip(-1))

@@ -57,3 +57,9 @@ def test_temperature_zero_takes_the_greatest():
 def test_settings_are_checked(wrong):
     with pytest.raises(ValueError):
         sample(torch.zeros(1, 3), **wrong)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-40, 1e-50])
+def test_the_least_temperature_takes_the_most_probable(temperature):
+    logits = torch.tensor([[0.1, 3.0, 0.2], [2.0, -torch.inf, 1.9]])
+    assert sample(logits, temperature=temperature).tolist() == [1, 0]

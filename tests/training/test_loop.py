@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -76,6 +77,21 @@ def test_the_loop_is_the_loop_written_by_hand() -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     assert result.loss == pytest.approx(sum(told[20:]) / 10, rel=1e-12)
     assert not model.training
+
+
+class Pair(NamedTuple):
+    x: Tensor
+    y: list[Tensor]
+
+
+def test_batches_may_be_named_tuples_and_lists_in_them() -> None:
+    models = [network() for _ in range(2)]
+    config = TrainingConfig(steps=5, batch=8)
+    run_training(models[0], squares, stream(), config, progress=False)
+    named = ShuffledRows(64, lambda rows: Pair(X[rows], [Y[rows]]), 0)
+    run_training(models[1], lambda model, batch: squares(model, (batch.x, batch.y[0])), named, config, progress=False)
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_parts_of_a_step_give_the_same_gradient() -> None:

@@ -5,7 +5,9 @@ import re
 import sys
 
 import matplotlib
+import numpy as np
 import pytest
+import torch
 
 from separable.training import Report, RunFolder
 from separable.training.learning_curve import write_training_report
@@ -107,3 +109,14 @@ def test_the_parts_of_a_step_are_not_the_runs_own(tmp_path):
     RunFolder(tmp_path, {"training": {"batch": 8}}, 0)
     with pytest.raises(FileExistsError):
         RunFolder(tmp_path, {"training": {"batch": 4, "accumulation": 2}}, 0)
+
+
+def test_numbers_of_numpy_and_torch_are_written_as_plain_ones(tmp_path):
+    run = RunFolder(tmp_path / "run", {"steps": np.int64(5), "sizes": np.array([2, 3])}, seed=0)
+    run.log(step=np.int64(1), loss=np.float32(0.5), parts=torch.tensor([1.0, 2.0]))
+    assert json.loads((run.path / "config.json").read_text()) == {"steps": 5, "sizes": [2, 3]}
+    line = run.metrics()[0]
+    assert (line["step"], line["loss"], line["parts"]) == (1, 0.5, [1.0, 2.0])
+    with pytest.raises(TypeError, match="got a object"):
+        run.log(step=object())
+    assert len(run.metrics()) == 1

@@ -247,3 +247,27 @@ def test_what_it_cannot_train_is_refused() -> None:
         TrainingConfig(steps=1, optimiser="soap", distribution="fsdp")
     with pytest.raises(ValueError, match="optimiser"):
         TrainingConfig(steps=1, optimiser="adam")  # type: ignore[arg-type]
+
+
+def test_what_it_cannot_step_along_is_refused_and_nothing_has_moved():
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    optimiser = SOAP([weight])
+    for wrong in (torch.full((3, 2), torch.nan), torch.full((3, 2), 1e30)):
+        weight.grad = wrong
+        with pytest.raises(FloatingPointError, match=r"\(3, 2\)"):
+            optimiser.step()
+    weight.grad = torch.ones(3, 2).to_sparse()
+    with pytest.raises(RuntimeError, match="dense"):
+        optimiser.step()
+    assert torch.equal(weight, torch.ones(3, 2))
+    weight.grad = torch.ones(3, 2)
+    optimiser.step()
+    fresh = torch.nn.Parameter(torch.ones(3, 2))
+    fresh.grad = torch.ones(3, 2)
+    SOAP([fresh]).step()
+    assert torch.equal(weight, fresh)
+    with pytest.raises(ValueError, match="floating-point"):
+        optimiser.add_param_group(
+            {"params": [torch.nn.Parameter(torch.ones(2, dtype=torch.long), requires_grad=False)]}
+        )
+    assert len(optimiser.param_groups) == 1
