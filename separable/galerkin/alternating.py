@@ -26,6 +26,7 @@ from separable.galerkin.problem import Array
 from separable.galerkin.system import Contraction, DataContraction, Factors, System
 
 RIDGE = 1e-13
+_ROUNDING = 1e-15  # of a difference of squares, relative to them
 
 
 @dataclasses.dataclass
@@ -191,10 +192,20 @@ def residual(system: System, factors: Factors, limit: int = 4000) -> float:
 
 
 def measured(system: System, factors: Factors, gained: float) -> float:
-    """The relative residual of either form."""
+    """The relative residual of either form; that of an equation, a difference of squares, is told down to 3e-8."""
     if system.constant is None:
         return residual(system, factors)
-    return float(np.sqrt(max(system.constant - gained, 0.0) / max(system.constant, 1e-300)))
+    return relative(system.constant - gained, system.constant)
+
+
+def relative(left: float, constant: float) -> float:
+    """Root of what is left of a square: no less than the rounding of a difference lets one know.
+
+    Example:
+        >>> relative(-1e-17, 1.0) == relative(0.0, 1.0) > 0
+        True
+    """
+    return float(np.sqrt(max(left / max(constant, 1e-300), _ROUNDING)))
 
 
 def alternate(

@@ -17,7 +17,8 @@ residual (see `separable.galerkin.solve`). For example, with ``nu`` a coordinate
 import dataclasses
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import keyword
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,6 +28,7 @@ from separable.atoms import Atom, BSpline, Chebyshev, Fourier
 
 Array = NDArray[np.float64]
 Profile = Callable[[Array], Array]
+_TAKEN = ("self", "orders", "over", "points")  # that solutions have as arguments beside coordinates
 Hold = Literal["free", "value", "slope", "both"]
 
 
@@ -51,8 +53,11 @@ class Coordinate:
     unit: str = "1"
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ValueError(f"Coordinate: name is a Python identifier, got {self.name!r}")
+        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in _TAKEN:
+            raise ValueError(
+                f"Coordinate: name is a Python identifier other than its keywords and {', '.join(_TAKEN)}, "
+                f"got {self.name!r}"
+            )
         for end in (self.left, self.right):
             if end not in get_args(Hold):
                 raise ValueError(f"Coordinate {self.name}: left and right are one of {get_args(Hold)}, got {end!r}")
@@ -215,6 +220,12 @@ class Problem:
         object.__setattr__(self, "coordinates", tuple(self.coordinates))
         if len(set(self.names)) < len(self.names) or not self.names:
             raise ValueError(f"Problem: coordinates have distinct names, got {self.names}")
+        if self.name in self.names:
+            raise ValueError(f"Problem: name is that of the unknown, got {self.name!r}, which is a coordinate")
+        for what in ("operator", "source", "lift", "products"):
+            if isinstance(stated := getattr(self, what), Mapping) or not isinstance(stated, Iterable):
+                raise ValueError(f"Problem: {what} is a list of terms, got {stated!r}")
+            object.__setattr__(self, what, tuple(stated))
         if not self.operator:
             raise ValueError("Problem: the operator has no terms, so any function would solve it")
         for what, stated in (
@@ -231,6 +242,11 @@ class Problem:
             if term.coefficient is not None:
                 self._known("a coefficient field", [*term.coefficient.names, *term.coefficient.entries])
             for name, entry in term.entries.items():
+                if not isinstance(entry, At) and not (isinstance(entry, Sequence) and len(entry) in (2, 3)):
+                    raise ValueError(
+                        "Problem: an operator term has (trial derivative, test derivative[, coefficient]) or At(..) "
+                        f"for {name}, got {entry!r}"
+                    )
                 self._whole(name, (entry.trial, entry.test) if isinstance(entry, At) else entry[:2])
                 if isinstance(entry, At):
                     self._inside(name, entry)

@@ -11,6 +11,7 @@ from separable.galerkin.problem import Array, At, Problem, Term
 
 Orders = tuple[tuple[int, int] | At, ...]
 _SAMPLES = 4000
+_ENDS = {"free": 0, "value": 1, "slope": 1, "both": 2}  # conditions at an end
 
 
 def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> None:
@@ -18,8 +19,8 @@ def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> N
 
     Raises:
         ValueError: A diffusivity is negative somewhere, an evolution runs backward in time, an end that needs a
-            condition has none, constants or linear functions solve the homogeneous problem, or splines are too rough
-            for the operator.
+            condition has none, more is held than the equation lets one choose, constants or linear functions solve the
+            homogeneous problem, or splines are too rough for the operator.
     """
     if least_squares and not problem.is_equation:
         raise ValueError(
@@ -28,6 +29,7 @@ def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> N
         )
     _refuse_rough(problem, discrete)
     _refuse_missing(problem, discrete)
+    _refuse_held(problem, discrete)
     _refuse_signs(problem, discrete)
     if not problem.is_equation:
         _refuse_mechanisms(problem, discrete)
@@ -65,8 +67,7 @@ def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
         highest = max((symbols[j].trial for _, symbols in discrete.terms), default=0)
         if any(orders.get(coordinate.name, 0) > highest for orders in factors):
             continue  # the solution itself says where such an equation needs a condition, and may vanish there
-        ends = {"free": 0, "value": 1, "slope": 1, "both": 2}
-        held = ends[coordinate.left] + ends[coordinate.right]
+        held = _ENDS[coordinate.left] + _ENDS[coordinate.right]
         if held < highest and not coordinate.periodic:
             if held and _degenerate(problem, discrete, j, highest):
                 continue
@@ -85,6 +86,26 @@ def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
         raise ValueError(
             "solve: constants solve the homogeneous problem, so the solution is not determined: no end of "
             f"{', '.join(c.name for c in differentiated)} is held and no term is without derivatives"
+        )
+
+
+def _refuse_held(problem: Problem, discrete: Discretisation) -> None:
+    """An equation of order m along a coordinate has m conditions there; with more it has no solution for most data."""
+    places = _places(discrete)
+    factors = [dict(orders) for product in problem.products for orders in (product.first, product.second)]
+    for j, coordinate in enumerate(problem.coordinates if problem.is_equation else ()):
+        name, held = coordinate.name, _ENDS[coordinate.left] + _ENDS[coordinate.right]
+        taken = [symbols[j].trial for _, symbols in discrete.terms] + [orders.get(name, 0) for orders in factors]
+        highest = max(taken, default=0)
+        if held <= highest:
+            continue
+        running = {p for p in (_orders(problem, term) for term in problem.terms) if p[j] == (1, 0)}
+        speed = np.asarray(sum(_total(problem, pattern, places) for pattern in running))
+        if highest == 1 and not factors and not (np.all(speed > 0) or np.all(speed < 0)):
+            continue  # what is carried comes in at both ends
+        raise ValueError(
+            f"solve: the equation has derivative {highest} along {name}, which takes {highest} conditions, and {held} "
+            f"are held; got left={coordinate.left!r}, right={coordinate.right!r}"
         )
 
 

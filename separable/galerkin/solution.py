@@ -106,7 +106,9 @@ class Solution:
             over: Names of the coordinates to integrate over their whole domains.
             **places: Numbers or arrays for the others, broadcast against each other.
         """
-        over = list(self.names) if over is None else list(over)
+        over = list(self.names) if over is None else [over] if isinstance(over, str) else list(over)
+        if twice := sorted(set(over) & set(places)):
+            raise ValueError(f"integral: {', '.join(twice)} are both integrated over and given")
         self._complete(places, over)
         arrays = np.broadcast_arrays(*(np.asarray(places[n], dtype=np.float64) for n in self.names if n not in over))
         shape = arrays[0].shape if arrays else ()
@@ -158,6 +160,8 @@ class Solution:
         unknown = sorted({*shown, *places} - set(self.names))
         if unknown:
             raise ValueError(f"plot: unknown coordinates {unknown}; there are {list(self.names)}")
+        if x == y or set(shown) & set(places):
+            raise ValueError(f"plot: expected each coordinate once, shown or held, got {[*shown, *places]}")
         held = {n: sum(self.layer.atoms[j].domain) / 2 for j, n in enumerate(self.names) if n not in shown}
         held.update(places)
         field = self.slice(points, **held)[self.name].transpose(*reversed(shown))

@@ -10,6 +10,7 @@ problem on bases that contain the present ones (twice the intervals), with more 
 which is (1 - 2^-(p+1)) times the true error where the basis limits it and a part of it where the rank does.
 """
 
+import numbers
 import time
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -18,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from separable.galerkin import tensor_train, trains
-from separable.galerkin.alternating import State, alternate, columns, empty, enriched, l2_norm, norm, sweep
+from separable.galerkin.alternating import State, alternate, columns, empty, enriched, l2_norm, norm, relative, sweep
 from separable.galerkin.discretisation import Discretisation
 from separable.galerkin.problem import At, Problem
 from separable.galerkin.refusal import refuse
@@ -60,7 +61,7 @@ def solve(
             tolerance in three or more coordinates also a train with bonds of at most ``AUTO_BOND``, and returns the
             one with the smaller residual.
         start: A solution of a similar problem on the same coordinates and lift to start from (continuation in a
-            parameter), a sum of products.
+            parameter), a sum of products, of ``rank`` at most.
         newton: Most Newton steps of a quadratic problem.
         step: Products added at once; by default a quarter of those present.
         estimate: Whether to estimate the error (about the cost of a few sweeps on bases twice as fine).
@@ -75,8 +76,8 @@ def solve(
             out of its range.
     """
     for name, number in (("rank", rank), ("sweeps", sweeps), ("newton", newton), ("step", step)):
-        if number is not None and number < 1:
-            raise ValueError(f"solve: {name} is at least 1, got {number}")
+        if number is not None and not (isinstance(number, numbers.Integral) and number >= 1):
+            raise ValueError(f"solve: {name} is a whole number of at least 1, got {number}")
     if not tolerance >= 0:
         raise ValueError(f"solve: tolerance is at least 0, got {tolerance}")
     if method not in get_args(Method):
@@ -105,7 +106,7 @@ def solve(
 
     train = interaction == "tensor_train"
     nothing = trains.zero(discrete.axes) if train else empty(discrete.axes)
-    state = State(nothing if start is None else _started(discrete, start))
+    state = State(nothing if start is None else _started(discrete, start, rank))
     estimated, seconds = float("nan"), 0.0
 
     def grow(form: Callable[..., State], state: State, most: int) -> None:
@@ -170,13 +171,15 @@ def full(discrete: Discretisation, factors: Factors) -> Factors:
     return own if discrete.lift is None else [np.hstack(pair) for pair in zip(own, discrete.lift, strict=True)]
 
 
-def _started(discrete: Discretisation, start: Solution) -> Factors:
+def _started(discrete: Discretisation, start: Solution, rank: int) -> Factors:
     if tuple(a.atom for a in discrete.axes) != tuple(start.layer.atoms):
         raise ValueError("solve: start has other coordinates or atoms than the problem")
     if not isinstance(start.layer.interaction, CanonicalPolyadic):
         raise ValueError("solve: start is a sum of products, got a tensor train; solve it as canonical_polyadic")
     lifted = 0 if discrete.lift is None else discrete.lift[0].shape[1]
     core = start.layer.core.detach().numpy()[:, 0]
+    if len(core) - lifted > rank:
+        raise ValueError(f"solve: start has {len(core) - lifted} products, more than rank={rank}")
     factors = []
     for j, axis in enumerate(discrete.axes):
         given = start.layer.expansion.coefficient(j).detach().numpy()
@@ -227,7 +230,7 @@ def _newton(
             assert system.constant is not None
             reference = system.constant if reference is None else reference
             left = max(system.constant - gained, 0.0)
-            state.residual = float(np.sqrt(left / max(reference, 1e-300)))
+            state.residual = relative(left, reference)
             state.history.append((state.rank, state.residual))
             report(state)
             if abs(gained - previous) <= 0.02 * left:

@@ -87,9 +87,10 @@ class SOAP(torch.optim.Optimizer):
             floating = parameter.is_floating_point() or parameter.is_complex()
             if not floating or torch.finfo(parameter.dtype).bits < 32 or hasattr(parameter, "placements"):
                 del self.param_groups[-1]
+                shared = ", shared by processes" if hasattr(parameter, "placements") else ""
                 raise ValueError(
                     "params: expected whole tensors of floating-point numbers of at least 32 bits, got one of "
-                    f"{tuple(parameter.shape)}, {parameter.dtype}{', shared by processes' if hasattr(parameter, 'placements') else ''}"
+                    f"{tuple(parameter.shape)}, {parameter.dtype}{shared}"
                 )
 
     @torch.no_grad()

@@ -254,6 +254,12 @@ def test_gradient_and_integral_agree_with_values(solution):
     values = solution(x=nodes[:, None], y=0.4, s=s)
     np.testing.assert_allclose(solution.integral(["x"], y=0.4, s=s), weights @ values, rtol=1e-8)
     assert np.isfinite(solution.integral())
+    assert solution.integral("x", y=0.4, s=1.0) == solution.integral(["x"], y=0.4, s=1.0)
+    with pytest.raises(ValueError, match="both"):
+        solution.integral(["x"], x=0.5, y=0.4, s=1.0)
+    for twice in (("x", "x"), ("x", "y")):
+        with pytest.raises(ValueError, match="once"):
+            solution.plot(*twice, y=0.5)
 
 
 def test_slices_hold_numbers_and_span_arrays(solution):

@@ -55,6 +55,31 @@ def test_a_reaction_term_stands_for_no_condition():
         solve(Problem([dataclasses.replace(x, right="free")], [Term({"x": (2, 0)}, -1.0), {}]), progress=False)
 
 
+@pytest.mark.parametrize(
+    ("operator", "x", "t"),
+    [
+        ([{"t": (1, 0)}, {}], ("free", "free"), ("value", "value")),
+        ([Term({"x": (2, 0)}, -1.0), {"t": (1, 0)}], ("value", "value"), ("value", "both")),
+        ([Term({"x": (2, 0)}, -1.0), {"t": (1, 0)}], ("both", "value"), ("value", "free")),
+        ([{"t": (2, 0)}, Term({"x": (2, 0)}, -1.0)], ("value", "value"), ("both", "value")),
+        ([Term({"x": (2, 0)}, -1.0)], ("value", "value"), ("value", "free")),
+    ],
+)
+def test_more_conditions_than_the_equation_takes_are_refused(operator, x, t):
+    atom = BSpline(6, 4)
+    with pytest.raises(ValueError, match="are held"):
+        solve(Problem([Coordinate("x", atom, *x), Coordinate("t", atom, *t)], operator, source=[{}]), progress=False)
+
+
+def test_what_is_carried_in_from_both_ends_is_held_at_both():
+    """``(1/2 - x) u_x + u = f``, whose u comes in at x = 0 and at x = 1."""
+    x = Coordinate("x", BSpline(12, 4), "value", "value")
+    operator = [{"x": (1, 0, lambda x: 0.5 - x)}, {}]
+    source = [{"x": lambda x: (0.5 - x) * PI * np.cos(PI * x) + np.sin(PI * x)}]
+    u = solve(Problem([x], operator, source), progress=False)
+    assert error(u, lambda x: np.sin(PI * x), x=(0, 1)) < 1e-4
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_coefficient_that_is_not_finite_is_refused(bad):
     operator = [{"x": (1, 1, lambda x: np.where(x > 0.7, bad, 1.0))}, {"y": (1, 1)}]
@@ -184,6 +209,13 @@ def test_functions_that_depend_on_each_other_are_refused():
         {"source": [Source({}, factor=np.nan)]},
         {"lift": [Source({}, factor=np.nan)]},
         {"products": [Product({}, {}, factor=np.nan)]},
+        {"operator": [{"x": (1,)}]},
+        {"operator": [{"x": (1, 1, 2.0, 3.0)}]},
+        {"operator": [{"x": 2}]},
+        {"operator": {"x": (1, 1)}},
+        {"source": {"x": np.sin}},
+        {"source": Source({})},
+        {"name": "y"},
     ],
 )
 def test_misstated_problems_are_refused(change):
@@ -201,7 +233,22 @@ def test_a_method_that_is_not_there_is_refused():
         solve(quadratic, method="galerkin", progress=False)
 
 
-@pytest.mark.parametrize("options", [{"rank": 0}, {"sweeps": 0}, {"newton": 0}, {"step": -1}, {"tolerance": np.nan}])
+@pytest.mark.parametrize("options", [{"rank": 0}, {"rank": 2.5}, {"sweeps": 0}, {"newton": 0}, {"step": -1}, {"tolerance": np.nan}])
 def test_arguments_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         solve(poisson(BSpline(6)), progress=False, **options)
+
+
+@pytest.mark.parametrize("name", ["lambda", "orders", "over", "points", "two words"])
+def test_coordinates_are_named_so_that_a_solution_can_be_asked(name):
+    with pytest.raises(ValueError, match="name is"):
+        Coordinate(name, BSpline(6))
+
+
+def test_an_equation_is_not_solved_better_than_its_residual_can_tell():
+    """The residual of an equation is a difference of squares, of which what is left may be rounding."""
+    coordinates = [Coordinate("x", BSpline(20, 5), "value", "value"), Coordinate("t", BSpline(20, 5), "value")]
+    heat = Problem(coordinates, [{"t": (1, 0)}, Term({"x": (2, 0)}, -1.0)], lift=[{"x": lambda x: np.sin(PI * x)}])
+    u = solve(heat, tolerance=1e-9, estimate=False, progress=False)
+    assert u.residual > 1e-9
+    assert "tolerance" not in u.stopped

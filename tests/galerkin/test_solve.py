@@ -384,6 +384,9 @@ def test_a_start_on_other_coordinates_is_refused():
     assert again(x=0.3, y=0.3) == pytest.approx(u(x=0.3, y=0.3))
     with pytest.raises(ValueError):
         solve(poisson(BSpline(9, 3, (-1.0, 1.0))), start=u, progress=False)
+    twice = solve(poisson(BSpline(8, 3, (-1.0, 1.0)), [{"x": np.cos}, {"y": np.exp}]), rank=3, progress=False)
+    with pytest.raises(ValueError, match="start has 3 products"):
+        solve(poisson(BSpline(8, 3, (-1.0, 1.0))), rank=2, start=twice, progress=False)
 
 
 def test_a_quadratic_term_in_a_weak_form_is_refused():
