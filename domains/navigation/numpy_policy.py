@@ -145,6 +145,8 @@ class NumpyPolicy:
         """Quadratics ``(D, n, 3)``, constant first, of the place in each of n intervals of (-1, 1)."""
         pieces = self.arrays["pieces"]
         n = pieces.shape[1]
+        if not np.isfinite(u).all():
+            raise ValueError("observation: its numbers are so large that features overflow")
         place = (u + 1) * np.float32(n / 2)
         interval = np.minimum(place.astype(np.int64), n - 1)
         constant, slope, bend = np.moveaxis(pieces[np.arange(len(pieces)), interval], -1, 0)

@@ -104,6 +104,11 @@ class WaypointOptions:
         following = getattr(self.make_vehicle(), "rate_time", math.inf)
         if self.time_step > following:
             self._wrong("time_step", f"at most the vehicle's rate_time, {following:g} s", self.time_step)
+        least = self.make_vehicle().speed * self.time_step / 2
+        for name in ("reach_radius", *(("obstacle_radius",) if self.obstacles else ())):
+            if getattr(self, name) < least:
+                half = f"at least {least:g} m, half of what the vehicle flies in a step, which would pass over it"
+                self._wrong(name, half, getattr(self, name))
         if self.course is not None:
             object.__setattr__(self, "course", self.checked_course(self.course).tolist())
         # Plain and its own: it can be written as JSON, and does not change with what it was made of.

@@ -74,7 +74,7 @@ class FrameStatistics:
         """
         sums, low, high = np.zeros(3), math.inf, -math.inf
         for sample in samples:
-            frames = data.fields[sample].astype(np.float64)
+            frames = data.fields[sample].astype(np.float32).astype(np.float64)  # as they are learned from
             sums += frames.mean(), (frames**2).mean(), (np.diff(frames, axis=0) ** 2).mean()
             low, high = min(low, float(frames.min())), max(high, float(frames.max()))
         mean, square, change = (sums / len(samples)).tolist()

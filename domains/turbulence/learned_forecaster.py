@@ -199,24 +199,28 @@ def write_forecaster(folder: str | Path, settings: Mapping[str, Any], tensors: M
 
 def modes_of(data: FlowData) -> tuple[int, ...]:
     """Modes to forecast: a third of the points (the 2/3 rule of solvers), or all below half where data hold more."""
-    grid = data.grid
-    frame = torch.from_numpy(data.fields[0, -1].astype(np.float64))
-    frame = frame - frame.mean()
-    kept = float(mean_square(to_modes(frame, grid.modes), grid.dimensions) / frame.square().mean())
-    return grid.modes if kept > 1 - _BEYOND else tuple((n - 1) // 2 for n in grid.shape)
+    grid, frames = data.grid, _some_frames(data)
+    kept = mean_square(to_modes(frames, grid.modes), grid.dimensions).mean()
+    beyond = frames.square().mean() - kept
+    return grid.modes if beyond <= _BEYOND * frames.square().mean() else tuple((n - 1) // 2 for n in grid.shape)
 
 
 def inner_modes_of(data: FlowData, modes: tuple[int, ...]) -> tuple[int, ...]:
     """The lowest modes, in the proportion of all, above which hardly anything varies: 1.2 % of the variance at most."""
-    samples = np.linspace(0, len(data) - 1, min(8, len(data))).astype(int)
-    frames = torch.stack([torch.from_numpy(data.fields[sample, -1].astype(np.float64)) for sample in samples])
-    frames = frames - frames.mean()
+    frames = _some_frames(data)
     whole = mean_square(to_modes(frames, modes), len(modes)).mean()
     for reach in range(1, max(modes)):
         inner = tuple(max(1, round(m * reach / max(modes))) for m in modes)
         if mean_square(to_modes(frames, inner), len(modes)).mean() >= (1 - _CARRIED) * whole:
             return inner
     return modes
+
+
+def _some_frames(data: FlowData) -> Tensor:
+    """The last frames of some samples ``(S, *grid)``, less their mean."""
+    samples = np.linspace(0, len(data) - 1, min(8, len(data))).astype(int)
+    frames = torch.stack([torch.from_numpy(data.fields[sample, -1].astype(np.float64)) for sample in samples])
+    return frames - frames.mean()
 
 
 def waves_of(data: FlowData) -> Waves:

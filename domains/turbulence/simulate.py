@@ -264,13 +264,17 @@ def frames_of(
     if step is not None and not 0 < step < math.inf:
         raise ValueError(f"step: expected a positive time, got {step}")
     coefficients = grid.coefficients(fields)
-    intervals = [b - a for a, b in itertools.pairwise([0.0, *moments])]
-    longest = max(intervals)
+    longest = max(b - a for a, b in itertools.pairwise([0.0, *moments]))
     rate = _checked(flow, grid, coefficients, step and min(step, longest), 0.0, 0.0)
     if step is None:
         step = min(_COURANT_CHOSEN / max(rate, 1e-300), longest or 1.0)
-    counts = [math.ceil(interval / step - 1e-6) for interval in intervals]
-    yield max((interval / count for interval, count in zip(intervals, counts, strict=True) if count), default=step)
+    counts, lengths, reached = list[int](), list[float](), 0.0
+    for moment in moments:  # each from where the last step ended: what is too short for a step is not left out
+        counts.append(math.ceil((moment - reached) / step - 1e-6))
+        if counts[-1]:
+            lengths.append((moment - reached) / counts[-1])
+            reached = moment
+    yield max(lengths, default=step)
 
     generators = [np.random.default_rng(seed) for seed in given] if flow.forcing(grid) is not None else []
     steppers: dict[float, Stepper] = {}

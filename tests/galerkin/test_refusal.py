@@ -233,7 +233,9 @@ def test_a_method_that_is_not_there_is_refused():
         solve(quadratic, method="galerkin", progress=False)
 
 
-@pytest.mark.parametrize("options", [{"rank": 0}, {"rank": 2.5}, {"sweeps": 0}, {"newton": 0}, {"step": -1}, {"tolerance": np.nan}])
+@pytest.mark.parametrize(
+    "options", [{"rank": 0}, {"rank": 2.5}, {"sweeps": 0}, {"newton": 0}, {"step": -1}, {"tolerance": np.nan}]
+)
 def test_arguments_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         solve(poisson(BSpline(6)), progress=False, **options)

@@ -13,6 +13,7 @@ The files hold no units and do not say whether the box repeats, but for the name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def read_pdebench(
         ValueError: an axis is uneven, shapes do not agree, the variable is not there, or a spacing is given and the
             file has coordinates.
     """
-    if periodic is None and "periodic" in path.name:
-        periodic = True
+    if periodic is None and "periodic" in path.name.lower():
+        periodic = not re.search(r"(non|not|a|un)[-_ ]?periodic", path.name.lower())
     with open_hdf5(path, "PDEBench's layout") as file:
         shapes = {n: tuple(file[n].shape) for n in (*_COMPRESSIBLE, "tensor", "velocity", "particles") if n in file}
         coordinates = {axis: file[f"{axis}-coordinate"][:] for axis in "xy" if f"{axis}-coordinate" in file}

@@ -49,9 +49,7 @@ def panel(figure, title, number=0):
 @pytest.mark.parametrize("frame", ["body", "world"])
 @pytest.mark.parametrize("scaled", [True, False])
 def test_resting_observations_are_those_of_a_world_at_rest(dynamics, frame, scaled):
-    options = WaypointOptions(
-        dynamics=dynamics, frame=frame, scaled=scaled, waypoints=1, obstacles=1, obstacle_radius=1e-3
-    )
+    options = WaypointOptions(dynamics=dynamics, frame=frame, scaled=scaled, waypoints=1, obstacles=1)
     worlds, d = Worlds(options, 1), options.dimensions
     place = np.array([1.5, -2.0, 0.5])[:d]
     seen = worlds.reset(seeds=[0], options={"position": np.zeros(d), "heading": 0.0, "waypoints": [place]})

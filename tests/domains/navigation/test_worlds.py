@@ -238,6 +238,8 @@ def test_wrong_starts_are_refused_and_leave_the_worlds_as_they_were(options):
         {"arena": 0.0},
         {"arena": np.nan},
         {"reach_radius": 6.0},
+        {"reach_radius": 0.01},
+        {"obstacles": 1, "obstacle_radius": 0.01},
         {"wind": -1.0},
         {"sensor_noise": "much"},
         {"time_limit": 0.05},
@@ -256,6 +258,26 @@ def test_wrong_starts_are_refused_and_leave_the_worlds_as_they_were(options):
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(ValueError):
         WaypointOptions(**wrong)
+
+
+@pytest.mark.parametrize("what", ["obstacle", "waypoint"])
+def test_the_least_radius_is_not_flown_through(what):
+    """Head on at full speed, wherever the steps fall: what is met ends the flights."""
+    least = WaypointOptions(dynamics="double_integrator").make_vehicle().speed * 0.05 / 2 * 1.01
+    options = WaypointOptions(
+        dynamics="double_integrator", waypoints=1, obstacles=1, reach_radius=least, obstacle_radius=least, arena=40.0
+    )
+    worlds = Worlds(options, 64)
+    worlds.reset(seeds=list(range(64)), options={"waypoints": [(10.0 if what == "waypoint" else 19.0, 0.0)]})
+    worlds.obstacles[:] = np.array([10.0 if what == "obstacle" else 1e6, 0.0])[None, :, None]
+    worlds.state[:] = 0.0
+    worlds.state[0], worlds.state[2] = np.linspace(0, 2 * least, 64), worlds.vehicle.speed
+    met = np.zeros(64, dtype=bool)
+    for _ in range(400):
+        worlds.step(np.tile([1.0, 0.0], (64, 1)))
+        met |= worlds.collided if what == "obstacle" else worlds.success
+    assert (worlds.position[0] > 10 + least).all()
+    assert met.all()
 
 
 def test_a_field_that_does_not_exist_is_refused():

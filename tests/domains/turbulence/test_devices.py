@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from domains.turbulence import held_spectrum, held_spread, train_innovations, training_data
+from domains.turbulence import descent, held_spectrum, held_spread, train_innovations, training_data
 from domains.turbulence.baselines.climatology import Climatology
 from domains.turbulence.baselines.coarse_solver import CoarseSolver
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
@@ -39,7 +39,7 @@ from domains.turbulence.token_forecaster import TokenConfig, TokenForecaster
 from domains.turbulence.train import TrainConfig, train
 from domains.turbulence.train_innovations import InnovationTrainConfig
 from domains.turbulence.train_tokens import TokenTrainConfig, train_tokens
-from separable.training import RunFolder
+from separable.training import RunFolder, learning_curve
 from tests.pretended_device import assert_as_on_the_cpu, some_device
 
 GRID = (16, 24)
@@ -50,8 +50,8 @@ TINY = InnovationNetworkConfig(
 )
 SEPARABLE = SeparableNetwork(channels=6, products=4, blocks=2, modes=(5, 5))
 HEAD_A = NoiseForecasterConfig(channels=6, products=4, blocks=2, modes=(5, 5), inner=(3, 3), waves=((2, 0),))
-CODES = InnovationConfig(TINY, levels=2, patch=3, bins=8, modes=(5, 5), waves=((2, 0),))
-TOKENS = TokenConfig(digits=3, levels=5, coder_width=6, width=16, layers=1, heads=2, rank=3, seed_dim=4)
+CODES = InnovationConfig(TINY, levels=2, patch=4, bins=8, modes=(3, 3), waves=((2, 0),))
+TOKENS = TokenConfig(patch=8, digits=3, levels=5, coder_width=6, width=16, layers=1, heads=2, rank=3, seed_dim=4)
 
 
 def normal(*shape, seed=0):
@@ -73,7 +73,7 @@ def of(config):
 def head_b():
     core = of(DeterministicConfig(SEPARABLE, waves=((2, 0),)))
     forecaster = InnovationForecaster(core, CODES, torch.Generator().manual_seed(1))
-    forecaster.fit(to_modes(0.1 * normal(40, *GRID), (5, 5)), torch.Generator().manual_seed(2))
+    forecaster.fit(to_modes(0.1 * normal(40, *GRID), CODES.modes), torch.Generator().manual_seed(2))
     unlike_the_start(forecaster.network)
     return forecaster
 
@@ -113,9 +113,11 @@ FLOWS = {
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Looks at the held-out samples and runs at the end, short but there."""
+    """Looks at the held-out samples and runs at the end, short but there; pictures of numbers that left the device."""
+    monkeypatch.setattr(learning_curve, "_picture", lambda *told: None)
     for module, values in (
         (training_data, {"_STARTS": 2, "_MEMBERS": 2, "_LEADS": 2}),
+        (descent, {"_LOOKS": 1}),
         (held_spectrum, {"ROUNDS": 2}),
         (held_spread, {"ROUNDS": 2}),
     ):

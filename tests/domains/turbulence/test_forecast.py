@@ -138,6 +138,10 @@ def test_histories_with_other_labels_are_refused():
         (history.rename(y="height"), "dimensions"),
         (history.assign_coords(x=2 * history.x), "box"),
         (labelled_past(unit="hours since 2000-01-01"), "days"),
+        (history.isel(time=slice(None, None, -1)), "frame"),
+        (history.assign_coords(time=("time", [-3.0, -1.0], history.time.attrs)), "1 between two frames, got 2"),
+        (history.assign_attrs(units="K"), "unit of field"),
+        (history.assign_coords(x=("x", history.x.values, {"units": "km"})), "unit of length"),
     ):
         with pytest.raises(ValueError, match=match):
             made(DAYS).forecast(wrong, members=1, steps=1)

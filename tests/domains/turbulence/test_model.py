@@ -273,3 +273,9 @@ def test_the_modes_of_data_are_those_of_the_last_frames_and_nothing_else_is_read
     assert modes_of(data) == (4, 5)
     assert inner_modes_of(data, (4, 5)) == (2, 2)
     assert set(frames) == {(4, 5)}
+
+
+def test_a_frame_of_nothing_says_nothing_of_the_modes():
+    fields = resolved_fields((3, 5), (2, 4), (15, 18)).numpy()
+    fields[0, -1] = 0.0
+    assert modes_of(read_flow(fields)) == (4, 5)

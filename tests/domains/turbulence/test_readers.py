@@ -115,6 +115,14 @@ def test_every_layout_gives_the_same_fields(name, truth, tmp_path):
     assert np.abs(data.fields[1, 2:5, 3] - truth[0][1, 2:5, 3]).max() < 1e-5 * scale
 
 
+@pytest.mark.parametrize(
+    ("name", "periodic"),
+    [("Periodic", (True, True)), ("nonperiodic", (False, False)), ("non_periodic", (False, False))],
+)
+def test_a_name_that_says_not_periodic_is_understood(name, periodic, truth, tmp_path):
+    assert read_flow(write_pdebench(tmp_path / f"2D_CFD_{name}.hdf5", truth), variable="Vx").periodic == periodic
+
+
 def test_numbers_may_be_written_in_another_order_of_bytes(truth, tmp_path):
     path, other = (write_pdebench(tmp_path / f"{name}_periodic.hdf5", truth) for name in ("little", "big"))
     with h5py.File(other, "a") as file:

@@ -53,6 +53,16 @@ def test_times_are_met_whatever_the_step():
     assert simulate(FLOW, GRID, start, [0.02], step=0.1).to_xarray().attrs["step"] == pytest.approx(0.02)
 
 
+def test_times_too_close_for_a_step_are_made_up_for():
+    """Frames less than a millionth of a step apart are each other's, but not all the first one's."""
+    start = FLOW.random_start(GRID, [0])
+    close = torch.linspace(0, 2e-3, 4001, dtype=torch.float64).tolist()
+    found = simulate(FLOW, GRID, start, close, step=1.0).fields[:, -1]
+    once = simulate(FLOW, GRID, start, [2e-3], step=1.0).fields[:, 0]
+    assert float((once - start).abs().max()) > 1e-5
+    assert torch.allclose(found, once, atol=1e-2 * float((once - start).abs().max()))
+
+
 def test_the_first_frame_is_the_start_without_what_the_grid_does_not_keep():
     start = FLOW.random_start(GRID, [0]) + 0.1 * torch.randn(1, *GRID.shape, dtype=torch.float64)
     found = simulate(FLOW, GRID, start, [0.0]).fields[:, 0]
