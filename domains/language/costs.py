@@ -36,14 +36,16 @@ _TRIED = 500_000  # characters that are tokenised to see how long it takes
 def tokenize(folder: Path, config: TokenizeConfig) -> Cost:
     """Of tokens: the first half million characters; the rest in proportion, and byte pairs likewise."""
     started, seen, texts = time.perf_counter(), 0, []
-    everything = documents(config.corpus)
+    everything, learnt, whole = documents(config.corpus), list[str](), True
     for document in everything:
         texts.append(document.text)
+        learnt += [document.text] if document.part == "train" else []
         seen += len(document.text)
         if seen >= _TRIED:
+            whole = False
             break
     read = time.perf_counter() - started
-    started, tokeniser = time.perf_counter(), _tokeniser(config, texts)
+    started, tokeniser = time.perf_counter(), _tokeniser(config, learnt, whole)
     learned = time.perf_counter() - started
     started = time.perf_counter()
     tokeniser.encode_batch(texts)
@@ -169,9 +171,10 @@ def capacity_gap(
         return quick + slope * max(0, size - less)
 
     everything, seconds = cells(asked), 0.0
+    larger = lesson.training.batch / config.training.batch  # a student's steps, to those that were tried
     for cell in everything:
         if cell.student:
-            seconds += lesson.training.steps * (step(cell.student) + step(cell.teacher) / 3)
+            seconds += larger * lesson.training.steps * (step(cell.student) + step(cell.teacher) / 3)
         else:
             seconds += config.training.steps * step(cell.teacher)
     return Cost(
@@ -212,10 +215,13 @@ def _of_training(held: Tokens, config: LanguageConfig, device: str) -> Cost:
     return cost_of_training(lambda: train_model(held, config, progress=False, device=device), device=device)
 
 
-def _tokeniser(config: TokenizeConfig, texts: list[str]) -> Tokeniser:
+def _tokeniser(config: TokenizeConfig, texts: list[str], whole: bool) -> Tokeniser:
     if config.vocabulary == ByteTokeniser.vocabulary:
         return ByteTokeniser()
     try:
         return BytePairTokeniser.trained(texts, config.vocabulary)
-    except ValueError:  # so little text has fewer pairs
+    except ValueError:
+        if whole:
+            raise  # as the tokens themselves will be refused
+        # So little text has fewer pairs.
         return BytePairTokeniser.trained(texts, 300)

@@ -12,7 +12,9 @@ from __future__ import annotations
 import abc
 import functools
 import hashlib
+import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from separable.files import refusing
 
 END = "<|end|>"
 _FILE = "tokenizer.json"
+_RUN = re.compile(r"\S{2000}|\s{2000}")
 _BYTES = {"kind": "bytes", "end": 256}
 
 
@@ -130,6 +133,12 @@ class ByteTokeniser(Tokeniser):
         return json.dumps(_BYTES)
 
 
+def _cut(text: str) -> list[str]:
+    """A text where runs without a break have at most so many characters: time to learn grows with their square."""
+    ends = [found.end() for found in _RUN.finditer(text)]
+    return [text[start:end] for start, end in itertools.pairwise([0, *ends, len(text)])]
+
+
 class BytePairTokeniser(Tokeniser):
     """Merged pairs of bytes.
 
@@ -186,7 +195,7 @@ class BytePairTokeniser(Tokeniser):
             initial_alphabet=sorted(_ALPHABET.values()),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.train_from_iterator((part for text in texts for part in _cut(text)), trainer)
         if tokenizer.get_vocab_size() != vocabulary:
             raise ValueError(
                 f"vocabulary: expected at most {tokenizer.get_vocab_size()}, which is what this text "

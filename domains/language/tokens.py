@@ -66,7 +66,7 @@ class Tokens:
 
     @functools.cached_property
     def corpus(self) -> str:
-        """A digest of all tokens, wherever they lie."""
+        """A digest of all tokens and of their division into shards, wherever the folder lies."""
         digests = {name: [shard["sha256"] for shard in part["shards"]] for name, part in self.index["parts"].items()}
         return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from separable.files import remove_halves, writer
 
@@ -12,7 +13,8 @@ from separable.files import remove_halves, writer
 def sole_user(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; on systems without ``fcntl`` there is none.
 
-    What the holder before left half-written when it was killed is removed.
+    What the holder before left half-written when it was killed is removed; one that let go of the folder may still
+    write what needs no lock, and is left alone while it lives.
 
     Raises:
         RuntimeError: Another process holds it.
@@ -32,11 +34,35 @@ def sole_user(folder: Path) -> Iterator[None]:
                 f"run: {folder} is in use by process {holder}; wait for it, or choose another folder"
             ) from None
         file.seek(0)
-        remove_halves(folder, file.read())
-        file.truncate(0)
-        file.write(writer())
-        file.flush()
-        yield
+        before, _, let_go = file.read().partition(" ")
+        if not let_go or _is_dead(before):
+            remove_halves(folder, before)
+        _tell(file, writer())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # of a full disk; then it counts as killed
+                _tell(file, f"{writer()} let go")
+
+
+def _tell(file: TextIO, holder: str) -> None:
+    file.truncate(0)
+    file.write(holder)
+    file.flush()
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether a process, as `writer` names it, was one of this machine that there is no more."""
+    machine, _, number = holder.rpartition("-")
+    if machine != writer().rpartition("-")[0] or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 
 import matplotlib
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from separable.files import writer
 from separable.training import Report, RunFolder
 from separable.training.learning_curve import write_training_report
 from separable.training.run_lock import sole_user
@@ -55,6 +57,21 @@ def test_what_another_process_uses_is_left_as_it_is(tmp_path, monkeypatch) -> No
     RunFolder(tmp_path, {"training": {"accumulation": 2}}, seed=0)
     assert json.loads((tmp_path / "config.json").read_text())["training"]["accumulation"] == 2
     assert json.loads((tmp_path / "environment.json").read_text())["command"] == "another"
+
+
+@pytest.mark.parametrize("holder", ["lives", "is dead", "was killed"])
+def test_what_is_half_written_goes_with_its_writer_only(tmp_path, holder) -> None:
+    """A process that has let go of a folder may still write what needs no lock."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    machine = writer().rpartition("-")[0]
+    half = tmp_path / f".curves.png.{machine}-{process.pid}"
+    half.mkdir()
+    (tmp_path / ".lock").write_text(f"{machine}-{process.pid}" + ("" if holder == "was killed" else " let go"))
+    if holder != "lives":
+        process.communicate(b"\n")
+    with sole_user(tmp_path):
+        assert half.exists() == (holder == "lives")
+    process.communicate(b"\n") if holder == "lives" else None
 
 
 def test_a_line_cut_off_by_a_crash_does_not_lose_the_others(tmp_path) -> None:

@@ -174,7 +174,9 @@ class LogitsCache:
         _compare(self.folder, belonging(tokens, self.vocabulary), made_from)
         written = sum(int(shard["windows"]) for shard in index["shards"])
         if written != self.windows:
-            raise ValueError(f"{self.folder}: expected {self.windows} windows, got {written}; write it again to go on")
+            raise ValueError(
+                f"{self.folder / 'index.json'}: expected {self.windows} windows, got {written}; write it again to go on"
+            )
         self.part = tokens.part(self.config.part)
         shape = (self.config.context, self.config.entries)
         kept = (*shape[:1], shape[1] + 1) if self.config.kind == "top_k" else (shape[0], 0)
@@ -277,7 +279,9 @@ def belonging(tokens: Tokens, vocabulary: int) -> dict[str, Any]:
 def _compare(folder: Path, wanted: dict[str, Any], held: dict[str, Any]) -> None:
     for name, value in wanted.items():
         if held.get(name) != value:
-            raise ValueError(f"{folder}: expected logits of {name} {value}, got those of {held.get(name)}")
+            raise ValueError(
+                f"{folder / 'index.json'}: expected logits of {name} {value}, got those of {held.get(name)}"
+            )
 
 
 def _id_type(vocabulary: int) -> np.dtype[Any]:

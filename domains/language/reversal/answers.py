@@ -68,17 +68,20 @@ def parse_question(question: str, relations: Sequence[str], entities: Collection
         ('Bo Ek', 'mother in law')
     """
     asked = " ".join(question.split()).rstrip(" ?")
-    asked = re.sub(r"^(who|what|which|where)\s+(is|are|was|were)\s+", "", asked, flags=re.IGNORECASE)
-    for relation in sorted(relations, key=len, reverse=True):
-        words = re.escape(relation)
-        for form in (
-            rf"(?P<head>.+?)\s*['\u2019]s\s+{words}\.?",
-            rf"(the\s+)?{words}\s+of\s+(?P<head>.+)",
-            rf"(?P<head>.+?),\s*{words}\.?",
-        ):
-            found = re.fullmatch(form, asked, flags=re.IGNORECASE)
-            if found:
-                return _as_known(found["head"].strip(), entities), relation
+    asked = re.sub(r"^(who|what|which|where)(\s+(is|are|was|were)|['\u2019]s)\s+", "", asked, flags=re.IGNORECASE)
+    understood = []
+    for case in ("", "i"):  # relations may differ in nothing but their capitals
+        for relation in sorted(relations, key=len, reverse=True):
+            words = f"(?{case}:{re.escape(relation)})"
+            for form in (
+                rf"(?P<head>.+?)\s*['\u2019](?i:s)\s+{words}\.?",
+                rf"(?i:the\s+)?{words}\s+(?i:of)\s+(?P<head>.+)",
+                rf"(?P<head>.+?),\s*{words}\.?",
+            ):
+                if found := re.fullmatch(form, asked):
+                    understood.append((_as_known(found["head"].strip(), entities), relation))
+    if understood:
+        return next((each for each in understood if each[0] in entities), understood[0])
     raise ValueError(
         f'question: expected "who is NAME\'s RELATION", "who is the RELATION of NAME" or "NAME, RELATION" with '
         f"one of {', '.join(sorted(relations))}; got {question!r}"
@@ -88,9 +91,9 @@ def parse_question(question: str, relations: Sequence[str], entities: Collection
 def _as_known(head: str, entities: Collection[str]) -> str:
     """A name as it is known, with its full stop and its apostrophes; of an unknown one without a full stop."""
     plain = head.removesuffix(".").rstrip()
-    spelt = [
-        name.translate({ord(a): b}) for name in (head, plain) for a, b in (("'", "'"), ("'", "\u2019"), ("\u2019", "'"))
-    ]
+    bare = re.sub("^the ", "", plain, flags=re.IGNORECASE)
+    marks = (("'", "'"), ("'", "\u2019"), ("\u2019", "'"))
+    spelt = [name.translate({ord(a): b}) for name in (head, plain, bare) for a, b in marks]
     return next((name for name in spelt if name in entities), plain)
 
 

@@ -12,7 +12,7 @@ import tyro
 from domains.language.digests import digest_of_file
 from domains.language.reversal.additions import AdditionConfig, add_facts
 from domains.language.reversal.answers import Answer, answer, familiarity_threshold, parse_question
-from domains.language.reversal.evaluate import pairs_only, ranking
+from domains.language.reversal.evaluate import pairs_only_of, ranking
 from domains.language.reversal.facts import Fact, both_ways, check_facts, reverse
 from domains.language.reversal.generate import ReversibleFactsConfig, reversible_facts
 from domains.language.reversal.model import JointFactModel
@@ -88,11 +88,12 @@ def evaluate(run: Path = Path("runs/reversal"), /, facts: Path | None = None, in
     """
     model, known = load(run / MODEL)
     parts = questions_of(run, facts, {**known, **dict(inverses)})
+    told = read_facts(run / TOLD, known).train
     for name, part in parts.items():
         found = ranking(model, part)
+        pairs = pairs_only_of(part, told)
         print(f"{name:12} {found.questions:7} questions, mrr {found.mrr:.4f}, accuracy {found.accuracy:.4f}")
-    pairs = pairs_only(max(1, sum(one <= other for one, other in known.items())))
-    print(f"who knows pairs without relations: mrr {pairs.mrr:.4f}, accuracy {pairs.accuracy:.4f}")
+        print(f"  who knows pairs without relations: mrr {pairs.mrr:.4f}, accuracy {pairs.accuracy:.4f}")
 
 
 def questions_of(run: Path, facts: Path | None, inverses: Mapping[str, str]) -> dict[str, tuple[Fact, ...]]:

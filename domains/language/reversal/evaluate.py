@@ -2,8 +2,8 @@
 
 For each question the rank of the true tail among E entities gives the mean reciprocal rank and the accuracy (rank 1).
 Ties count against the model. Who only knows which entities belong together, and not by which of n relations, has
-accuracy 1 / n and mean reciprocal rank ``H_n / n``: `pairs_only`. Only what is above that is a reversal of the
-relation.
+accuracy 1 / n and mean reciprocal rank ``H_n / n``: `pairs_only`, and `pairs_only_of` where n differs. Only what is
+above that is a reversal of the relation.
 
 Entanglement: a step down the gradient of some function of one name's concept c moves it by |dc|, and that of another
 name by |dc'|; the mean of |dc'| / |dc| is 0 for concepts that are held apart.
@@ -56,7 +56,7 @@ def ranking(model: FactModel, facts: Sequence[Fact] | Tensor, chunk: int = 256) 
         for part in rows.split(chunk):
             scores = model.scores(part)
             right = scores.gather(1, part[:, 2:])
-            ranks.append((scores >= right).sum(1))  # the true answer is one of them
+            ranks.append((~(scores < right)).sum(1))  # the true answer is one of them; NaN counts against the model
     found = torch.cat(ranks).double()
     return Ranking(float((1 / found).mean()), float((found == 1).double().mean()), len(found))
 
@@ -71,6 +71,22 @@ def pairs_only(relations: int) -> Ranking:
     if relations < 1:
         raise ValueError(f"relations: expected at least 1, got {relations}")
     return Ranking(sum(1 / k for k in range(1, relations + 1)) / relations, 1 / relations, 0)
+
+
+def pairs_only_of(asked: Sequence[Fact], told: Sequence[Fact]) -> Ranking:
+    """What knowing pairs without relations scores on facts: the candidates are all that are told or asked with a head.
+
+    Example:
+        >>> wife, boss = Fact("Ada", "wife", "Bo"), Fact("Ada", "boss", "Cy")
+        >>> pairs_only_of([wife], [boss]), pairs_only_of([wife], [wife]).accuracy
+        (Ranking(mrr=0.75, accuracy=0.5, questions=1), 1.0)
+    """
+    partners: dict[str, set[str]] = {}
+    for fact in (*told, *asked):
+        partners.setdefault(fact.head, set()).add(fact.tail)
+        partners.setdefault(fact.tail, set()).add(fact.head)
+    each = [pairs_only(len(partners[fact.head])) for fact in asked]
+    return Ranking(sum(r.mrr for r in each) / len(each), sum(r.accuracy for r in each) / len(each), len(each))
 
 
 @dataclasses.dataclass(frozen=True)

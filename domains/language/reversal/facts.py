@@ -154,6 +154,8 @@ def check_facts(facts: Iterable[tuple[str, Fact, str]], inverses: Mapping[str, s
     for place, fact, part in facts:
         if any(name != " ".join(name.split()) or not name for name in fact):
             raise ValueError(f"{place}: expected names of words with single spaces between, got {fact!r}")
+        if any("\ud800" <= letter <= "\udfff" for name in fact for letter in name):
+            raise ValueError(f"{place}: expected Unicode, got half a surrogate pair in {fact!r}")
         if fact.relation not in inverses:
             raise ValueError(
                 f"{place}: expected an inverse of relation {fact.relation!r}, got none; "
@@ -174,8 +176,15 @@ def check_facts(facts: Iterable[tuple[str, Fact, str]], inverses: Mapping[str, s
             raise ValueError(
                 f"{place}: expected the reverse of test fact {fact} in the training facts; it is not there"
             )
+    implied: dict[tuple[str, str], tuple[str, Fact]] = {}
     for place, fact, _ in facts:
         turned = reverse(fact, inverses)
         found = seen.get((turned.head, turned.relation))
         if found is not None and found[1] != turned:
             raise ValueError(f"{place}: the reverse of {fact} contradicts {found[1]}, see {found[0]}")
+        before, other = implied.setdefault((turned.head, turned.relation), (place, turned))
+        if other != turned:
+            raise ValueError(
+                f"{place}: the reverse of {fact} contradicts that of {reverse(other, inverses)}, see {before}: "
+                f"{fact.tail} has one {turned.relation}"
+            )

@@ -1,8 +1,9 @@
 """Names of people of two and three words, made up, with the statistics of real lists.
 
 Rank k of the G given names has a share proportional to ``(k + 10)^-1.1``, and so has rank k of the S family names: with
-G = S = 2000, the most frequent name has a share of 2 %, the first hundred 57 %, as in lists of real people; so many
-full names share a word. A share of the names has a second given name, and some family names are double.
+G = S = 2000, the most frequent name has a share of 2 %, the first hundred 51 %, as in lists of real people; so many
+full names share a word. No full name is given twice, which evens long lists out: among 100,000 the first hundred have
+42 %. A share of the names has a second given name, and some family names are double.
 """
 
 from __future__ import annotations

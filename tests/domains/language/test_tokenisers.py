@@ -78,3 +78,12 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as told:
         load_tokeniser(tmp_path)
     assert str(tmp_path) in str(told.value)
+
+
+def test_runs_without_a_break_are_learnt_from_in_parts() -> None:
+    """The time to learn grows with the square of a part."""
+    text = "a " * 5000 + "bc" * 2100 + " " * 2500 + "d"
+    parts = ["a " * 5000 + "bc" * 1000, "bc" * 1000, "bc" * 100 + " " * 2000, " " * 500 + "d"]
+    tokeniser = BytePairTokeniser.trained([text], 268)
+    assert tokeniser.digest == BytePairTokeniser.trained(parts, 268).digest
+    assert tokeniser.decode(tokeniser.encode(text)) == text

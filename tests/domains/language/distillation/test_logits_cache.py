@@ -127,8 +127,9 @@ def test_a_cache_of_something_else_is_refused(tokens, tmp_path):
     teacher = model(0)
     folder = write_logits(tmp_path / "cache", teacher, tokens, CONFIG)
     other = written(tmp_path / "other", "blue black")
-    with pytest.raises(ValueError, match="corpus"):
+    with pytest.raises(ValueError, match="corpus") as told:
         LogitsCache(folder, other)
+    assert "damaged" not in str(told.value)
     with pytest.raises(ValueError, match="teacher"):
         write_logits(folder, model(1), tokens, CONFIG)
     with pytest.raises(ValueError, match="config"):

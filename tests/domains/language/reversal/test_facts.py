@@ -94,6 +94,7 @@ def test_csv_of_the_users_own(tmp_path):
         (["Ada,wife,Bo,", "Cy,wife,Di,", "Ada,wife,Bo,"], 4),  # twice
         (["Ada,wife,Bo,", "Ada,wife,Cy,"], 3),  # contradiction
         (["Ada,wife,Bo,", "Bo,husband,Cy,"], 2),  # contradiction by the reverse
+        (["Ada,wife,Bo,", "Cy,wife,Di,", "Ed,wife,Bo,"], 4),  # contradiction of the reverses
         (["Bo,husband,Ada,", "Ada,wife,Bo,", "Ada,wife,Bo,test"], 4),  # test fact that is trained
         (["Ada,wife,Bo,", "Cy,husband,Di,test"], 3),  # test fact without its reverse
         (["Ada,wife,Bo,", "Ada,wife,,"], 3),  # no tail
@@ -143,3 +144,11 @@ def test_a_relation_has_one_inverse_and_sizes_are_checked():
             ReversibleFactsConfig(**wrong)
     with pytest.raises(ValueError):
         reversible_facts(ReversibleFactsConfig(both_ways=20, one_way=10, multiplicity=10))
+
+
+def test_half_a_surrogate_pair_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "facts.jsonl"
+    rows = [{"head": head, "relation": "wife", "tail": tail} for head, tail in (("Ada", "Bo"), ("\ud800x", "Cy"))]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"facts\.jsonl:2: .*surrogate"):
+        read_facts(path, MARRIED)

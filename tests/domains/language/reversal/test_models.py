@@ -8,7 +8,7 @@ import torch
 
 from domains.language.reversal.additions import AdditionConfig, add_facts
 from domains.language.reversal.answers import answer, area_under_curve, confidence, parse_question, strangers
-from domains.language.reversal.evaluate import entanglement, pairs_only, ranking
+from domains.language.reversal.evaluate import entanglement, pairs_only, pairs_only_of, ranking
 from domains.language.reversal.facts import Fact
 from domains.language.reversal.generate import ReversibleFactsConfig, reversible_facts
 from domains.language.reversal.model import FactModel, JointModelConfig
@@ -278,6 +278,36 @@ def test_questions():
         assert parse_question(text, relations) == expected
     with pytest.raises(ValueError):
         parse_question("who is Ada's boss?", relations)
+
+
+def test_questions_are_understood_so_that_the_head_is_known():
+    relations, entities = ["Capital", "capital", "wife"], ["X", "Wife of Bath", "Ada Lind"]
+    for text, expected in (
+        ("X, capital", ("X", "capital")),
+        ("X, Capital", ("X", "Capital")),
+        ("X, CAPITAL", ("X", "Capital")),
+        ("Who's Ada Lind's wife?", ("Ada Lind", "wife")),
+        ("who\u2019s the wife of the Wife of Bath?", ("Wife of Bath", "wife")),
+        ("who is the Wife of Bath's wife?", ("Wife of Bath", "wife")),
+    ):
+        assert parse_question(text, relations, entities) == expected
+
+
+def test_pairs_without_relations_are_guessed_among_what_is_told_with_a_head():
+    told = [Fact("Ada", "wife", "Bo"), Fact("Cy", "teacher", "Di"), Fact("Ada", "boss", "Di")]
+    asked = [Fact("Bo", "husband", "Ada"), Fact("Ada", "wife", "Bo"), Fact("Di", "pupil", "Cy")]
+    found = pairs_only_of(asked, told)  # of 1, 2 and 2 candidates
+    assert found.accuracy == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert found.mrr == pytest.approx((1 + 0.75 + 0.75) / 3)
+
+
+def test_scores_that_are_no_numbers_count_against_a_model():
+    model = JointModelConfig(width=16).build(["Ada", "Bo", "Cy"], ["wife", "husband"])
+    with torch.no_grad():
+        for parameter in model.recogniser.parameters():
+            parameter.fill_(torch.nan)
+    found = ranking(model, [Fact("Ada", "wife", "Bo")])
+    assert (found.accuracy, found.mrr) == (0.0, pytest.approx(1 / 3))
 
 
 def test_questions_about_names_with_marks_of_their_own():
