@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from domains import command_line
+from domains.turbulence import descent, training_data
 from separable.training import Report, RunFolder
 
 ROOT = Path(__file__).parents[2]
 demo = pytest.importorskip("domains.demo")  # needs scikit-learn and matplotlib
 tables = importlib.import_module("domains.table_comparison")
+navigation = importlib.import_module("domains.navigation.demonstration")
+turbulence = importlib.import_module("domains.turbulence.demonstration")
 matplotlib.use("Agg")
 
 
@@ -88,7 +91,7 @@ def test_pictures_carry_the_names_of_the_columns() -> None:
 
 def test_designed_cells_are_shown_with_the_solvers_values(tmp_path) -> None:
     run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
-    demo.design_microstructure(run, report, steps=100)
+    demo.design_microstructure(run, report, steps=40)
     logged = run.metrics()[0]
     rows = logged["designs"]
     assert len(rows) == 3 * logged["designs found"]
@@ -98,7 +101,13 @@ def test_designed_cells_are_shown_with_the_solvers_values(tmp_path) -> None:
     assert report.html().count("data:image/png") == 1
 
 
-def test_a_forecast_of_a_flow_is_in_the_report(tmp_path) -> None:
+def test_a_forecast_of_a_flow_is_in_the_report(tmp_path, monkeypatch) -> None:
+    animate = turbulence.animate_forecast
+
+    def shorter(truth, members, *more):
+        return animate(truth[:4], members[:, :3], *more)
+
+    monkeypatch.setattr(turbulence, "animate_forecast", shorter)
     run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
     demo.forecast_flow(run, report, starts=1)
     (row,) = run.metrics()
@@ -109,9 +118,11 @@ def test_a_forecast_of_a_flow_is_in_the_report(tmp_path) -> None:
 
 
 def test_flights_are_in_the_report(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(demo, "flights", functools.partial(demo.flights, episodes=4, shown=2))
+    evaluate = navigation.evaluate
+    monkeypatch.setattr(navigation, "evaluate", lambda policy, options, _, seed: evaluate(policy, options, 4, seed))
+    monkeypatch.setattr(demo, "flights", functools.partial(demo.flights, shown=2))
     run, report = RunFolder(tmp_path, {}, seed=0), Report("Demo", "")
-    demo.fly_waypoints(run, report, steps=2_048)
+    demo.fly_waypoints(run, report, steps=1_024)
     (row,) = run.metrics()
     assert [training["policy"] for training in row["trainings"]] == ["SpanPolicy", "MlpPolicy"]
     page = report.html()
@@ -175,6 +186,8 @@ def test_a_program_of_the_report_runs(program: str, tmp_path, monkeypatch) -> No
     monkeypatch.chdir(tmp_path)
     (tmp_path / "datasets").symlink_to(ROOT / "datasets")  # as in a clone of the repository
     (tmp_path / "text.txt").write_text((ROOT / "RESULTS.md").read_text())
+    for module, name in ((descent, "_LOOKS"), (training_data, "_STARTS")):
+        monkeypatch.setattr(module, name, 1)  # at held-out samples, of which nothing is shown
     for shown, smaller in SMALLER.items():
         program = program.replace(shown, smaller)
     exec(compile(program, "report", "exec"), {"__name__": "__main__"})

@@ -20,7 +20,7 @@ def run_loop(folder: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 1))
     x = torch.randn(64, 3)
     rows = ShuffledRows(64, lambda places: (x[places], x[places].sum(-1, keepdim=True)))
-    config = TrainingConfig(steps=300, batch=8, evaluate_every=10, log_every=5, checkpoint_every=5)
+    config = TrainingConfig(steps=120, batch=8, evaluate_every=10, log_every=5, checkpoint_every=5)
 
     def squares(trained: nn.Module, batch: Any) -> torch.Tensor:
         return nn.functional.mse_loss(trained(batch[0]), batch[1])
@@ -30,7 +30,7 @@ def run_loop(folder: Path) -> None:
 
 def run_policy(folder: Path) -> None:
     options = WaypointOptions(time_limit=1.0, waypoints=2)
-    config = TrainConfig(steps=1024, worlds=4, rollout=16, batch=32, episodes=2, evaluate_every=64, options=options)
+    config = TrainConfig(steps=512, worlds=4, rollout=16, batch=32, episodes=2, evaluate_every=64, options=options)
     train(config, RunFolder(folder / "run", config, 0), progress=False)
 
 

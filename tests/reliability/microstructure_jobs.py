@@ -38,7 +38,7 @@ def cells_done(folder: Path) -> int:
 
 
 def run_janus(folder: Path) -> None:
-    config = TrainConfig(steps=60, batch=4)
+    config = TrainConfig(steps=30, batch=4)
     run = RunFolder(folder / "run", config, 0)
     train_janus(read_data(folder / "cells.h5"), MODEL, config, run=run, progress=False)
 
@@ -55,7 +55,7 @@ def run_cleaner(folder: Path) -> None:
 
 
 def run_stress(folder: Path) -> None:
-    config, training = StressConfig(latent=MODEL.latent, width=4, depth=1), StressTraining(cells=8, steps=60, batch=2)
+    config, training = StressConfig(latent=MODEL.latent, width=4, depth=1), StressTraining(cells=8, steps=30, batch=2)
     run = RunFolder(folder / "run", training, 0)
     train_stress(read_data(folder / "cells.h5").cells, untrained(), config, training, run=run, progress=False)
 

@@ -22,6 +22,7 @@ from separable.layers import (
     SeparableLinear,
     Span,
 )
+from tests.reliability import seeded
 
 
 def points(*shape: int) -> torch.Tensor:
@@ -102,34 +103,10 @@ def test_a_fit_works_in_double_precision_whatever_the_layer_holds(dtype):
     assert float((found[0] - found[1]).abs().max()) < {torch.float32: 1e-4}.get(dtype, 5e-2)
 
 
-PROGRAM = """
-import hashlib, sys, torch, separable
-from separable.atoms import BSpline
-from separable.interactions import CanonicalPolyadic
-torch.set_num_threads(int(sys.argv[1]))
-torch.manual_seed(0)
-x = torch.rand(6_000, 3, dtype=torch.float64)
-y = torch.sin(3 * x[:, :1]) * x[:, 1:2] + x[:, 2:]
-layer = separable.SeparableLayer(3, 1, atoms=BSpline(6), interaction=CanonicalPolyadic(3), dtype=torch.float64)
-separable.fit(layer, x, y, method="alternating_least_squares", max_steps=4, rank_growth=False)
-fitted = layer(x[:500]).flatten()
-other = separable.SeparableLayer(3, 1, atoms=BSpline(6), interaction=CanonicalPolyadic(3))
-optimiser = torch.optim.Adam(other.parameters(), 1e-2)
-for _ in range(20):
-    optimiser.zero_grad()
-    torch.nn.functional.mse_loss(other(x.float()), y.float()).backward()
-    optimiser.step()
-trained = other(x[:500].float()).flatten()
-sys.stdout.buffer.write(torch.cat([fitted, trained.double()]).detach().numpy().tobytes())
-"""
-
-
 def test_a_seed_gives_the_same_in_every_process_and_nearly_so_with_two_threads():
-    programs = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, str(threads)], stdout=subprocess.PIPE) for threads in (1, 1, 2)
-    ]
-    one, again, two = (np.frombuffer(program.communicate()[0]) for program in programs)
-    assert [program.returncode for program in programs] == [0] * 3
+    words = [sys.executable, "-m", "tests.reliability.seeded", "1", "2"]
+    found = subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout
+    one, (again, two) = seeded.values(threads=1), np.frombuffer(found).reshape(2, -1)
     assert len(one) == 1000
     assert one.tobytes() == again.tobytes()
     # Two threads add up in another order: 1e-16 and 1e-7 at a time, of which the least squares make up to 2e-9.

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from separable.files import refuse_without_room, writer
 from separable.training.run_lock import sole_user
@@ -48,6 +49,12 @@ def prepared(tmp_path_factory):
         return jobs[name]
 
     return prepare
+
+
+@pytest.fixture(autouse=True)
+def blank_pictures(monkeypatch):
+    """Learning curves are files too, but drawing one takes longer than the training that it shows."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **settings: file.write_bytes(bytes(20_000)))
 
 
 SHARED = ("cells", "flows of a gas")  # which processes divide
@@ -100,63 +107,39 @@ def test_a_disk_that_is_full_is_told_and_the_work_goes_on_when_it_is_not(prepare
     assert job.done(tmp_path) > before
 
 
-_FILLING = """
-import resource, signal, sys
-from separable.hdf5 import writing_hdf5
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-try:
-    with writing_hdf5(sys.argv[1]) as file:
-        for name in "abcd":
-            file.create_dataset(name, (6, 5, 24, 24), "<f4", chunks=(1, 5, 24, 24))[...] = 1.0
-except OSError as told:
-    print(told)
-"""
+FILLED = [*(("fields", most) for most in (4_096, 100_000, 200_000, 277_000)), ("flights", 10_000), ("cell", 10_000)]
 
 
-@pytest.mark.parametrize("most", [4_096, 100_000, 200_000, 277_000])
-def test_a_process_whose_disk_was_full_while_it_wrote_hdf5_ends_as_others_do(tmp_path, most):
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """Where something was written by `filling`, which starts once, what was told there, and the exit code."""
+    folders = {case: tmp_path_factory.mktemp("filled") for case in FILLED}
+    words = [str(word) for case, folder in folders.items() for word in (*case, folder)]
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.reliability.filling", *words], check=True)
+
+    def found(kind, most):
+        folder = folders[kind, most]
+        told, ended = Path(f"{folder}.told"), Path(f"{folder}.ended")
+        return folder / f"{kind}.h5", told.read_text() if told.exists() else "nothing", int(ended.read_text())
+
+    return found
+
+
+@pytest.mark.parametrize(("kind", "most"), FILLED[:4])
+def test_a_process_whose_disk_was_full_while_it_wrote_hdf5_ends_as_others_do(filled, kind, most):
     """HDF5's own writing leaves a file that cannot be closed, at which the process dies of signal 11 when it ends."""
-    file = tmp_path / "fields.h5"
-    found = subprocess.run(
-        [sys.executable, "-c", _FILLING, file, str(most)], capture_output=True, text=True, check=True
-    )
-    assert found.stdout == f"[Errno {errno.EFBIG}] {file}: {os.strerror(errno.EFBIG)}\n"
+    file, told, code = filled(kind, most)
+    assert told == f"{errno.EFBIG} [Errno {errno.EFBIG}] {file}: {os.strerror(errno.EFBIG)}"
+    assert code == 0
 
 
-_WRITING = """
-import resource, signal, sys
-from pathlib import Path
-
-import torch
-
-from domains.microstructure.images import write_cell
-from domains.navigation.flights import record_flights
-from domains.navigation.options import WaypointOptions
-
-path = Path(sys.argv[2])
-write = {
-    "flights": lambda: record_flights(path, lambda seen: seen[:, :2], WaypointOptions(time_limit=5.0), 20, noise=0.1),
-    "cell": lambda: write_cell((torch.rand(64, 64, 64) > 0.5).int(), path),
-}[sys.argv[1]]
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (10_000,) * 2)
-try:
-    write()
-except OSError as told:
-    print(told.errno, told)
-"""
-
-
-@pytest.mark.parametrize("kind", ["flights", "cell"])
-def test_what_is_written_as_hdf5_on_a_full_disk_is_told_and_leaves_nothing(tmp_path, kind):
-    file = tmp_path / f"{kind}.h5"
-    words = [sys.executable, "-W", "ignore", "-c", _WRITING, kind, file]
-    found = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert found.stdout.startswith(f"{errno.EFBIG} ")
-    assert str(file) in found.stdout
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(("kind", "most"), FILLED[4:])
+def test_what_is_written_as_hdf5_on_a_full_disk_is_told_and_leaves_nothing(filled, kind, most):
+    file, told, code = filled(kind, most)
+    assert told.startswith(f"{errno.EFBIG} ")
+    assert str(file) in told
+    assert code == 0
+    assert not list(file.parent.iterdir())
 
 
 def test_a_disk_with_too_little_room_is_told_before_anything_is_written(tmp_path):

@@ -23,7 +23,7 @@ from separable.training import RunFolder
 from tests.reliability.job import Job, loop_done, step_of, tensors_of
 
 FLOWS = data.FlowDataConfig(size=(16, 16), trajectories=12, frames=6, spin_up=0.05, spacing=0.05, step=0.0125, shard=2)
-GAS = CompressibleDataConfig(size=(16, 16), samples=24, frames=4, spacing=0.02, batch=2)
+GAS = CompressibleDataConfig(size=(16, 16), samples=24, frames=4, spacing=0.005, batch=2)
 CORE = DeterministicConfig(SeparableNetwork(channels=4, products=3, blocks=1))
 NOISE = NoiseForecasterConfig(
     channels=4, products=3, blocks=1, modes=(3, 3), waves=((2, 0),), noise_fields=1, noise_vector=3
@@ -83,14 +83,14 @@ def prepare_core(folder: Path) -> None:
 
 def run_innovations(folder: Path) -> None:
     flows, run = few_looks(folder)
-    descent = DescentConfig(steps=30, batch=2, optimiser="soap", rate=4e-3)
+    descent = DescentConfig(steps=16, batch=2, optimiser="soap", rate=4e-3)
     config = InnovationTrainConfig(INNOVATIONS, descent, examples=40, spectrum_steps=9, spectrum_runs=2)
     train_innovations(load_forecaster(folder / "core"), flows, config, run=run, progress=False)
 
 
 def run_tokens(folder: Path) -> None:
     flows, run = few_looks(folder)
-    stage = DescentConfig(steps=30, batch=2)
+    stage = DescentConfig(steps=16, batch=2)
     train_tokens(flows, TokenTrainConfig(TOKENS, stage, stage), run=run, progress=False)
 
 

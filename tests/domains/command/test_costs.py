@@ -280,6 +280,10 @@ def test_language(tmp_path, capsys):
     told(capsys, tmp_path, "language", "tokenize", tokens, "--source", tmp_path / "text.txt")
     assert main(["language", "tokenize", str(tokens), "--source", str(tmp_path / "text.txt")]) == 0
     capsys.readouterr()
+    too_many = ["language", "tokenize", str(tmp_path / "no"), "--source", str(tmp_path / "text.txt")]
+    for dry in ([], ["--dry-run"]):  # refused alike
+        assert main([*too_many, "--vocabulary", "5000", *dry]) == 1
+        assert "got 5000" in capsys.readouterr().err
     model = ["--width", 16, "--layers", 1, "--heads", 2, "--context", 16, "--batch", 2, "--embedding", "table"]
     lines = told(capsys, tmp_path, "language", "train", tokens, "--run", run, *model, "--steps", 900)
     assert "5 evaluations" in lines["basis"]

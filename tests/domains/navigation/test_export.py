@@ -1,5 +1,7 @@
 """Exported policies act as the model does: numpy alone, ONNX; sizes of the files, and what is refused."""
 
+import functools
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -38,6 +40,19 @@ COORDINATES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def operators():
+    """Torch reads the sources of ONNX's operators at each export, which takes as long as the rest of it; here once."""
+    if not importlib.util.find_spec("onnxscript"):
+        yield
+        return
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
 class Anything(gymnasium.Env):
     """Random observations of any space; nothing happens."""
 
@@ -64,6 +79,21 @@ def shaken(algorithm, network="tanh", env=None, coordinates=COORDINATES, **more)
     return model
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A model, the folder of its files, and their sizes; each is written once."""
+
+    @functools.cache
+    def write(algorithm, network):
+        folder, model = tmp_path_factory.mktemp("written"), shaken(algorithm, network)
+        sizes = [export_numpy(model, folder / "controller.npz")]
+        if (algorithm, network) in ONNX and importlib.util.find_spec("onnxruntime"):
+            sizes.append(export_onnx(model, folder / "controller.onnx"))
+        return model, folder, tuple(sizes)
+
+    return write
+
+
 def observations(n=300):
     """Usual ones, none at all, the bounds, and some far beyond."""
     x = np.random.default_rng(0).normal(0, 0.7, (n, 7)).astype(np.float32)
@@ -84,14 +114,14 @@ def agree(found, wanted):
 
 @pytest.mark.parametrize("network", ["tanh", "spline", "published"])
 @pytest.mark.parametrize("algorithm", [PPO, A2C, SAC, TD3, DQN])
-def test_both_forms_act_as_the_model(algorithm, network, tmp_path):
-    model, seen = shaken(algorithm, network), observations()
+def test_both_forms_act_as_the_model(algorithm, network, written):
+    model, folder, _ = written(algorithm, network)
+    seen = observations()
     wanted = expected(model, seen)
     assert len(np.unique(wanted)) > 4
     if algorithm is not DQN:
         assert (np.abs(wanted) > 0.999).any()
-    export_numpy(model, tmp_path / "controller.npz")
-    policy = NumpyPolicy.load(tmp_path / "controller.npz")
+    policy = NumpyPolicy.load(folder / "controller.npz")
     for rows in (seen, seen[:1], seen[5:12]):
         agree(policy(rows), expected(model, rows))
     for row in seen[:5]:
@@ -99,9 +129,8 @@ def test_both_forms_act_as_the_model(algorithm, network, tmp_path):
     if (algorithm, network) not in ONNX:
         return
     runtime = pytest.importorskip("onnxruntime")
-    export_onnx(model, tmp_path / "controller.onnx")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["controller.npz", "controller.onnx"]
-    session = runtime.InferenceSession(tmp_path / "controller.onnx")
+    assert sorted(path.name for path in folder.iterdir()) == ["controller.npz", "controller.onnx"]
+    session = runtime.InferenceSession(folder / "controller.onnx")
     for rows in (seen, seen[:1], seen[5:12]):
         agree(session.run(["action"], {"observation": rows})[0], expected(model, rows))
 
@@ -119,7 +148,8 @@ def test_networks_with_features_left_out_act_as_the_model(network, tmp_path):
 )
 def test_state_dependent_noise_leaves_no_trace(algorithm, more, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
-    model, seen = shaken(algorithm, use_sde=True, policy_kwargs=more), observations()
+    few = {"vectors": [[0, 1]]}  # the noise is that of the outputs
+    model, seen = shaken(algorithm, coordinates=few, use_sde=True, policy_kwargs=more), observations()
     export_numpy(model, tmp_path / "c.npz")
     agree(NumpyPolicy.load(tmp_path / "c.npz")(seen), expected(model, seen))
     if more:
@@ -180,11 +210,10 @@ assert not {"torch", "gymnasium", "stable_baselines3", "separable", "domains", "
     agree(np.load(tmp_path / "found.npy"), expected(model, seen))
 
 
-def test_files_are_small_and_their_size_is_told(tmp_path):
+def test_files_are_small_and_their_size_is_told(written):
     pytest.importorskip("onnxruntime")
-    model = shaken(PPO)
-    sizes = export_numpy(model, tmp_path / "c.npz"), export_onnx(model, tmp_path / "c.onnx")
-    assert sizes == tuple((tmp_path / name).stat().st_size for name in ("c.npz", "c.onnx"))
+    model, folder, sizes = written(PPO, "tanh")
+    assert sizes == tuple((folder / f"controller.{form}").stat().st_size for form in ("npz", "onnx"))
     n = parameter_count(model.policy.mlp_extractor.actor) + parameter_count(model.policy.action_net)
     assert sizes[0] < 4 * n + 3000
     assert sizes[1] < 4 * n + 8000

@@ -1,5 +1,6 @@
 """Turbulence on a GPU, or a pretended one: nothing mixes devices, results are where they belong and as on the CPU."""
 
+import copy
 import dataclasses
 import functools
 
@@ -276,15 +277,14 @@ def test_training_on_the_device_draws_the_numbers_of_the_cpu(model, optimiser, t
 
 
 def test_head_b_is_trained_on_the_device(tmp_path):
-    core = TrainConfig(DeterministicConfig(SEPARABLE), steps=2, batch=2)
+    core = train(flow(), TrainConfig(DeterministicConfig(SEPARABLE), steps=2, batch=2), progress=False)
     config = InnovationTrainConfig(
         CODES, DescentConfig(steps=3, batch=2, optimiser="soap"), examples=30, spectrum_steps=2, spectrum_runs=2
     )
-    expected = train_innovations.train_innovations(train(flow(), core, progress=False), flow(), config, progress=False)
+    expected = train_innovations.train_innovations(copy.deepcopy(core), flow(), config, progress=False)
     with some_device() as device:
         run = RunFolder(tmp_path / "run", config, 0)
-        trained = train(flow(), core, progress=False)
-        found = train_innovations.train_innovations(trained, flow(), config, run=run, progress=False, device=device)
+        found = train_innovations.train_innovations(core, flow(), config, run=run, progress=False, device=device)
         assert {found.device.type, found.core.device.type} == {"cpu"}
         assert_same_network(expected.codecs, found.codecs)
         assert_same_network(expected.network, found.network)
