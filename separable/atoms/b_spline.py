@@ -13,7 +13,6 @@ For degree q and knots T, with x in ``[T_s, T_(s+1))``:
 """
 
 import dataclasses
-import itertools
 
 import numpy as np
 import torch
@@ -137,8 +136,10 @@ class BSpline(Atom):
         # From the first breakpoint on: far from zero, numbers of 32 bits cannot tell one breakpoint from the next.
         knots_from_first = tuple(t - self.knots[0] for t in _knot_vector(self.knots, p, self.periodic))
         u, vector = x - self.knots[0], x.new_tensor(knots_from_first)
-        last = _last_span(knots_from_first[: -p or None], x.dtype)
-        span = torch.searchsorted(vector, u.detach().contiguous(), right=True).sub(1).clamp(p, last)
+        # The upper end lies in the last span that is not empty once its ends are rounded.
+        places = torch.arange(p, len(vector) - p - 1, device=x.device)
+        last = torch.where(vector[p : -p - 1] < vector[p + 1 : len(vector) - p], places, p).amax()
+        span = torch.searchsorted(vector, u.detach().contiguous(), right=True).sub(1).clamp(min=p).minimum(last)
         around = span[..., None] + torch.arange(1 - p, p + 1, device=x.device)
         return span - p, _de_boor(u, list(vector[around].unbind(-1)), p, derivative)
 
@@ -148,13 +149,6 @@ class BSpline(Atom):
         if self.periodic:
             index = index % self.size
         return x.new_zeros(*x.shape, self.size).scatter(-1, index, values)
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _last_span(vector: tuple[float, ...], dtype: torch.dtype) -> int:
-    """Index of the last knot that the next one lies above, as numbers of a type: where the upper end lies."""
-    held = torch.tensor(vector, dtype=dtype).tolist()
-    return max(i for i, (t, following) in enumerate(itertools.pairwise(held)) if t < following)
 
 
 def _de_boor(x: Tensor, knots: list[Tensor], degree: int, derivative: int) -> Tensor:
