@@ -45,7 +45,7 @@ def tokenize(folder: Path, config: TokenizeConfig) -> Cost:
             whole = False
             break
     read = time.perf_counter() - started
-    started, tokeniser = time.perf_counter(), _tokeniser(config, learnt, whole)
+    started, tokeniser = time.perf_counter(), _tokeniser(config, learnt if whole else learnt or texts, whole)
     learned = time.perf_counter() - started
     started = time.perf_counter()
     tokeniser.encode_batch(texts)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from domains.navigation.coordinates import Coordinates, KnownCoordinates
 from separable.atoms import BSpline
 from separable.layers import Khronos, LearnedCoordinates
+from separable.layers.derivatives import of_plain, plain_gradient, transformed
 from separable.layers.expansion import Expansion
 
 
@@ -173,8 +175,9 @@ class QuadraticFeatures(Features):
         if self.learned is None:
             return z
         m, k = self.sizes.pairs, self.sizes.singles
-        if self.splines is None and self.sizes.linear and not torch.compiler.is_exporting():
-            found: Tensor = _Quadratic.apply(z, self.learned.weight, self.learned.bias, m)
+        weight, bias = self.learned.weight, self.learned.bias
+        if self.splines is None and self.sizes.linear and not (torch.compiler.is_exporting() or transformed(z, weight)):
+            found: Tensor = _Quadratic.apply(z, weight, bias, m)
             return found
         u = self.carried(self.learned(z))
         a, b, c = u.split([m, m, k], 1)
@@ -214,14 +217,22 @@ class _Quadratic(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, pairs: int) -> Tensor:
         u = torch.addmm(bias, z, weight.T, beta=2, alpha=2).sigmoid_().mul_(2).sub_(1)
         a, b, c = u.tensor_split((pairs, 2 * pairs), 1)
-        ctx.save_for_backward(z, weight, u)
+        ctx.save_for_backward(z, weight, bias, u)
         ctx.pairs = pairs
         return torch.cat([a * b, c, z], 1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        z, weight, u = ctx.saved_tensors
+    def plain(z: Tensor, weight: Tensor, bias: Tensor, pairs: int) -> Tensor:
+        u = nn.functional.linear(z, weight, bias).tanh()
+        a, b, c = u.tensor_split((pairs, 2 * pairs), 1)
+        return torch.cat([a * b, c, z], 1)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        z, weight, bias, u = ctx.saved_tensors
+        if of_plain(slope):
+            formula = partial(_Quadratic.plain, pairs=ctx.pairs)
+            return (*plain_gradient(formula, (z, weight, bias), ctx.needs_input_grad[:3], slope), None)
         a, b, _ = u.tensor_split((ctx.pairs, 2 * ctx.pairs), 1)
         of_product, of_single, of_z = slope.tensor_split((ctx.pairs, u.shape[1] - ctx.pairs), 1)
         of_u = torch.cat([b * of_product, a * of_product, of_single], 1)

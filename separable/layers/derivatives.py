@@ -28,8 +28,11 @@ def looked_into(*tensors: Tensor) -> bool:
 
 
 def of_plain(*slopes: Tensor) -> bool:
-    """Whether a backward pass with these slopes is the plain formula's: it is differentiated again, or transformed."""
-    return torch.is_grad_enabled() or transformed(*slopes)
+    """Whether a backward pass with these slopes is the plain formula's: it is differentiated again, or transformed.
+
+    Compiled code is not differentiated again, but traced with gradients enabled.
+    """
+    return not torch.compiler.is_compiling() and (torch.is_grad_enabled() or transformed(*slopes))
 
 
 def plain_gradient(

@@ -122,8 +122,7 @@ def compare_runs(paths: Sequence[str | os.PathLike[str]], kinds: Sequence[Folder
     settings = [flattened(run.settings) for run in runs]
     every = dict.fromkeys(name for each in settings for name in each)
     rows = {name: tuple(each.get(name) for each in settings) for name in every}
-    # By what is written: NaN is no other than itself.
-    differing = {name: values for name, values in rows.items() if len(set(map(repr, values))) > 1}
+    differing = {name: values for name, values in rows.items() if not all(_alike(value, values[0]) for value in values)}
     last = [run.last() for run in runs]
     measured: dict[str, tuple[float | None, ...]] = {}
     if any(run.numbers is not None for run in runs):
@@ -131,6 +130,11 @@ def compare_runs(paths: Sequence[str | os.PathLike[str]], kinds: Sequence[Folder
     for name in dict.fromkeys(name for each in last for name in each):
         measured[name] = tuple(each.get(name) for each in last)
     return Comparison(_short(places), runs, differing, measured)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two settings are equal; NaN is no other than itself."""
+    return bool(one == other or (one != one and other != other))
 
 
 def _short(places: Sequence[PurePath]) -> tuple[str, ...]:

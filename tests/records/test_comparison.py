@@ -18,7 +18,7 @@ def made(folder, settings, losses):
 
 
 def test_only_what_differs_is_told_and_what_is_missing_is_none(tmp_path):
-    one = made(tmp_path / "one", {"rank": 4, "training": {"steps": 3, "rate": math.nan}, "kind": None}, [3.0, 1.0])
+    one = made(tmp_path / "one", {"rank": 4.0, "training": {"steps": 3, "rate": math.nan}, "kind": None}, [3.0, 1.0])
     two = made(tmp_path / "two", {"rank": 4, "training": {"steps": 5, "rate": math.nan}, "extra": [1, 2]}, [2.0, 0.5])
     found = compare_runs([one, two])
     assert found.names == ("one", "two")

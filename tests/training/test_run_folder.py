@@ -71,7 +71,8 @@ def test_what_is_half_written_goes_with_its_writer_only(tmp_path, holder) -> Non
         process.communicate(b"\n")
     with sole_user(tmp_path):
         assert half.exists() == (holder == "lives")
-    process.communicate(b"\n") if holder == "lives" else None
+    if holder == "lives":
+        process.communicate(b"\n")
 
 
 def test_a_line_cut_off_by_a_crash_does_not_lose_the_others(tmp_path) -> None:

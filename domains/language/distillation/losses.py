@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
-from separable.layers.derivatives import looked_into
+from separable.layers.derivatives import transformed
 from separable.sequence import LanguageModel
 from separable.sequence.embeddings import check_tokens
 from separable.sequence.heads import TableHead
@@ -302,7 +302,7 @@ def loss_in_chunks(
         entropy = -logits.log_softmax(-1).gather(-1, aims[rows, None].long())[:, 0]
         return (((1 - share) * entropy + share * apart(logits, rows)) * counted[rows]).sum()
 
-    if isinstance(student.head, TableHead) and torch.is_grad_enabled() and not looked_into(hidden):
+    if isinstance(student.head, TableHead) and torch.is_grad_enabled() and not transformed(hidden):
         return _Chunked.apply(hidden, student.head.weight, part, size)
     total = hidden.new_zeros((), dtype=counted.dtype)
     for start in range(0, len(hidden), size):

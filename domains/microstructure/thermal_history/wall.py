@@ -141,9 +141,9 @@ def build(wall: Wall, points: Array, material: Material = INCONEL_718) -> Histor
             weight = np.exp(exponent - exponent.max())  # of a narrow beam, the nearest cell's would be 0, too
             source = np.zeros((layer + 1, columns))
             source[lowest:] = weight * (wall.absorbed * wall.power / (weight.sum() * cell))
-            heated = plate.enthalpy[: layer + 1]
-            hottest = float(plate.temperature_of(heated[lowest:]).max())
-            rise = float(plate.temperature_of((heated + step * source)[lowest:]).max()) - hottest
+            heated = plate.enthalpy[lowest : layer + 1]
+            hottest = float(plate.temperature_of(heated).max())
+            rise = float(plate.temperature_of(heated + step * source[lowest:]).max()) - hottest
             # What is left of the power at the temperature that this step ends with: the controller is much faster.
             share = float(np.clip((wall.pool - hottest) / (_CONTROL + rise), 0.0, 1.0))
             source *= share

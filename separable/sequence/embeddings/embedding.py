@@ -46,7 +46,7 @@ class TokenEmbedding(nn.Module, abc.ABC):
         Raises:
             TypeError: If the ids are not integers.
             IndexError: If one lies outside 0 .. V - 1 (reads the data; compiled and transformed code leave
-            this check out).
+                this check out).
         """
         if not self._keeps():
             self._kept = None  # a fused optimiser leaves no trace, but gradients were asked for before it

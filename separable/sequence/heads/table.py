@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from separable.layers.derivatives import looked_into, of_plain, plain_gradient
+from separable.layers.derivatives import of_plain, plain_gradient, transformed
 from separable.sequence.embeddings import TokenEmbedding
 from separable.sequence.heads.head import START_DEVIATION, Head, HeadConfig, at_least_float32
 
@@ -70,7 +70,7 @@ class TableHead(Head):
 
     def weighted_loss(self, hidden: Tensor, targets: Tensor, weights: Tensor, chunk: int | None = None) -> Tensor:
         """See `Head`; the gradient is found in the forward pass, chunk by chunk, and nothing is computed twice."""
-        if not torch.is_grad_enabled() or looked_into(hidden, self.weight):
+        if not torch.is_grad_enabled() or transformed(hidden, self.weight):
             return super().weighted_loss(hidden, targets, weights, chunk)
         if chunk is None:
             chunk = self.chunk_size(hidden) * (_ROWS_IN_HALF if products_in(hidden).itemsize < 4 else 1)

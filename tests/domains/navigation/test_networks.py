@@ -57,6 +57,14 @@ def test_slopes_of_the_features_are_those_of_differences(pairs, singles):
     given = [x, features.learned.weight, features.learned.bias]
     assert torch.autograd.gradcheck(lambda x, *_: features(x), given)
 
+    def slope(x, *_):  # which a loss may be of as well
+        return torch.autograd.grad(features(x).sum(), x, create_graph=True)[0]
+
+    assert torch.autograd.gradcheck(slope, given)
+    single = torch.func.vmap(torch.func.jacrev(lambda one: features(one[None])[0]))(x.detach())
+    whole = torch.autograd.functional.jacobian(features, x.detach())
+    assert torch.allclose(single, whole[range(4), :, range(4)])
+
 
 def test_a_linear_network_is_its_known_coordinates():
     features, x = built(QuadraticNetwork(pairs=0, singles=0)), observations()
