@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from domains.language.corpus import BUILT_IN, PARTS, CorpusConfig, Document, documents, files_of
 from domains.language.tokenisers import BytePairTokeniser, ByteTokeniser, Tokeniser, load_tokeniser
-from separable.files import member, read_json, refusing, replacing
+from separable.atomic_files import replacing
+from separable.files import member, read_json, refusing
 from separable.training.run_lock import sole_user
 
 Array = np.ndarray[Any, Any]

@@ -33,7 +33,7 @@ from domains.microstructure.sketch import (
 from domains.microstructure.stress import StressConfig, StressDecoder, relative_error, under, von_mises
 from domains.microstructure.stress_training import StressTraining, train_stress
 from domains.microstructure.train import TrainConfig, split, train_janus
-from separable.files import replacing
+from separable.atomic_files import replacing
 from separable.hdf5 import writing_hdf5
 from separable.training import Report, RunFolder, is_main_process
 

@@ -42,7 +42,8 @@ from domains.microstructure.cells import generate
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
 from domains.microstructure.random_kinds import RANDOM_KINDS
-from separable.files import read_json, refuse_bomb, refusing, replacing, write_first
+from separable.atomic_files import replacing, write_first
+from separable.files import read_json, refuse_bomb, refusing
 from separable.hdf5 import open_hdf5, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 

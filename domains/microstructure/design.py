@@ -30,7 +30,8 @@ from domains.microstructure.phases import checked_cells
 from domains.microstructure.properties import read_properties
 from domains.microstructure.reachable import physical_bounds
 from domains.microstructure.train import axis_orders
-from separable.files import checked_text, read_json, read_tensors, refusing, write_tensors, write_text
+from separable.atomic_files import write_text
+from separable.files import checked_text, read_json, read_tensors, refusing, write_tensors
 
 RESTORED = 0.2  # logits of a voxel of the start that the decoder got wrong; more was measured to be worse, as was less
 

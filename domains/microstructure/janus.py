@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from domains.microstructure.volumes import VolumeDecoder, VolumeEncoder, to_grid
+from separable.atomic_files import write_text
 from separable.atoms import BSpline
-from separable.files import checked_text, filled, read_json, read_tensors, refusing, write_tensors, write_text
+from separable.files import checked_text, filled, read_json, read_tensors, refusing, write_tensors
 from separable.interactions import CanonicalPolyadic
 from separable.layers import Khronos, SeparableLayer
 

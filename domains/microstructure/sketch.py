@@ -34,7 +34,8 @@ from domains.microstructure.images import otsu
 from domains.microstructure.images.pictures import opened, upright
 from domains.microstructure.janus import BLOCK, Janus
 from domains.microstructure.loop import loop_settings
-from separable.files import checked_text, filled, read_json, read_tensors, write_tensors, write_text
+from separable.atomic_files import write_text
+from separable.files import checked_text, filled, read_json, read_tensors, write_tensors
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, is_main_process, run_training
 
 Array = NDArray[np.float64]

@@ -44,7 +44,8 @@ from domains.microstructure.voxel_elements import (
     to_elements,
     to_nodes,
 )
-from separable.files import checked_text, filled, read_json, read_tensors, refusing, write_tensors, write_text
+from separable.atomic_files import write_text
+from separable.files import checked_text, filled, read_json, read_tensors, refusing, write_tensors
 
 # Displacement gradients of a unit strain xx, yy and a unit engineering shear xy.
 _GRADIENTS = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.5], [0.5, 0.0]]])

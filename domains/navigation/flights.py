@@ -33,7 +33,7 @@ from domains.navigation.environment import action_space, observation_space
 from domains.navigation.evaluation import Pilot, as_trained
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Worlds
-from separable.files import replacing, writer
+from separable.atomic_files import replacing, writer
 from separable.hdf5 import open_hdf5, writing_hdf5
 
 Rows = npt.NDArray[np.float32]

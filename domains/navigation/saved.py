@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from separable.files import read_json, read_tensors, refusing, write_tensors, write_text
+from separable.atomic_files import write_text
+from separable.files import read_json, read_tensors, refusing, write_tensors
 
 if TYPE_CHECKING:
     from domains.navigation.training import TrainConfig

@@ -38,7 +38,8 @@ from domains.navigation.networks import PublishedSpan, QuadraticNetwork
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
 from domains.navigation.stable_baselines import WaypointVecEnv
-from separable.files import read_tensors, replacing, write_tensors
+from separable.atomic_files import replacing
+from separable.files import read_tensors, write_tensors
 from separable.training import RunFolder, process_count
 from separable.training.run_lock import sole_user
 

@@ -28,7 +28,8 @@ from domains.turbulence.train_innovations import train_innovations as train_on_c
 from domains.turbulence.train_tokens import TokenTrainConfig
 from domains.turbulence.train_tokens import train_tokens as train_by_tokens
 from domains.turbulence.training_data import split
-from separable.files import read_json, refuse_without_room, refusing, replacing
+from separable.atomic_files import refuse_without_room, replacing
+from separable.files import read_json, refusing
 from separable.training import RunFolder
 from separable.training.run_lock import sole_user
 

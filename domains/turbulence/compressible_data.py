@@ -31,7 +31,8 @@ from tqdm import tqdm
 from domains.turbulence.compressible import CompressibleFlow
 from domains.turbulence.grid import Grid
 from domains.turbulence.simulate import one_thread
-from separable.files import refusing, replacing, write_first
+from separable.atomic_files import replacing, write_first
+from separable.files import refusing
 from separable.hdf5 import open_hdf5, writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 

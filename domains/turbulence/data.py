@@ -42,7 +42,8 @@ from tqdm import tqdm
 from domains.turbulence.flows import AnyFlow, KolmogorovFlow, flow_from_settings, flow_to_settings
 from domains.turbulence.grid import Grid, resample
 from domains.turbulence.simulate import frames_of, one_thread
-from separable.files import read_json, write_first
+from separable.atomic_files import write_first
+from separable.files import read_json
 from separable.hdf5 import writing_hdf5
 from separable.training.claims import PATIENCE, claimed, work_through
 

@@ -27,7 +27,8 @@ from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid
 from domains.turbulence.modes import mean_square, to_modes
 from domains.turbulence.readers import FlowData
-from separable.files import checked_text, read_json, read_tensors, stored_tensors, write_together
+from separable.atomic_files import write_together
+from separable.files import checked_text, read_json, read_tensors, stored_tensors
 
 _BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
 _CACHED = 2**16  # points advanced together on a CPU: what a block touches then stays in its cache

@@ -14,7 +14,8 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from separable.files import plain_tensors, read_json, refusing, write_together
+from separable.atomic_files import write_together
+from separable.files import plain_tensors, read_json, refusing
 
 _VERSION = 1
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from separable.files import checked_text, read_json, refusing, write_text
+from separable.atomic_files import write_text
+from separable.files import checked_text, read_json, refusing
 from separable.galerkin.problem import Array
 from separable.inversion import Inversion, invert
 from separable.layers import SeparableLayer

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from separable import atoms as atom_families
 from separable import interactions as interaction_families
+from separable.atomic_files import write_together
 from separable.atoms import Atom
-from separable.files import plain_tensors, read_json, refusing, write_together
+from separable.files import plain_tensors, read_json, refusing
 from separable.interactions import CanonicalPolyadic, Interaction
 from separable.layers.coordinates import LearnedCoordinates
 from separable.layers.expansion import Expansion

@@ -13,7 +13,7 @@ def written_whole(path: Path, write: Callable[[Path], object]) -> Path:
         >>> file.read_text()
         'whole'
     """
-    from separable.files import replacing  # with torch, for which a list of runs need not wait
+    from separable.atomic_files import replacing  # with torch, for which a list of runs need not wait
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

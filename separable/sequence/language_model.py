@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from separable.files import filled, read_json, read_tensors, refusing, stored_tensors, write_together
+from separable.atomic_files import write_together
+from separable.files import filled, read_json, read_tensors, refusing, stored_tensors
 from separable.sequence.cache import Cache
 from separable.sequence.embeddings import EmbeddingConfig, TableEmbeddingConfig, check_tokens, embedding_config
 from separable.sequence.heads import HeadConfig, TableHeadConfig, head_config

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from separable.files import read_tensors, read_texts, refusing, write_tensors, write_text
+from separable.atomic_files import write_text
+from separable.files import read_tensors, read_texts, refusing, write_tensors
 
 _KEY = "training"
 _OPTIMISER = "optimiser"

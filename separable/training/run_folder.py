@@ -22,7 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from separable.files import read_json, replacing, write_text
+from separable.atomic_files import replacing, write_text
+from separable.files import read_json
 from separable.training.run_lock import unless_used
 
 

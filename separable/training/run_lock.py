@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from separable.files import remove_halves, writer
+from separable.atomic_files import remove_halves, writer
 
 
 @contextlib.contextmanager

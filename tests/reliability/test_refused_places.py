@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from separable.files import refuse_without_room, writer
+from separable.atomic_files import refuse_without_room, writer
 from separable.training.run_lock import sole_user
 from tests.reliability.jobs import JOBS
 from tests.reliability.killing import start

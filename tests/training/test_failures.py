@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from separable.files import replacing, write_tensors
+from separable.atomic_files import replacing
+from separable.files import write_tensors
 from separable.training import RunFolder, ShuffledRows, TrainingConfig, load_weights, run_training
 from separable.training.run_lock import sole_user
 from tests.reliability.killing import start

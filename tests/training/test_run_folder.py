@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from separable.files import writer
+from separable.atomic_files import writer
 from separable.training import Report, RunFolder
 from separable.training.learning_curve import write_training_report
 from separable.training.run_lock import sole_user

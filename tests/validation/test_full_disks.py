@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from separable.files import writer
+from separable.atomic_files import writer
 from tests.reliability.jobs import JOBS
 
 ROOM = [10 * 2**power for power in range(5, 16)]  # bytes of a file, after which the system refuses to write

@@ -28,7 +28,8 @@ from torch import Tensor
 from domains.language.digests import digest_of_model
 from domains.language.distillation.losses import Divergence, forward_kl, loss_in_chunks
 from domains.language.tokens import TokenPart, Tokens
-from separable.files import member, read_json, refusing, replacing
+from separable.atomic_files import replacing
+from separable.files import member, read_json, refusing
 from separable.sequence import LanguageModel
 from separable.training import process_count
 from separable.training.run_lock import sole_user

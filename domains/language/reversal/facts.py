@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from separable.files import replacing
+from separable.atomic_files import replacing
 from separable.hdf5 import writing_hdf5
 
 

@@ -14,7 +14,8 @@ from domains.language.reversal.facts import FactSet
 from domains.language.reversal.model import FactModel, JointFactModel, JointModelConfig
 from domains.language.reversal.step import StepOfFacts
 from domains.language.reversal.transformer import TransformerModelConfig
-from separable.files import checked_text, filled, read_json, read_tensors, refusing, stored_tensors, write_together
+from separable.atomic_files import write_together
+from separable.files import checked_text, filled, read_json, read_tensors, refusing, stored_tensors
 from separable.training import RunFolder, TrainingConfig, TrainingResult, run_training
 
 ModelConfig = JointModelConfig | TransformerModelConfig

@@ -13,7 +13,7 @@ from domains.microstructure.images.arrays import write_hdf5
 from domains.microstructure.images.pictures import write_picture
 from domains.microstructure.images.stl import write_stl
 from domains.microstructure.images.vtk import write_vtk
-from separable.files import replacing
+from separable.atomic_files import replacing
 
 FORMATS = (".png", ".tif", ".tiff", ".npy", ".h5", ".hdf5", ".vtk", ".vti", ".stl")
 
