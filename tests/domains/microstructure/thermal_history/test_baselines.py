@@ -39,3 +39,11 @@ def test_settings_come_on_all_ranges_and_on_windows() -> None:
     many, few = baselines.candidates(), baselines.candidates(few=True)
     assert {name: len(models) for name, models in many.items()} == {"ridge": 12, "boosted trees": 8, "CNN": 2}
     assert {name: len(models) for name, models in few.items()} == {"ridge": 12, "boosted trees": 2, "CNN": 1}
+
+
+def test_a_range_that_no_training_wall_enters_does_not_upset_the_network(drawn) -> None:
+    x, y, new = drawn
+    x[:, 30], new[:, 30] = 0.0, 0.0
+    plain = baselines.cnn(x, y, new)
+    new[:, 30] = 1.0  # a second there
+    assert np.abs(baselines.cnn(x, y, new) - plain).max() < 3 * y.std()
