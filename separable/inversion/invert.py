@@ -245,11 +245,12 @@ class _Problem:
     def descend(self, x: Tensor, steps: int) -> Tensor:
         """Damped Gauss-Newton steps from every start at once; a step that does not help is not taken."""
         damping = torch.full((len(x), 1), 1e-3, dtype=x.dtype, device=x.device)
-        residuals = self._residuals(x, self.layer(x)[:, self.chosen])
+        values = self.layer(x)[:, self.chosen]
+        residuals = self._residuals(x, values)
         merit = residuals.square().sum(1)
         for _ in range(steps):
             jacobian = self.layer.jacobian(x)[:, self.chosen]
-            outside = (self._gap(self.layer(x)[:, self.chosen]) != 0).double()
+            outside = (self._gap(values) != 0).double()
             jacobian = jacobian * (outside / self.spread)[:, :, None] * self.width
             if self.prior is not None:
                 pull = torch.diag(self.noise * self.width / self.prior[1]).expand(len(x), -1, -1)
@@ -263,9 +264,10 @@ class _Problem:
             normal = normal + torch.diag_embed((damping * size).expand_as(x) + 1e-14 * size)
             move = -torch.linalg.solve(normal, gradient[..., None])[..., 0] * self.width
             tried = torch.minimum(torch.maximum(x + move, self.lower), self.upper)
-            new = self._residuals(tried, self.layer(tried)[:, self.chosen])
+            reached = self.layer(tried)[:, self.chosen]
+            new = self._residuals(tried, reached)
             better = new.square().sum(1) < merit
-            x = torch.where(better[:, None], tried, x)
+            x, values = torch.where(better[:, None], tried, x), torch.where(better[:, None], reached, values)
             residuals = torch.where(better[:, None], new, residuals)
             merit = residuals.square().sum(1)
             damping = torch.where(better[:, None], damping * 0.2, damping * 5).clamp(1e-12, 1e6)

@@ -153,9 +153,12 @@ class Expansion(nn.Module):
         values: Tensor = self.basis(z, j, derivative) @ self.coefficient(j)
         return values
 
-    def factors(self, z: Tensor) -> Tensor | list[Tensor]:
-        """Factor values at ``z (..., D)``: one tensor ``(..., D, Q)`` if there is one group, else a list of D."""
-        values = [self._group_factors(g, self._members(z, g)) for g in range(len(self.groups))]
+    def factors(self, z: Tensor, derivative: int = 0) -> Tensor | list[Tensor]:
+        """Factor values at ``z (..., D)``: one tensor ``(..., D, Q)`` if there is one group, else a list of D.
+
+        Slopes along discrete coordinates are zero.
+        """
+        values = [self._group_factors(g, self._members(z, g), derivative) for g in range(len(self.groups))]
         if len(values) == 1:
             return values[0]
         return [values[g][..., i, :] for g, i in (self._place[j] for j in range(len(self.atoms)))]
@@ -164,9 +167,11 @@ class Expansion(nn.Module):
         members = self.groups[g].members
         return z if len(members) == len(self.atoms) else z[..., list(members)]
 
-    def _group_factors(self, g: int, x: Tensor) -> Tensor:
+    def _group_factors(self, g: int, x: Tensor, derivative: int) -> Tensor:
         group = self.groups[g]
-        values = group.values(x, 0, self.parameters_of(group.members[0]))
+        if derivative and group.atom.discrete:
+            return x.new_zeros(*x.shape, group.width)
+        values = group.values(x, derivative, self.parameters_of(group.members[0]))
         return torch.einsum("...dk,dkq->...dq", values, self.coefficients[g])
 
     def sums(self, z: Tensor) -> Tensor:

@@ -201,15 +201,12 @@ class SeparableLayer(nn.Module):
         The slope along a discrete coordinate is zero.
         """
         z = self._coordinates_of(x)
-        factors = [self.expansion.factor(z[..., j], j) for j in range(self.n_coordinates)]
+        found = (self.expansion.factors(z, order) for order in (0, 1))
+        factors, slopes = (list(each.unbind(-2)) if isinstance(each, Tensor) else each for each in found)
         running, columns = self.interaction.sweep(factors, self.core), []
-        for j, atom in enumerate(self.atoms):
+        for j, slope in enumerate(slopes):
             weight, _ = running.environment(j)
-            if atom.discrete:
-                columns.append(weight.new_zeros(*z.shape[:-1], self.out_features))
-            else:
-                slope = self.expansion.factor(z[..., j], j, 1)
-                columns.append((slope[..., None, :] @ weight)[..., 0, :])
+            columns.append((slope[..., None, :] @ weight)[..., 0, :])
             running.replace(j, factors[j])
         jacobian = torch.stack(columns, dim=-1)
         if self.coordinates is None:

@@ -40,7 +40,7 @@ class Inverter:
             prior=(self.mean, self.spread),
             n_solutions=8,
             starts=16,
-            max_steps=8,
+            max_steps=4,
         )
         if not found.reachable:
             raise ValueError(f"Inverter: {strength:g} MPa is out of reach; {found}")
