@@ -185,7 +185,7 @@ class _RunningSweep(Sweep):
             return [polynomial[0] * factor]
         return _multiply(polynomial, [1.0, factor], self._cut)
 
-    def environment(self, j: int) -> tuple[Tensor, Tensor]:
+    def _environment(self, j: int) -> tuple[Tensor, Tensor]:
         after = self._after[len(self.factors) - 1 - j]
         if self.interaction.order is None:
             weight = self._before[0] * after[0]
@@ -193,8 +193,7 @@ class _RunningSweep(Sweep):
             return _outer(weight, self.core), weight.new_zeros(*weight.shape[:-1], self.core.shape[-1])
         return self.interaction._meet(_multiply(self._before, after, self._cut), 1.0, self.core, self._one)
 
-    def replace(self, j: int, factor: Tensor) -> None:
-        super().replace(j, factor)
+    def _replace(self, j: int, factor: Tensor) -> None:
         self._before = self._extended(self._before, factor)
 
 

@@ -134,19 +134,46 @@ class Sweep:
     """One pass over the coordinates 0 .. D - 1: ask for each environment in turn, then replace that factor.
 
     This is the obvious version, which computes every environment afresh at the cost of D factors; interactions whose
-    algebra allows it keep running products and inherit its contract.
+    algebra allows it keep running products in `_environment` and `_replace`.
     """
 
     def __init__(self, interaction: Interaction, factors: Factors, core: Tensor) -> None:
         self.interaction, self.factors, self.core = interaction, list(factors), core
+        self.place = 0
 
     def environment(self, j: int) -> tuple[Tensor, Tensor]:
-        """Weight and offset of coordinate j, given the factors as they stand now."""
-        return self.interaction.environment(self.factors, self.core, j)
+        """Weight and offset of coordinate j, given the factors as they stand now.
+
+        Raises:
+            ValueError: If the pass is at another coordinate.
+        """
+        self._check_place(j)
+        return self._environment(j)
 
     def replace(self, j: int, factor: Tensor) -> None:
-        """Put new factor values ``(..., Q_j)`` in place; the pass moves on to coordinate j + 1."""
+        """Put factor values ``(..., Q_j)``, new or the same, in place; the pass moves on to coordinate j + 1.
+
+        Raises:
+            ValueError: If the pass is at another coordinate.
+        """
+        self._check_place(j)
         self.factors[j] = factor
+        self._replace(j, factor)
+        self.place += 1
+
+    def _check_place(self, j: int) -> None:
+        # Running products of any other coordinate are not those of the factors as they stand.
+        if j != self.place:
+            raise ValueError(
+                f"{type(self.interaction).__name__}.sweep: coordinates come in order, each replaced before the next; "
+                f"the pass is at {self.place} of {len(self.factors)}, got {j}"
+            )
+
+    def _environment(self, j: int) -> tuple[Tensor, Tensor]:
+        return self.interaction.environment(self.factors, self.core, j)
+
+    def _replace(self, j: int, factor: Tensor) -> None:
+        """What keeps the running products up to date; here there are none."""
 
 
 def check_rank(family: str, field: str, value: int) -> int:

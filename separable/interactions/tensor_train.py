@@ -140,12 +140,11 @@ class _RunningSweep(Sweep):
         self._before = core.new_ones(*batch, 1)  # (..., R_(j-1))
         self._shapes = [m.shape[-2:] for m in matrices]
 
-    def environment(self, j: int) -> tuple[Tensor, Tensor]:
+    def _environment(self, j: int) -> tuple[Tensor, Tensor]:
         after = self._after[j]
         weight = self._before[..., :, None, None] * after[..., None, :, :]
         return weight.flatten(-3, -2), after.new_zeros(*after.shape[:-2], after.shape[-1])
 
-    def replace(self, j: int, factor: Tensor) -> None:
-        super().replace(j, factor)
+    def _replace(self, j: int, factor: Tensor) -> None:
         matrix = factor.reshape(*factor.shape[:-1], *self._shapes[j])
         self._before = (self._before[..., None, :] @ matrix)[..., 0, :]

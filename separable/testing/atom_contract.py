@@ -104,11 +104,25 @@ class AtomContract(abc.ABC):
         for order in range(1 if atom.discrete else self.orders + 1):
             close(self.values_at(atom, x, order), self.evaluate(atom, x, order), self.tolerance * 10**order)
 
+    def test_many_points(self, atom: Atom) -> None:
+        x = self.points(atom, 5000)
+        close(self.values_at(atom, x), self.evaluate(atom, x, 0), self.tolerance)
+
     def test_ends_of_the_domain(self, atom: Atom) -> None:
-        if atom.outside == "periodic" and not atom.discrete:
-            return  # there the upper end is the lower one, which the test of the policy covers
         ends = np.array(atom.domain)
         close(self.values_at(atom, ends), self.evaluate(atom, ends, 0), self.tolerance)
+
+    def test_breakpoints(self, atom: Atom) -> None:
+        """Where two pieces meet, values and slopes are those of one of them."""
+        if atom.discrete:
+            return
+        (a, b), at = atom.domain, np.array(atom.breakpoints)
+        step = 1e-9 * (b - a)
+        for order in (0, 1):
+            found = self.values_at(atom, at, order).detach().numpy()
+            sides = [self.evaluate(atom, np.clip(at + side, a, b), order) for side in (-step, step)]
+            error = np.minimum(*(np.abs(found - side) for side in sides)).max()
+            assert error <= 1e-5 * max(1.0, np.abs(sides).max())
 
     def test_size_and_shapes(self, atom: Atom) -> None:
         x = torch.from_numpy(self.points(atom, 6))
@@ -128,6 +142,10 @@ class AtomContract(abc.ABC):
         (a, b), parameters = atom.domain, self.parameters(atom)
         thirds = a + (b - a) * 0.3, a + (b - a) * 0.85
         boxes = [(None, None), (a, b), thirds, (None, thirds[1]), (thirds[0], None), (thirds[0], thirds[0])]
+        if not atom.discrete:  # within one piece, and in one with its upper end
+            start, end = sorted(set(atom.breakpoints))[-2:]
+            inside = start + 0.2 * (end - start), start + 0.7 * (end - start)
+            boxes += [inside, (inside[0], end)]
         for lower, upper in boxes:
             ends = a if lower is None else lower, b if upper is None else upper
             nodes, weights = self.brute_nodes(atom, *ends)
@@ -294,6 +312,11 @@ class AtomContract(abc.ABC):
         if not atom.learned:
             assert atom.initial_parameters() == ()
             return
+        first, second = self.parameters(atom), self.parameters(atom)
+        for one, other in zip(first, second, strict=True):
+            assert torch.equal(one, other)
+            other += 1  # two layers never share their start values
+            assert not (one == other).any()
         parameters = [p.requires_grad_() for p in self.parameters(atom)]
         x = torch.from_numpy(self.points(atom, 2))
         assert torch.autograd.gradcheck(lambda *p: atom(x, 1, p), parameters)

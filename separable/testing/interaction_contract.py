@@ -135,13 +135,18 @@ class InteractionContract(abc.ABC):
                     close(offset + torch.einsum("nq,nqo->no", p, weight), expected)
 
     def test_sweep(self, case: InteractionCase) -> None:
-        """A pass equals fresh environments after every replacement; one without replacements, the first ones."""
+        """A pass equals fresh environments after every replacement, and is refused out of its order."""
         factors, core = case.draw(4)
         new, _ = case.draw(4, seed=1)
         sweep, current = case.interaction.sweep(factors, core), list(factors)
         for j in range(case.coordinates):
+            for other in {j - 1, j + 1}:
+                with pytest.raises(ValueError):
+                    sweep.environment(other)
+                with pytest.raises(ValueError):
+                    sweep.replace(other, factors[j])
             weight, offset = sweep.environment(j)
-            fresh = interactions.Sweep(case.interaction, current, core).environment(j)
+            fresh = case.interaction.environment(current, core, j)
             close(weight, fresh[0])
             close(offset, fresh[1])
             close(offset + torch.einsum("nq,nqo->no", current[j], weight), self.reference(case, current, core))
@@ -213,6 +218,8 @@ class InteractionContract(abc.ABC):
         assert core.shape == case.interaction.core_shape(case.coordinates, case.outputs)
         again = case.interaction.initial_core(case.coordinates, case.outputs, torch.Generator().manual_seed(0))
         assert torch.equal(core, again)
+        again += 1  # two layers never share their start values
+        assert not (core == again).any()
 
     def test_start_neither_overflows_nor_vanishes(self, large_case: InteractionCase) -> None:
         case, n = large_case, 64
@@ -241,11 +248,16 @@ class InteractionContract(abc.ABC):
 
     def test_rescaling_keeps_the_function(self, case: InteractionCase) -> None:
         factors, core = case.draw(4)
-        norms = torch.rand(case.widths[0], dtype=torch.float64, generator=torch.Generator().manual_seed(2)) + 0.5
-        for sizes in (norms, torch.zeros_like(norms)):
-            divisors, scaled = case.interaction.rescale(sizes, core)
-            expected = self.reference(case, factors, core)
-            close(case.interaction.contract([factors[0] / divisors, *factors[1:]], scaled), expected)
+        expected = self.reference(case, factors, core)
+        generator = torch.Generator().manual_seed(2)
+        for j, width in enumerate(case.widths):
+            norms = torch.rand(width, dtype=torch.float64, generator=generator) + 0.5
+            for sizes in (norms, torch.zeros_like(norms)):
+                divisors, scaled = case.interaction.rescale(sizes, core)
+                close(
+                    case.interaction.contract([*factors[:j], factors[j] / divisors, *factors[j + 1 :]], scaled),
+                    expected,
+                )
 
     def test_growing_the_rank_keeps_the_function(self, case: InteractionCase) -> None:
         stages = case.interaction.ranks()
@@ -254,8 +266,16 @@ class InteractionContract(abc.ABC):
             smaller = dataclasses.replace(case, interaction=stage)
             factors, core = smaller.draw(4)
             fresh, _ = case.draw(4, seed=3)
-            grown = stage.grown(factors, core, case.interaction, fresh, 0.0, torch.Generator().manual_seed(0))
-            close(case.interaction.contract(*grown), self.reference(smaller, factors, core))
+            before = torch.from_numpy(self.reference(smaller, factors, core))
+            changes = []
+            for noise in (0.0, 1e-4, 1e-2):
+                generator = torch.Generator().manual_seed(0)
+                larger = stage.grown(factors, core, case.interaction, fresh, noise, generator)
+                changes.append(float((case.interaction.contract(*larger) - before).abs().max() / before.abs().max()))
+            assert changes[0] < 1e-10
+            # New terms are found through what the noise adds, which vanishes with it (in a chain, by its square).
+            assert changes[1] <= 0.02 * changes[2] + 1e-10
+            assert (changes[2] > 1e-6) == (smaller.widths != case.widths)
 
     def test_is_a_value(self, case: InteractionCase) -> None:
         stored = json.loads(json.dumps(case.interaction.config()))
