@@ -5,6 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # What is never imported need not be compiled, which would take longer than all else.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# What is imported is compiled once and kept, where the environment says otherwise too: torch takes seconds a process.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test suite lint lowest validate benchmark docs clean
