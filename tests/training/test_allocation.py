@@ -24,8 +24,8 @@ def brought():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def again(megabytes=64):
-    "Pages brought in the second of two rounds of work with large pieces."
-    for _ in range(2):
+    "Pages brought in the last of four rounds of work with large pieces, when all of them have found their place."
+    for _ in range(4):
         before = brought()
         for _ in range(5):
             torch.ones(megabytes << 18)
@@ -36,13 +36,13 @@ def in_use():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() >> 20
 
 def trained():
-    "Pages brought in the last three steps of a training with products of 64 MB."
+    "Pages brought in the last three of twelve steps of a training with products of 64 MB."
     counts = []
     def loss(model, batch):
         counts.append(brought())
         return model(batch).square().mean()
     rows = ShuffledRows(4096, lambda places: torch.ones(len(places), 8))
-    config = TrainingConfig(steps=6, batch=4096, rate=1e-3, warm_up=1)
+    config = TrainingConfig(steps=12, batch=4096, rate=1e-3, warm_up=1)
     run_training(torch.nn.Linear(8, 4096), loss, rows, config, progress=False)
     return counts[-1] - counts[-4]
 

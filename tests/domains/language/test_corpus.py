@@ -62,7 +62,7 @@ def test_copies_fall_into_the_same_part(tmp_path: Path) -> None:
 
 def test_copies_of_a_long_text_fall_into_the_same_part_as_a_file_and_as_a_row(tmp_path: Path) -> None:
     for number in range(8):  # of which some would fall apart
-        text = f"{number} ü\n" * (3 * 2**17)  # more than is read at a time
+        text = f"{number} ü {'-' * 100}\n" * (3 * 2**13)  # more than is read at a time
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
         (tmp_path / f"{number}.jsonl").write_text(json.dumps({"text": text}))
     parts = collections.defaultdict(set)
