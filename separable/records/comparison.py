@@ -21,7 +21,8 @@ class Comparison:
     Attributes:
         names: of the runs, short and all different.
         runs: what each folder holds.
-        settings: those that differ, by name, a value for each run; None where a run has none.
+        settings: those that differ, by name, a value for each run; None where a run has none. The seed of a run is
+            one of them, where the settings of none name it themselves.
         measured: the last of every number, by name, a value for each run; None where a run has none.
     """
 
@@ -120,6 +121,8 @@ def compare_runs(paths: Sequence[str | os.PathLike[str]], kinds: Sequence[Folder
             raise ValueError(f"runs: expected each once, got {place} twice")
     runs = tuple(read_run(path, kinds) for path in paths)
     settings = [flattened(run.settings) for run in runs]
+    if not any(name.split(".")[-1] == "seed" for each in settings for name in each):
+        settings = [{"seed": run.environment.get("seed"), **each} for run, each in zip(runs, settings, strict=True)]
     every = dict.fromkeys(name for each in settings for name in each)
     rows = {name: tuple(each.get(name) for each in settings) for name in every}
     differing = {name: values for name, values in rows.items() if not all(_alike(value, values[0]) for value in values)}

@@ -29,6 +29,13 @@ def test_only_what_differs_is_told_and_what_is_missing_is_none(tmp_path):
     assert ["loss", "1", "0.5"] in told
 
 
+def test_seeds_are_told_where_the_settings_do_not_name_them(tmp_path):
+    folders = [RunFolder(tmp_path / str(seed), {"rank": 4}, seed).path for seed in (3, 5)]
+    assert compare_runs(folders).settings == {"seed": (3, 5)}
+    named = [RunFolder(tmp_path / f"named {s}", {"training": {"seed": s}}, s).path for s in (3, 5)]
+    assert compare_runs(named).settings == {"training.seed": (3, 5)}
+
+
 def test_the_last_value_is_told_even_where_it_is_no_number_and_what_differs_is_seen(tmp_path):
     corpus = "/data/a/long/way/down/to/a/corpus/of/texts/number_"
     one = made(tmp_path / "one", {"source": f"{corpus}1", "rate": 0.1234567}, [0.1, float("nan")])
