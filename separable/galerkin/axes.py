@@ -16,7 +16,7 @@ import scipy.sparse.linalg
 import torch
 
 from separable.atoms import Atom, BSpline
-from separable.galerkin.problem import Array, Coordinate, Profile
+from separable.galerkin.problem import Array, Coordinate, Profile, real
 
 _HELD: dict[str, tuple[int, ...]] = {"free": (), "value": (0,), "slope": (1,), "both": (0, 1)}  # derivatives
 
@@ -229,6 +229,8 @@ class Axis:
             (0, -1), self.atom.domain, (self.coordinate.left, self.coordinate.right), strict=True
         ):
             orders = {*_HELD[hold], *(() if ends is None else (0,))}
+            if not orders:
+                continue
             piece = pieces == pieces[side]
             near = np.polynomial.Legendre.fit(self.nodes[piece], values[piece], int(piece.sum()) - 1)
             for order in sorted(orders):
@@ -307,9 +309,8 @@ class Axis:
 
 
 def evaluate(name: str, profile: Profile | float, nodes: Array) -> Array:
-    """A coefficient function at nodes ``(Q,)``, refused unless it is finite and of the right shape."""
-    values = profile(nodes) if callable(profile) else profile
-    values = np.asarray(values, dtype=np.float64)
+    """A coefficient function at a copy of the nodes ``(Q,)``, refused unless real, finite and of the right shape."""
+    values = real(f"{name}: a coefficient or source", profile(nodes.copy()) if callable(profile) else profile)
     try:
         values = np.broadcast_to(values, nodes.shape)
     except ValueError:

@@ -18,6 +18,7 @@ import dataclasses
 import inspect
 import itertools
 import keyword
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
@@ -39,9 +40,11 @@ class Coordinate:
     Args:
         name: How terms refer to it.
         atom: Functions of this coordinate on its domain: B-splines (any degree, open or periodic), Fourier, Chebyshev.
+            With others that are not discrete the error is not estimated.
         left: What vanishes at the lower end, exactly, for the unknown less the lift: ``free`` nothing (a natural
             condition, or a parameter), ``value`` u, ``slope`` du/dx, ``both`` u and du/dx. An initial condition is
-            ``value`` or ``both`` at the left end of time.
+            ``value`` or ``both`` at the left end of time. A weak form of first derivatives has slopes of zero by
+            itself, and others as a `Source` with `At` at the end, not through a lift.
         right: The same at the upper end.
         unit: Unit of the coordinate, for labels.
     """
@@ -72,7 +75,11 @@ class Coordinate:
         return isinstance(self.atom, Fourier) or bool(getattr(self.atom, "periodic", False))
 
     def refined(self) -> "Coordinate":
-        """The same coordinate on a richer basis that contains this one; discrete coordinates stay as they are."""
+        """The same coordinate on a richer basis that contains this one; discrete coordinates stay as they are.
+
+        Raises:
+            ValueError: If there is none, as for Gaussian atoms and those of one's own.
+        """
         atom = self.atom
         finer: Atom
         if isinstance(atom, BSpline):
@@ -86,8 +93,10 @@ class Coordinate:
             finer = dataclasses.replace(atom, modes=atom.modes + max(3, atom.modes // 2))
         elif isinstance(atom, Chebyshev):
             finer = dataclasses.replace(atom, degree=atom.degree + max(3, atom.degree // 2))
-        else:
+        elif atom.discrete:
             finer = atom
+        else:
+            raise ValueError(f"{self.name}: there is no richer basis that contains {atom}")
         return dataclasses.replace(self, atom=finer)
 
 
@@ -116,6 +125,10 @@ class Field:
         rank: Most terms it may take; more is refused, with the error reached.
         entries: Further factors of single coordinates that the function does not depend on, as in `Source`; those of an
             operator's coefficient are functions.
+
+    Raises:
+        ValueError: If the function cannot be called, the tolerance is no number of at least 0, the rank no whole number
+            of at least 1, or a coordinate is both a parameter and a further factor.
     """
 
     function: Callable[..., Array]
@@ -124,6 +137,12 @@ class Field:
     entries: Mapping[str, "Profile | At"] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise ValueError(f"Field: expected a function of coordinates, got {self.function!r}")
+        if not (isinstance(self.tolerance, numbers.Real) and self.tolerance >= 0):
+            raise ValueError(f"Field: tolerance is a number of at least 0, got {self.tolerance!r}")
+        if not (isinstance(self.rank, numbers.Integral) and self.rank >= 1):
+            raise ValueError(f"Field: rank is a whole number of at least 1, got {self.rank!r}")
         if twice := sorted({*self.names} & {*self.entries}):
             raise ValueError(f"Field: {twice} are both parameters of the function and further factors")
 
@@ -192,7 +211,8 @@ class Problem:
         name: For titles.
 
     Raises:
-        ValueError: If a name is unknown, an order is negative, a factor is not finite, or there is no operator.
+        ValueError: If a name is unknown, an order is negative, a factor is not a finite real number, a term or what it
+            is made of is of another kind than stated, or there is no operator.
 
     Example:
         >>> import numpy as np
@@ -228,18 +248,29 @@ class Problem:
             object.__setattr__(self, what, tuple(stated))
         if not self.operator:
             raise ValueError("Problem: the operator has no terms, so any function would solve it")
-        for what, stated in (
-            ("an operator term", self.terms),
-            ("a source", self.sources),
-            ("a lift", self.lifts),
-            ("a product", self.products),
+        for what, kinds, stated in (
+            ("an operator term", (Term,), self.terms),
+            ("a source", (Source, Field), self.sources),
+            ("a lift", (Source, Field), self.lifts),
+            ("a product", (Product,), self.products),
         ):
             for one in stated:
-                if not isinstance(one, Field) and not np.isfinite(one.factor):
-                    raise ValueError(f"Problem: {what} has the factor {one.factor}")
+                if not isinstance(one, kinds):
+                    named = " or ".join(kind.__name__ for kind in kinds)
+                    raise ValueError(f"Problem: {what} is a {named}, got {one!r}")
+                for part in ("entries", "first", "second", "coefficients"):
+                    if not isinstance(by_name := getattr(one, part, {}), Mapping):
+                        raise ValueError(f"Problem: {part} of {what} are a mapping by coordinate, got {by_name!r}")
+                if not isinstance(one, Field) and not _is_number(one.factor):
+                    raise ValueError(f"Problem: {what} has the factor {one.factor!r}, which is no finite real number")
         for term in self.terms:
             self._known("an operator term", term.entries)
             if term.coefficient is not None:
+                if not isinstance(term.coefficient, Field):
+                    raise ValueError(
+                        f"Problem: a coefficient of several coordinates is a Field, got {term.coefficient!r}"
+                    )
+                self._profiles("a coefficient field", term.coefficient.entries)
                 self._known("a coefficient field", [*term.coefficient.names, *term.coefficient.entries])
             for name, entry in term.entries.items():
                 if not isinstance(entry, At) and not (isinstance(entry, Sequence) and len(entry) in (2, 3)):
@@ -250,31 +281,37 @@ class Problem:
                 self._whole(name, (entry.trial, entry.test) if isinstance(entry, At) else entry[:2])
                 if isinstance(entry, At):
                     self._inside(name, entry)
+                elif len(entry) == 3:
+                    if isinstance(entry[2], At):
+                        raise ValueError(f"Problem: an operator term is taken at a point as a whole, {name}: At(..)")
+                    self._profiles("an operator term", {name: entry[2]})
         for data in (*self.sources, *self.lifts):
             self._known("a source or lift", [*data.entries, *(data.names if isinstance(data, Field) else ())])
+            self._profiles("a source or lift", data.entries)
             for name, profile in data.entries.items():
                 if isinstance(profile, At):
                     self._whole(name, (profile.test,))
                     self._inside(name, profile)
         for product in self.products:
             self._known("a product", [*product.first, *product.second, *product.coefficients])
+            self._profiles("a product", product.coefficients)
             for name, order in (*product.first.items(), *product.second.items()):
                 self._whole(name, (order,))
 
     @property
     def terms(self) -> tuple[Term, ...]:
         """The operator, every term as a `Term`."""
-        return tuple(t if isinstance(t, Term) else Term(t) for t in self.operator)
+        return tuple(Term(t) if isinstance(t, Mapping) else t for t in self.operator)
 
     @property
     def sources(self) -> tuple[Source | Field, ...]:
         """The source, every term as a `Source` or a `Field`."""
-        return tuple(t if isinstance(t, Source | Field) else Source(t) for t in self.source)
+        return tuple(Source(t) if isinstance(t, Mapping) else t for t in self.source)
 
     @property
     def lifts(self) -> tuple[Source | Field, ...]:
         """The lift, every term as a `Source` or a `Field`."""
-        return tuple(t if isinstance(t, Source | Field) else Source(t) for t in self.lift)
+        return tuple(Source(t) if isinstance(t, Mapping) else t for t in self.lift)
 
     def _known(self, what: str, names: "Sequence[str] | Mapping[str, object]") -> None:
         unknown = [n for n in names if n not in self.names]
@@ -282,8 +319,14 @@ class Problem:
             raise ValueError(f"Problem: {what} names {unknown}; the coordinates are {list(self.names)}")
 
     @staticmethod
+    def _profiles(what: str, profiles: Mapping[str, object]) -> None:
+        for name, profile in profiles.items():
+            if not (callable(profile) or isinstance(profile, At)) and np.asarray(profile).dtype.kind not in "biuf":
+                raise ValueError(f"Problem: {what} takes a function of {name} alone or a number, got {profile!r}")
+
+    @staticmethod
     def _whole(name: str, orders: Sequence[int]) -> None:
-        if min(orders) < 0 or any(int(order) != order for order in orders):
+        if not all(_is_number(order) and order >= 0 and int(order) == order for order in orders):
             raise ValueError(f"Problem: derivative orders are integers of at least 0, got {orders} for {name}")
 
     def _inside(self, name: str, at: At) -> None:
@@ -303,5 +346,27 @@ class Problem:
         return not any(isinstance(e, At) or e[1] for e in entries)
 
     def refined(self) -> "Problem":
-        """The same problem on bases that contain the present ones (twice the intervals, more modes)."""
+        """The same problem on bases that contain the present ones (twice the intervals, more modes).
+
+        Raises:
+            ValueError: As `Coordinate.refined` does.
+        """
         return dataclasses.replace(self, coordinates=[c.refined() for c in self.coordinates])
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is one finite real number."""
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "biuf" and bool(np.isfinite(array))
+
+
+def real(what: str, values: object) -> Array:
+    """The values as float64, refused where they are complex.
+
+    Raises:
+        ValueError: If they are complex.
+    """
+    array = np.asarray(values)
+    if np.iscomplexobj(array):
+        raise ValueError(f"{what} takes real values, got {array.dtype}")
+    return np.asarray(array, dtype=np.float64)

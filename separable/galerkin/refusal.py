@@ -1,13 +1,14 @@
 """Ill-posed problems, refused before anything is solved, with the reason."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from separable.atoms import BSpline
 from separable.galerkin.discretisation import Discretisation
-from separable.galerkin.problem import Array, At, Problem, Term
+from separable.galerkin.problem import Array, At, Field, Problem, Term
+from separable.galerkin.system import NDArrayInt
 
 Orders = tuple[tuple[int, int] | At, ...]
 _SAMPLES = 4000
@@ -19,8 +20,9 @@ def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> N
 
     Raises:
         ValueError: A diffusivity is negative somewhere, an evolution runs backward in time, an end that needs a
-            condition has none, more is held than the equation lets one choose, constants or linear functions solve the
-            homogeneous problem, or splines are too rough for the operator.
+            condition has none, more is held than the equation lets one choose, a slope is held that the weak form
+            itself determines, constants or linear functions solve the homogeneous problem, or splines are too rough for
+            the operator.
     """
     if least_squares and not problem.is_equation:
         raise ValueError(
@@ -28,11 +30,13 @@ def refuse(problem: Problem, discrete: Discretisation, least_squares: bool) -> N
             "write second derivatives as (2, 0)"
         )
     _refuse_rough(problem, discrete)
+    _refuse_against(problem, discrete)
     _refuse_missing(problem, discrete)
     _refuse_held(problem, discrete)
     _refuse_signs(problem, discrete)
     if not problem.is_equation:
         _refuse_mechanisms(problem, discrete)
+        _refuse_natural(problem, discrete)
         _refuse_evolutions(problem, discrete)
 
 
@@ -63,14 +67,20 @@ def _refuse_rough(problem: Problem, discrete: Discretisation) -> None:
 def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
     names = problem.names
     factors = [dict(orders) for product in problem.products for orders in (product.first, product.second)]
-    for j, coordinate in enumerate(problem.coordinates if problem.is_equation else ()):
-        highest = max((symbols[j].trial for _, symbols in discrete.terms), default=0)
+    for j, coordinate in enumerate(problem.coordinates):
+        mine = [symbols[j] for _, symbols in discrete.terms]
+        highest = max(symbol.trial for symbol in mine)
+        strong = highest > 1 and all(symbol.point is None and not symbol.test for symbol in mine)
+        if coordinate.periodic or not (problem.is_equation or strong):
+            continue  # what is integrated by parts has natural conditions
         if any(orders.get(coordinate.name, 0) > highest for orders in factors):
             continue  # the solution itself says where such an equation needs a condition, and may vanish there
         held = _ENDS[coordinate.left] + _ENDS[coordinate.right]
-        if held < highest and not coordinate.periodic:
-            if held and _degenerate(problem, discrete, j, highest):
-                continue
+        if highest > 1:
+            needed = highest - (highest + 1) // 2 * _degenerate(problem, discrete, j, highest)
+        else:
+            needed = 0 if _leaves(problem, discrete, j, all) else highest
+        if held < needed:
             raise ValueError(
                 f"solve: the equation has derivative {highest} along {names[j]}, which has {held} conditions; "
                 "state initial or boundary conditions (left=, right=)"
@@ -91,7 +101,6 @@ def _refuse_missing(problem: Problem, discrete: Discretisation) -> None:
 
 def _refuse_held(problem: Problem, discrete: Discretisation) -> None:
     """An equation of order m along a coordinate has m conditions there; with more it has no solution for most data."""
-    places = _places(discrete)
     factors = [dict(orders) for product in problem.products for orders in (product.first, product.second)]
     for j, coordinate in enumerate(problem.coordinates if problem.is_equation else ()):
         name, held = coordinate.name, _ENDS[coordinate.left] + _ENDS[coordinate.right]
@@ -99,9 +108,8 @@ def _refuse_held(problem: Problem, discrete: Discretisation) -> None:
         highest = max(taken, default=0)
         if held <= highest:
             continue
-        running = {p for p in (_orders(problem, term) for term in problem.terms) if p[j] == (1, 0)}
-        speed = np.asarray(sum(_total(problem, pattern, places) for pattern in running))
-        if highest == 1 and not factors and not (np.all(speed > 0) or np.all(speed < 0)):
+        at_both = _ENDS[coordinate.left] == _ENDS[coordinate.right] == 1
+        if highest == 1 and at_both and not _leaves(problem, discrete, j, any):
             continue  # what is carried comes in at both ends
         raise ValueError(
             f"solve: the equation has derivative {highest} along {name}, which takes {highest} conditions, and {held} "
@@ -124,17 +132,11 @@ def _refuse_mechanisms(problem: Problem, discrete: Discretisation) -> None:
 
 def _refuse_evolutions(problem: Problem, discrete: Discretisation) -> None:
     """Weak forms in which a coordinate is only run along, as time is, need one condition there, where it comes from."""
-    places = _places(discrete)
-    patterns = {_orders(problem, term) for term in problem.terms}
-    diffuses = any((1, 1) in pattern for pattern in patterns)
-    for t, coordinate in enumerate(problem.coordinates):
-        name, along = coordinate.name, {pattern[t] for pattern in patterns}
-        if coordinate.periodic or (1, 0) not in along or not along <= {(0, 0), (1, 0)}:
-            continue
-        running = [pattern for pattern in patterns if pattern[t] == (1, 0)]
-        if any(order != (0, 0) for pattern in running for i, order in enumerate(pattern) if i != t):
-            continue
-        speed = np.asarray(sum(_total(problem, pattern, places) for pattern in running))
+    entries = [entry for term in problem.terms for entry in _orders(problem, term) if not isinstance(entry, At)]
+    diffuses = any(trial == test > 0 for trial, test in entries)
+    for t, speed in _speeds(problem, _places(discrete)).items():
+        coordinate = problem.coordinates[t]
+        name = coordinate.name
         if not (np.all(speed > 0) or np.all(speed < 0)):
             continue  # it comes from both ends or from none
         onward = bool(speed[0] > 0)
@@ -150,10 +152,115 @@ def _refuse_evolutions(problem: Problem, discrete: Discretisation) -> None:
             )
 
 
-def _degenerate(problem: Problem, discrete: Discretisation, j: int, order: int) -> bool:
-    """Whether the highest derivative along coordinate j drops out at a free end, as ``s^2 u_ss`` does at s = 0.
+def _refuse_natural(problem: Problem, discrete: Discretisation) -> None:
+    """A weak form of first derivatives says itself what the slope at an end is: nothing else can be held there."""
+    places, values = _places(discrete), _lifted(problem, _places(discrete))
+    steps = np.linspace(0, 1, 6)
+    slope = np.linalg.solve(np.vander(steps, increasing=True).T, np.eye(6)[1])  # weights of a derivative at 0
+    for j, coordinate in enumerate(problem.coordinates):
+        name, atom = coordinate.name, coordinate.atom
+        if max(max(symbols[j].trial, symbols[j].test) for _, symbols in discrete.terms) > 1:
+            continue
+        for side, hold in ((0, coordinate.left), (-1, coordinate.right)):
+            if hold not in ("slope", "both"):
+                continue
+            found = 0.0
+            if hold == "slope":
+                knots = np.unique(atom.breakpoints)
+                reach = (knots[side] - knots[1 if side == 0 else -2]) * (len(knots) - 1) / (-4 * atom.size)
+                near = [_lifted(problem, {**places, name: np.full(_SAMPLES, knots[side] + s * reach)}) for s in steps]
+                change = slope @ (np.stack(near) - near[0]) / reach
+                length = knots[-1] - knots[0]
+                rounding = 1e-6 * np.ptp(values) / length + 1e-13 * np.abs(values).max() / abs(reach)
+                found = float(change[np.abs(change).argmax()])
+                if abs(found) <= rounding:
+                    continue
+            raise ValueError(
+                f"solve: a slope is natural in a weak form of first derivatives: expected {name} free at "
+                f"{atom.domain[side]:g}, or value, or slope with a lift that has none, got {hold!r}"
+                + (f" with a slope of {found:.4g}" if found else "")
+                + f"; state a flux as Source({{{name!r}: At({atom.domain[side]:g})}})"
+            )
 
-    The terms without a derivative along j then hold u there, and no condition is missing.
+
+def _refuse_against(problem: Problem, discrete: Discretisation) -> None:
+    """What is carried along one coordinate from where it is held is not carried along another to where it is held."""
+    directions = _directions(problem, _speeds(problem, _places(discrete)))
+    onward, against = ([n for n, d in directions.items() if d == sign] for sign in (1.0, -1.0))
+    if onward and against:
+        wrong = min(against, onward, key=len)
+        raise ValueError(
+            f"solve: u is held where it comes in along {', '.join(onward)} and where it leaves along "
+            f"{', '.join(against)}; hold {', '.join(wrong)} at the other end"
+        )
+
+
+def _speeds(problem: Problem, places: Mapping[str, Array]) -> dict[int, Array]:
+    """The speeds along coordinates that are only run along, as time is: u_j enters alone, and no other derivative."""
+    patterns = {_orders(problem, term) for term in problem.terms}
+    speeds = {}
+    for t, coordinate in enumerate(problem.coordinates):
+        running = [pattern for pattern in patterns if pattern[t] == (1, 0)]
+        alone = all(order == (0, 0) for pattern in running for i, order in enumerate(pattern) if i != t)
+        only = {pattern[t] for pattern in patterns} <= {(0, 0), (1, 0)}
+        squared = any(o.get(coordinate.name) for product in problem.products for o in (product.first, product.second))
+        if running and alone and only and not squared and not coordinate.periodic:
+            speeds[t] = _total(problem, running[0], places)
+    return speeds
+
+
+def _directions(problem: Problem, speeds: Mapping[int, Array]) -> dict[str, float]:
+    """For coordinates held at one end: 1 where u comes from there, -1 where it is carried there."""
+    directions = {}
+    for t, speed in speeds.items():
+        coordinate = problem.coordinates[t]
+        ends = (coordinate.left, coordinate.right)
+        if ends in (("value", "free"), ("free", "value")) and (np.all(speed > 0) or np.all(speed < 0)):
+            directions[coordinate.name] = float(np.sign(speed[0])) * (1.0 if coordinate.left == "value" else -1.0)
+    return directions
+
+
+def _leaves(problem: Problem, discrete: Discretisation, j: int, ends: Callable[[Iterable[bool]], bool]) -> bool:
+    """Whether what is carried leaves at all (or any) of coordinate j's ends, or stands still there.
+
+    From where an equation of first order carries u, the way its coordinates are held tells, or the sign of
+    ``c - div(speed) / 2`` beside ``speed . grad u + c u`` (Friedrichs, Comm. Pure Appl. Math. 11, 1958). Where neither
+    does, all ends must be left in one of the directions, or some end in both.
+    """
+    coordinate, places = problem.coordinates[j], _places(discrete)
+    speeds = _speeds(problem, places)
+    if j not in speeds:
+        return ends is any
+    outward = []
+    for sign, end in zip((-1.0, 1.0), coordinate.atom.domain, strict=True):
+        with np.errstate(all="ignore"):
+            outward.append(sign * _speeds(problem, {**places, coordinate.name: np.full(_SAMPLES, end)})[j])
+    told = set(_directions(problem, speeds).values()) or _positive(problem, discrete, speeds)
+    left = [ends(bool(np.all(direction * out >= 0)) for out in outward) for direction in told or (1.0, -1.0)]
+    return any(left) if ends is all else all(left)
+
+
+def _positive(problem: Problem, discrete: Discretisation, speeds: Mapping[int, Array]) -> set[float]:
+    """The sign of ``c - div(speed) / 2``, where it has one and the equation is of first order and linear."""
+    places, names = _places(discrete), problem.names
+    here = tuple((0, 0) for _ in names)
+    derivatives = [p for p in (_orders(problem, term) for term in problem.terms) if p != here]
+    if problem.products or not all(any(p[t] == (1, 0) for t in speeds) for p in derivatives):
+        return set()
+    total = _total(problem, here, places)
+    for t in speeds:
+        lower, upper = problem.coordinates[t].atom.domain
+        step = 1e-4 * (upper - lower)
+        ends = [np.clip(places[names[t]] + sign * step, lower, upper) for sign in (-1, 1)]
+        before, after = (_speeds(problem, {**places, names[t]: end})[t] for end in ends)
+        total = total - (after - before) / (ends[1] - ends[0]) / 2
+    return {float(np.sign(total[0]))} if np.all(total > 0) or np.all(total < 0) else set()
+
+
+def _degenerate(problem: Problem, discrete: Discretisation, j: int, order: int) -> int:
+    """At how many free ends the highest derivative along coordinate j drops out, as ``s^2 u_ss`` does at s = 0.
+
+    What is left of the equation there, and that u is smooth, stand for a condition.
     """
     coordinate, places = problem.coordinates[j], _places(discrete)
     patterns = {_orders(problem, term) for term in problem.terms}
@@ -165,7 +272,7 @@ def _degenerate(problem: Problem, discrete: Discretisation, j: int, order: int) 
             left = [np.abs(_total(problem, p, there)).max() for p in highest]
         inside = [np.abs(_total(problem, p, places)).max() for p in highest]
         fades.append(end == "free" and all(a <= 1e-12 * b for a, b in zip(left, inside, strict=True)))
-    return any(fades) and any(p[j] == (0, 0) for p in patterns)
+    return sum(fades)
 
 
 def _refuse_signs(problem: Problem, discrete: Discretisation) -> None:
@@ -181,13 +288,23 @@ def _refuse_signs(problem: Problem, discrete: Discretisation) -> None:
     def where(index: int) -> str:
         return ", ".join(f"{n} = {places[n][index]:.4g}" for n in names)
 
+    def decisive(j: int, tested: bool) -> tuple[Array, NDArrayInt]:
+        """Of the even derivatives along j alone the coefficient of the highest that is there, and half its order m."""
+        values, half = np.zeros(_SAMPLES), np.zeros(_SAMPLES, dtype=np.int64)
+        for m in range(1, 1 + max(max(symbols[j].trial, symbols[j].test) for _, symbols in discrete.terms)):
+            found = sampled(orders(j, m, m) if tested else orders(j, 2 * m, 0))
+            if found is not None:
+                values, half = np.where(found == 0, values, found), np.where(found == 0, half, m)
+        return values, half
+
     for j, name in enumerate(names):
-        values = sampled(orders(j, 1, 1))
-        if values is not None and values.min() < 0:
+        values, half = decisive(j, True)
+        if values.min() < 0:
             worst = int(values.argmin())
+            m = half[worst]
             raise ValueError(
-                f"solve: negative diffusivity: the coefficient of du/d{name} dv/d{name} is {values[worst]:.4g} at "
-                f"{where(worst)} (if the whole equation has the other sign, multiply it by -1)"
+                f"solve: negative diffusivity: the coefficient of d{m}u/d{name}{m} dv{m}/d{name}{m} is "
+                f"{values[worst]:.4g} at {where(worst)} (if the whole equation has the other sign, multiply it by -1)"
             )
     if not problem.is_equation:
         return
@@ -198,14 +315,15 @@ def _refuse_signs(problem: Problem, discrete: Discretisation) -> None:
             continue
         onward = 1.0 if coordinate.left == "value" else -1.0  # a value held at the right end is carried to the left
         for j, name in enumerate(names):
-            values = sampled(orders(j, 2, 0))
-            if values is None or j == t:
+            if j == t:
                 continue
-            wrong = onward * values * speed
+            values, half = decisive(j, False)
+            wrong = -onward * (-1.0) ** half * values * speed
             if wrong.max() > 0:
                 worst = int(wrong.argmax())
+                m = 2 * half[worst]
                 raise ValueError(
-                    f"solve: negative diffusivity: d2u/d{name}2 has the coefficient {values[worst]:.4g} beside "
+                    f"solve: negative diffusivity: d{m}u/d{name}{m} has the coefficient {values[worst]:.4g} beside "
                     f"{speed[worst]:.4g} du/d{coordinate.name} at {where(worst)}, which runs diffusion backward from "
                     f"the {'left' if onward > 0 else 'right'} end of {coordinate.name}, where u is held"
                 )
@@ -229,14 +347,30 @@ def _total(problem: Problem, orders: Orders, places: Mapping[str, Array]) -> Arr
     for term in problem.terms:
         if _orders(problem, term) != orders:
             continue
-        profiles: list[tuple[str, Any]] = [
-            (n, e[2]) for n, e in term.entries.items() if not isinstance(e, At) and len(e) == 3
-        ]
-        value = np.full(_SAMPLES, term.factor)
-        if field := term.coefficient:
-            profiles += field.entries.items()
-            value = value * field.function(**{n: places[n] for n in field.names})
-        for name, profile in profiles:
-            value = value * (profile(places[name]) if callable(profile) else profile)
-        total += value
+        profiles = [(n, e[2]) for n, e in term.entries.items() if not isinstance(e, At) and len(e) == 3]
+        total += _multiplied(term.factor, term.coefficient, profiles, places)
     return total
+
+
+def _lifted(problem: Problem, places: Mapping[str, Array]) -> Array:
+    """The lift, as it was stated."""
+    total = np.zeros(_SAMPLES)
+    for lift in problem.lifts:
+        if isinstance(lift, Field):
+            total += _multiplied(1.0, lift, [], places)
+        else:
+            total += _multiplied(lift.factor, None, lift.entries.items(), places)
+    return total
+
+
+def _multiplied(
+    factor: float, field: Field | None, profiles: Iterable[tuple[str, Any]], places: Mapping[str, Array]
+) -> Array:
+    """The product of a factor, a field with its further factors, and functions of single coordinates."""
+    value = np.full(_SAMPLES, factor, dtype=np.float64)
+    if field is not None:
+        profiles = [*profiles, *field.entries.items()]
+        value = value * field.function(**{n: places[n].copy() for n in field.names})
+    for name, profile in profiles:
+        value = value * (profile(places[name].copy()) if callable(profile) else profile)
+    return value

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.linalg
 
-from separable.galerkin.problem import Array
+from separable.galerkin.problem import Array, real
 
 MAX_SAMPLES = 60_000_000
 
@@ -29,7 +29,7 @@ def separate(
     """Write a function of k coordinates as a sum of products on given nodes.
 
     Args:
-        function: Called with k arrays that broadcast against each other.
+        function: Called with k arrays that broadcast against each other, copies of its own.
         nodes: k arrays ``(n_j,)``.
         weights: k arrays ``(n_j,)`` of quadrature weights.
         tolerance: Relative L2 error to reach.
@@ -40,15 +40,27 @@ def separate(
         Factors ``(n_j, R)``, and the relative L2 error reached.
 
     Raises:
-        ValueError: If the grid is larger than 6e7 samples, a sample is not finite, or the tolerance is not reached.
+        ValueError: If the tolerance is no number of at least 0 or the rank none of at least 1, the grid is larger than
+            6e7 samples, the function returns complex values or another shape, a sample is not finite, or the tolerance
+            is not reached.
     """
+    if not tolerance >= 0 or not rank >= 1:
+        raise ValueError(
+            f"separate: expected a tolerance of at least 0 and a rank of at least 1, got {tolerance}, {rank}"
+        )
     shape = tuple(len(n) for n in nodes)
     if np.prod([float(n) for n in shape]) > MAX_SAMPLES:
         raise ValueError(
             f"separate: the sample grid {shape} exceeds {MAX_SAMPLES:.0e} values; use coarser atoms for this field"
         )
-    mesh = [n.reshape([-1 if i == j else 1 for i in range(len(nodes))]) for j, n in enumerate(nodes)]
-    values = np.array(np.broadcast_to(np.asarray(function(*mesh), dtype=np.float64), shape))
+    mesh = [n.copy().reshape([-1 if i == j else 1 for i in range(len(nodes))]) for j, n in enumerate(nodes)]
+    sampled = real("separate: the field", function(*mesh))
+    try:
+        values = np.array(np.broadcast_to(sampled, shape))
+    except ValueError:
+        raise ValueError(
+            f"separate: the field returns values that broadcast to its arguments' grid {shape}, got {sampled.shape}"
+        ) from None
     if not np.isfinite(values).all():
         where = np.unravel_index(int(np.flatnonzero(~np.isfinite(values).ravel())[0]), shape)
         place = ", ".join(f"{float(n[i]):g}" for n, i in zip(nodes, where, strict=True))
@@ -78,24 +90,26 @@ def _decompose(values: Array, tolerance: float, rank: int, seed: int) -> tuple[l
         tails = np.sqrt(np.append(np.cumsum(singular[::-1] ** 2)[::-1], 0.0))
         kept = min(rank, max(1, int(np.argmax(tails <= tolerance))))
         return [left[:, :kept] * singular[:kept], right[:kept].T], float(tails[kept])
-    bases, core = _tucker(values, 0.3 * tolerance)
-    lost = float(np.sqrt(max(0.0, 1.0 - np.sum(core**2))))
+    bases, core, lost = _tucker(values, 0.3 * tolerance)
     factors, error = _grow(core, max(1e-15, np.sqrt(max(tolerance**2 - lost**2, 0.0))), rank, seed)
     return [b @ f for b, f in zip(bases, factors, strict=True)], float(np.hypot(error, lost))
 
 
-def _tucker(values: Array, tolerance: float) -> tuple[list[Array], Array]:
+def _tucker(values: Array, tolerance: float) -> tuple[list[Array], Array, float]:
+    """Orthonormal bases of every coordinate, the core in them, and the error: what each truncation drops adds up."""
     bases: list[Array] = []
-    core = values
-    share = tolerance**2 / values.ndim
+    core, lost = values, 0.0
     for j in range(values.ndim):
         matrix = np.moveaxis(core, j, 0).reshape(core.shape[j], -1)
-        spectrum, vectors = scipy.linalg.eigh(matrix @ matrix.T)
-        kept = max(1, int(np.sum(np.cumsum(np.maximum(spectrum, 0.0)) > share)))
-        basis = vectors[:, ::-1][:, :kept]
+        # not from the Gram matrix, whose rounding hides singular values below 1e-8
+        vectors, singular, _ = scipy.linalg.svd(np.asarray(np.linalg.qr(matrix.T, mode="r")).T, full_matrices=False)
+        tails = np.append(np.cumsum(singular[::-1] ** 2)[::-1], 0.0)
+        kept = max(1, int(np.argmax(tails <= tolerance**2 / values.ndim)))
+        lost += float(tails[kept])
+        basis = vectors[:, :kept]
         bases.append(basis)
         core = np.moveaxis(np.tensordot(basis, core, axes=(0, j)), 0, j)
-    return bases, core
+    return bases, core, float(np.sqrt(lost))
 
 
 def _grow(core: Array, tolerance: float, rank: int, seed: int) -> tuple[list[Array], float]:
@@ -119,7 +133,6 @@ def _grow(core: Array, tolerance: float, rank: int, seed: int) -> tuple[list[Arr
 
 def _fit(core: Array, factors: list[Array], sweeps: int, tolerance: float) -> tuple[list[Array], float]:
     factors = list(factors)
-    size = float(np.sum(core**2))
     error, previous = np.inf, np.inf
     unfolded = [np.moveaxis(core, j, 0).reshape(core.shape[j], -1) for j in range(core.ndim)]
     for _ in range(sweeps):
@@ -137,8 +150,7 @@ def _fit(core: Array, factors: list[Array], sweeps: int, tolerance: float) -> tu
                 norms = np.maximum(np.linalg.norm(factors[j], axis=0), 1e-300)
                 factors[j] = factors[j] / norms
                 factors[-1] = factors[-1] * norms
-        fitted = float(np.sum(gram * (factors[-1].T @ factors[-1])))
-        error = float(np.sqrt(max(0.0, size - 2 * float(np.sum(right * factors[-1])) + fitted)))
+        error = float(np.linalg.norm(unfolded[-1] - factors[-1] @ product.T))
         if error <= tolerance or previous - error < 1e-3 * error:
             break
         previous = error

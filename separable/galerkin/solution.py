@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from separable.atomic_files import write_text
+from separable.atoms import Atom
 from separable.files import checked_text, read_json, refusing
 from separable.galerkin.problem import Array
 from separable.inversion import Inversion, invert
@@ -129,7 +130,8 @@ class Solution:
         """An xarray Dataset on a grid: a coordinate given as a number is held, as an array is an axis.
 
         Args:
-            points: Equidistant points of a coordinate that is not given, over its domain.
+            points: Equidistant points of a coordinate that is not given, over its domain; a discrete one is at all of
+                its categories.
             **places: Numbers and arrays by coordinate.
         """
         import xarray
@@ -138,8 +140,8 @@ class Solution:
         if unknown:
             raise ValueError(f"slice: unknown coordinates {unknown}; there are {list(self.names)}")
         axes = {
-            n: np.asarray(places.get(n, np.linspace(*self.layer.atoms[j].domain, points)), dtype=np.float64)
-            for j, n in enumerate(self.names)
+            n: np.asarray(places[n] if n in places else _spread(atom, points), dtype=np.float64)
+            for n, atom in zip(self.names, self.layer.atoms, strict=True)
         }
         kept = [n for n in self.names if axes[n].ndim]
         with torch.no_grad():
@@ -154,7 +156,10 @@ class Solution:
         )
 
     def plot(self, x: str, y: str | None = None, /, points: int = 151, **places: float) -> Any:
-        """A matplotlib Figure over one or two coordinates, the others held at given places (by default the middle)."""
+        """A matplotlib Figure over one or two coordinates, the others held at given places (by default the middle).
+
+        A discrete coordinate is shown category by category.
+        """
         from matplotlib.figure import Figure
 
         shown = [x] if y is None else [x, y]
@@ -163,7 +168,9 @@ class Solution:
             raise ValueError(f"plot: unknown coordinates {unknown}; there are {list(self.names)}")
         if x == y or set(shown) & set(places):
             raise ValueError(f"plot: expected each coordinate once, shown or held, got {[*shown, *places]}")
-        held = {n: sum(self.layer.atoms[j].domain) / 2 for j, n in enumerate(self.names) if n not in shown}
+        atoms = dict(zip(self.names, self.layer.atoms, strict=True))
+        middles = {n: sum(atom.domain) / 2 for n, atom in atoms.items() if n not in shown}
+        held = {n: float(middle // 1) if atoms[n].discrete else middle for n, middle in middles.items()}
         held.update(places)
         field = self.slice(points, **held)[self.name].transpose(*reversed(shown))
         unit = dict(zip(self.names, self.units, strict=True))
@@ -171,10 +178,11 @@ class Solution:
         axes = figure.subplots()
         axes.set_xlabel(f"{x} [{unit[x]}]")
         if y is None:
-            axes.plot(field[x], field)
+            axes.plot(field[x], field, "o" if atoms[x].discrete else "-")
             axes.set_ylabel(self.name)
         else:
-            image = axes.pcolormesh(field[x], field[y], field, shading="gouraud")
+            smooth = not (atoms[x].discrete or atoms[y].discrete)
+            image = axes.pcolormesh(field[x], field[y], field, shading="gouraud" if smooth else "nearest")
             figure.colorbar(image, label=self.name)
             axes.set_ylabel(f"{y} [{unit[y]}]")
         axes.set_title(", ".join(f"{n} = {value:.4g}" for n, value in held.items()), fontsize=9)
@@ -229,6 +237,12 @@ class Solution:
                 facts[field] = str(facts[field])
             facts["history"] = tuple((int(r), float(e)) for r, e in facts["history"])
             return cls(layer=layer, **facts)
+
+
+def _spread(atom: Atom, points: int) -> Array:
+    """Equidistant points over an atom's domain, or all categories of a discrete one."""
+    lower, upper = atom.domain
+    return np.arange(lower, upper + 1) if atom.discrete else np.linspace(lower, upper, points)
 
 
 def layer_of(atoms: Sequence[Any], coefficients: Sequence[Array]) -> SeparableLayer:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from separable.galerkin.alternating import RIDGE, State, columns
+from separable.galerkin.alternating import RIDGE, State, columns, relative
 from separable.galerkin.discretisation import Discretisation
 from separable.galerkin.problem import Array, Problem
 from separable.galerkin.system import System
@@ -220,7 +220,7 @@ def sweep(system: System, train: Train, fixed: Train | None = None, ridge: float
 def measured(system: System, train: Train, gained: float) -> float:
     """The relative residual of either form, as `alternating.measured` defines it; NaN where it would be too large."""
     if system.constant is not None:
-        return float(np.sqrt(max(system.constant - gained, 0.0) / max(system.constant, 1e-300)))
+        return relative(system.constant - gained, system.constant)
     rows, scales = system.all_rows()
     if len(rows) * bond(train) + len(system.data_scales) > _WIDEST:
         return float("nan")

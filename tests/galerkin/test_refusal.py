@@ -7,7 +7,7 @@ import pytest
 
 from separable.atoms import BSpline, Gaussian
 from separable.galerkin import At, Coordinate, Field, Problem, Product, Source, Term, solve
-from tests.galerkin.problems import PI, error, poisson, sides
+from tests.galerkin.problems import PI, error, identity, poisson, sides
 
 LAPLACE = ({"x": (1, 1)}, {"y": (1, 1)})
 
@@ -216,12 +216,37 @@ def test_functions_that_depend_on_each_other_are_refused():
         {"source": {"x": np.sin}},
         {"source": Source({})},
         {"name": "y"},
+        {"source": [identity]},
+        {"source": [Source(identity)]},
+        {"source": [{"x": Field(lambda x, y: x * y)}]},
+        {"source": [Source({}, factor=1j)]},
+        {"operator": [Term({"x": (1, 1)}, coefficient=lambda x, y: 1 + x * y)]},
+        {"operator": [{"x": (1, 1, Field(lambda x, y: 1 + x * y))}]},
+        {"operator": [{"x": (1, 1, At(0.5))}]},
+        {"operator": [Term({"x": (1, 1)}, factor=1 + 1j)]},
+        {"products": [{"x": 1}]},
+        {"products": [Product({"x": (1, 0)}, {})]},
+        {"products": [Product({}, {}, coefficients={"x": Field(lambda x, y: x * y)})]},
     ],
 )
 def test_misstated_problems_are_refused(change):
     good = {"coordinates": sides("value", "value"), "operator": LAPLACE, "source": [{}]}
     with pytest.raises(ValueError):
         Problem(**{**good, **change})
+
+
+@pytest.mark.parametrize("options", [{"tolerance": np.nan}, {"tolerance": -1.0}, {"rank": 0}, {"rank": 2.5}])
+def test_a_field_out_of_range_is_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Field(lambda x, y: x * y, **options)
+
+
+@pytest.mark.parametrize(
+    "source", [{"x": lambda x: np.exp(1j * x)}, Field(lambda x, y: np.exp(1j * x * y)), Field(lambda x, y: np.ones(3))]
+)
+def test_complex_values_and_other_shapes_are_refused(source):
+    with pytest.raises(ValueError, match="values"):
+        solve(poisson(BSpline(6), [source]), progress=False)
 
 
 def test_a_method_that_is_not_there_is_refused():
@@ -254,3 +279,107 @@ def test_an_equation_is_not_solved_better_than_its_residual_can_tell():
     u = solve(heat, tolerance=1e-9, estimate=False, progress=False)
     assert u.residual > 1e-9
     assert "tolerance" not in u.stopped
+
+
+def test_an_end_that_a_weak_form_determines_holds_no_slope():
+    """-u'' = sin(x) with u'(0) = 2 and u(1) = sin(1) + 1, whose solution is x + sin(x)."""
+
+    def stated(left, *flux, lift):
+        x = Coordinate("x", BSpline(20, 4), left, "value")
+        return Problem([x], [{"x": (1, 1)}], source=[{"x": np.sin}, *flux], lift=lift)
+
+    rising = [{"x": lambda x: 2 * x + np.sin(1) - 1}]
+    for left, lift in (("slope", rising), ("slope", [Field(lambda x: 2 * x + np.sin(1) - 1)]), ("both", [])):
+        with pytest.raises(ValueError, match="natural"):
+            solve(stated(left, lift=lift), progress=False)
+    u = solve(stated("free", Source({"x": At(0.0)}, -2.0), lift=rising), progress=False)
+    assert error(u, lambda x: x + np.sin(x), x=(0, 1)) < 1e-6
+    level = stated("slope", lift=[{"x": lambda x: 300 + np.cos(PI * x)}])  # which has no slope at 0: u'(0) = 0
+    u = solve(level, progress=False)
+    assert error(u, lambda x: 299 + np.sin(x) - np.sin(1) + 1 - x, x=(0, 1)) < 1e-8
+
+
+def test_the_highest_even_derivative_decides_what_diffuses():
+    """A column below its buckling load, and waves of which the long ones grow."""
+    column = [{"x": (2, 2)}, Term({"x": (1, 1)}, -4.0)]
+    source = [{"x": lambda x: (PI**4 - 4 * PI**2) * np.sin(PI * x)}]
+    u = solve(Problem([Coordinate("x", BSpline(12, 4), "value", "value")], column, source), progress=False)
+    assert error(u, lambda x: np.sin(PI * x), x=(0, 1)) < 1e-5
+    circle = Coordinate("x", BSpline(12, 5, (0.0, 2 * PI), periodic=True))
+    waves, lift = [circle, Coordinate("t", BSpline(8, 4), "value")], [{"x": np.sin}]
+    onward = [{"t": (1, 0)}, {"x": (2, 0)}, Term({"x": (4, 0)}, 2.0)]  # sin(x) falls by 2 - 1
+    u = solve(Problem(waves, onward, lift=lift), estimate=False, progress=False)
+    assert error(u, lambda x, t: np.exp(-t) * np.sin(x), x=(0, 2 * PI), t=(0, 1)) < 1e-3
+    for order, sign in ((4, -1.0), (6, 1.0)):
+        x = dataclasses.replace(circle, atom=BSpline(12, order, (0.0, 2 * PI), periodic=True))
+        with pytest.raises(ValueError, match="backward"):
+            solve(Problem([x, waves[1]], [{"t": (1, 0)}, Term({"x": (order, 0)}, sign)], lift=lift), progress=False)
+    with pytest.raises(ValueError, match="negative diffusivity"):
+        solve(Problem([circle], [Term({"x": (2, 2)}, -1.0), {"x": (1, 1)}, {}], [{}]), progress=False)
+
+
+@pytest.mark.parametrize("ends", [("value", "free"), ("free", "value")])
+def test_a_wave_in_weak_form_needs_two_initial_conditions(ends):
+    coordinates = [Coordinate("x", BSpline(8, 4), "value", "value"), Coordinate("t", BSpline(8, 4), *ends)]
+    with pytest.raises(ValueError, match="derivative 2 along t"):
+        solve(Problem(coordinates, [{"t": (2, 0)}, {"x": (1, 1)}], source=[{}]), progress=False)
+
+
+def test_what_is_carried_is_held_where_it_comes_in():
+    t = Coordinate("t", BSpline(8, 4), "value")
+    for speed, ends in ((1.0, ("free", "value")), (-1.0, ("value", "free"))):
+        advection = [{"t": (1, 0)}, Term({"x": (1, 0)}, speed)]
+        for along_t in (t, dataclasses.replace(t, left="free", right="value")):
+            backward = along_t.right == "value"
+            wrong = Problem([Coordinate("x", BSpline(8, 4), *(ends[::-1] if backward else ends)), along_t], advection)
+            with pytest.raises(ValueError, match="leaves"):
+                solve(wrong, progress=False)
+    u = solve(  # all held where it leaves: u_x + u_y = 2 from the other corner
+        Problem(sides("free", "value"), [{"x": (1, 0)}, {"y": (1, 0)}], source=[Source({}, 2.0)]),
+        estimate=False,
+        progress=False,
+    )
+    assert u(x=0.9, y=0.4) == pytest.approx(2 * (0.9 - 1), rel=0.1)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_ends_that_are_left_need_no_condition_and_take_none(sign):
+    """``(x - 1/2) u_x + u = 3 x - 1/2 - x``, of either sign, whose solution without a pole is x, and with time."""
+
+    def stated(hold, reaction):
+        x = Coordinate("x", BSpline(12, 4), hold, hold)
+        operator = [Term({"x": (1, 0, lambda x: x - 0.5)}, sign), Term({}, sign * reaction)]
+        return Problem(
+            [x], operator, source=[Source({"x": lambda x: (1 + reaction) * x - 0.5}, sign)], lift=[{"x": identity}]
+        )
+
+    assert error(solve(stated("free", 1.0), progress=False), identity, x=(0, 1)) < 1e-8
+    with pytest.raises(ValueError, match="are held"):
+        solve(stated("value", 1.0), progress=False)
+    with pytest.raises(ValueError, match="0 conditions"):  # u + C |x - 1/2| would be one too
+        solve(stated("free", -1.0), progress=False)
+    assert error(solve(stated("value", -1.0), progress=False), identity, x=(0, 1)) < 1e-8
+
+
+def test_a_flow_that_leaves_at_both_ends():
+    t = Coordinate("t", BSpline(8, 4), "value")
+    operator, lift = [{"t": (1, 0)}, {"x": (1, 0, lambda x: x - 0.5)}], [{"x": lambda x: np.cos(3 * x)}]
+    u = solve(Problem([Coordinate("x", BSpline(12, 4)), t], operator, lift=lift), estimate=False, progress=False)
+    assert error(u, lambda x, t: np.cos(1.5 + 3 * (x - 0.5) * np.exp(-t)), x=(0, 1), t=(0, 1)) < 1e-4
+    with pytest.raises(ValueError, match="are held"):
+        solve(Problem([Coordinate("x", BSpline(12, 4), "value", "value"), t], operator, lift=lift), progress=False)
+    inward = [{"t": (1, 0)}, {"x": (1, 0, lambda x: 0.5 - x)}]
+    with pytest.raises(ValueError, match="0 conditions"):
+        solve(Problem([Coordinate("x", BSpline(12, 4)), t], inward, lift=lift), progress=False)
+
+
+def test_ends_where_the_second_derivative_drops_out_need_no_condition():
+    x, r = Coordinate("x", BSpline(8, 4, (-1.0, 1.0))), Coordinate("r", BSpline(8, 4), "free", "value")
+    legendre = [Term({"x": (2, 0, lambda x: 1 - x**2)}, -1.0), {"x": (1, 0, lambda x: 2 * x)}, {}]
+    u = solve(Problem([x], legendre, source=[{"x": lambda x: 3 * x}]), progress=False)
+    assert error(u, identity, x=(-1, 1)) < 1e-8
+    radial = [Term({"r": (2, 0, lambda r: r)}, -1.0), Term({"r": (1, 0)}, -1.0)]
+    u = solve(Problem([r], radial, source=[{"r": lambda r: 4 * r}]), progress=False)
+    assert error(u, lambda r: 1 - r**2, r=(0, 1)) < 1e-8
+    with pytest.raises(ValueError, match="conditions"):  # only one end is left without
+        solve(Problem([dataclasses.replace(r, right="free")], [*radial, {}], source=[{}]), progress=False)

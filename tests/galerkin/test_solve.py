@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from separable.atoms import BSpline, Chebyshev, Fourier, Table
+from separable.atoms import BSpline, Chebyshev, Fourier, Gaussian, Table
 from separable.galerkin import At, Coordinate, Field, Problem, Product, Solution, Source, Term, solve
 from tests.galerkin.problems import PI, error, identity, poisson, sides
 
@@ -282,6 +282,17 @@ def test_a_held_slope_is_that_of_the_lift(lift):
         errors.append(np.abs(u(x=places) - np.exp(3 * places)).max() / np.exp(3))
     assert errors[-1] < 5e-6
     assert np.log2(errors[0] / errors[-1]) / 2 > 3.6  # the order of cubic splines is 4
+
+
+def test_functions_that_cannot_be_refined_have_no_estimate():
+    # sin(5 pi x) on six bumps, which cannot hold it
+    x = Coordinate("x", Gaussian(centres=6), "value", "value")
+    problem = Problem([x], [{"x": (1, 1)}], source=[{"x": lambda x: 25 * PI**2 * np.sin(5 * PI * x)}])
+    for interaction in ("canonical_polyadic", "tensor_train"):
+        u = solve(problem, interaction=interaction, progress=False)
+        assert error(u, lambda x: np.sin(5 * PI * x), x=(0, 1)) > 0.5
+        assert np.isnan(u.error_estimate)
+        assert "no error estimate: x" in u.stopped
 
 
 # Interruption

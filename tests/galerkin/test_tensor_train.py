@@ -127,6 +127,19 @@ def test_the_residual_is_exact():
     assert tensor_train.measured(system, train, 0.0) == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_residual_of_an_equation_is_no_less_than_the_rounding_of_a_difference():
+    """``u_t - nu u_xx`` of ``t x (1 - x)``, which the functions hold: what is left of the square is rounding."""
+    x, t = Coordinate("x", Chebyshev(6), "value", "value"), Coordinate("t", Chebyshev(4), "value")
+    nu = Coordinate("nu", Chebyshev(3, (1.0, 2.0)))
+    operator = [{"t": (1, 0)}, Term({"x": (2, 0), "nu": (0, 0, identity)}, factor=-1.0)]
+    source = [{"x": lambda x: x * (1 - x)}, Source({"t": identity, "nu": identity}, 2.0)]
+    u = solve(
+        Problem([x, t, nu], operator, source), interaction="tensor_train", tolerance=0, estimate=False, progress=False
+    )
+    assert u(x=0.3, t=0.8, nu=1.6) == pytest.approx(0.8 * 0.21, rel=1e-8)
+    assert min(told for _, told in u.history) > 1e-8
+
+
 def test_rounding_keeps_the_train_within_its_tolerance():
     random = np.random.default_rng(0)
     axes = [Axis(Coordinate(n, BSpline(6, 3))) for n in "abcd"]
