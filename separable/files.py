@@ -118,8 +118,13 @@ def read_checked_json(path: str | os.PathLike[str], expected: str) -> dict[str, 
     return facts
 
 
-def read_tensors(path: str | os.PathLike[str], expected: str = "tensors") -> dict[str, Tensor]:
+def read_tensors(path: str | os.PathLike[str], expected: str = "tensors", finite: bool = True) -> dict[str, Tensor]:
     """The tensors of a safetensors file, in memory of their own.
+
+    Args:
+        path: the file.
+        expected: what it should be, for errors.
+        finite: whether NaN and infinities are refused. Those of a file without a checksum always are.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -136,11 +141,13 @@ def read_tensors(path: str | os.PathLike[str], expected: str = "tensors") -> dic
     with refusing(path, expected), safetensors.safe_open(path, framework="pt") as file:
         # Views of the file lie unaligned, and products would round differently.
         found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-        for name, value in found.items():
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-                raise ArithmeticError(f"{name} holds numbers that are not finite")
         texts = file.metadata() or {}
-        if _CHECKSUM in texts and texts.pop(_CHECKSUM) != _checksum_of_tensors(found, texts):
+        checksum = texts.pop(_CHECKSUM, None)
+        if finite or checksum is None:
+            for name, value in found.items():
+                if value.is_floating_point() and not _is_finite(value):
+                    raise ArithmeticError(f"{name} holds numbers that are not finite")
+        if checksum is not None and checksum != _checksum_of_tensors(found, texts):
             raise ValueError("its checksum is another")
     return found
 
@@ -230,6 +237,11 @@ def _checksum_of_tensors(tensors: Mapping[str, Tensor], texts: Mapping[str, str]
     return f"{found:08x}"
 
 
+def _is_finite(value: Tensor) -> bool:
+    wide = value.float() if value.itemsize == 1 else value  # torch cannot tell of eight bits
+    return bool(torch.isfinite(wide).all())
+
+
 def _no_number(name: str) -> float:
     raise ValueError(f"it holds {name}, which is no number")
 
@@ -269,8 +281,15 @@ def refuse_bomb(path: str | os.PathLike[str]) -> None:
 
 
 def plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as a safetensors file takes them: on the CPU, without gaps."""
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    """Tensors as a safetensors file takes them: on the CPU, without gaps, none in the memory of another."""
+    plain: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in tensors.items():
+        one = value.detach().cpu().contiguous()
+        memory = one.untyped_storage().data_ptr()
+        plain[name] = one.clone() if memory in taken else one
+        taken.add(memory)
+    return plain
 
 
 def write_tensors(

@@ -42,6 +42,16 @@ def members_first(score: str, ensemble: Tensor, observation: Tensor, member_axis
     return members
 
 
+def widened(ensemble: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+    """Both in one dtype, float32 at least, and the dtype of the result.
+
+    Squares and sums of numbers in half precision leave its range where the score itself lies in it.
+    """
+    dtype = torch.promote_types(ensemble.dtype, observation.dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    return ensemble.to(wide), observation.to(wide), dtype
+
+
 def _refuse_missing(score: str, members: Tensor, observation: Tensor) -> None:
     for name, values in (("ensemble", members), ("observation", observation)):
         missing = ~torch.isfinite(values)

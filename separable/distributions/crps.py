@@ -41,7 +41,7 @@ def crps(
         member_axis: Which axis of the ensemble counts members.
 
     Returns:
-        The score of each point, ``(...)``, in the arguments' dtype.
+        The score of each point, ``(...)``, in the arguments' dtype; computed in float32 at least.
 
     Raises:
         TypeError: If an argument is not a floating-point tensor.
@@ -59,8 +59,9 @@ def crps(
         1.0
     """
     share = fairness("crps", estimator, alpha)
-    deviations = scored_members("crps", ensemble, observation, member_axis, share) - observation
-    return _by_pairs(deviations, share) if len(deviations) <= _MOST_FOR_PAIRS else _by_sorting(deviations, share)
+    members, observed, dtype = scored_members("crps", ensemble, observation, member_axis, share)
+    score = _by_pairs if len(members) <= _MOST_FOR_PAIRS else _by_sorting
+    return score(members - observed, share).to(dtype)
 
 
 def _by_pairs(deviations: Tensor, alpha: float) -> Tensor:

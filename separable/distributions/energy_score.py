@@ -36,7 +36,7 @@ def energy_score(
         member_axis: Which axis of the ensemble counts members.
 
     Returns:
-        The score, of the observation's shape without ``axes``.
+        The score, of the observation's shape without ``axes``, in the arguments' dtype; computed in float32 at least.
 
     Raises:
         TypeError: If an argument is not a floating-point tensor.
@@ -51,7 +51,7 @@ def energy_score(
         1.25
     """
     share = fairness("energy_score", estimator, alpha)
-    members = scored_members("energy_score", ensemble, observation, member_axis, share)
+    members, observed, dtype = scored_members("energy_score", ensemble, observation, member_axis, share)
     vector = tuple(axis + 1 for axis in axes_of("energy_score", "axes", axes, observation))
     if not vector:
         raise ValueError("energy_score: observation has at least one axis, got a single number; crps scores numbers")
@@ -60,4 +60,5 @@ def energy_score(
         norm: Tensor = torch.linalg.vector_norm(differences, dim=vector)
         return norm
 
-    return sum_over_pairs(length(members - observation), lambda j: length(members[j + 1 :] - members[j]), share)
+    score = sum_over_pairs(length(members - observed), lambda j: length(members[j + 1 :] - members[j]), share)
+    return score.to(dtype)

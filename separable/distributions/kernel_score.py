@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from separable.distributions.checks import members_first
+from separable.distributions.checks import members_first, widened
 
 Estimator = Literal["ensemble", "fair", "almost fair"]
 
@@ -35,15 +35,20 @@ def fairness(score: str, estimator: Estimator, alpha: float) -> float:
     return {"ensemble": 0.0, "fair": 1.0, "almost fair": alpha}[estimator]
 
 
-def scored_members(score: str, ensemble: Tensor, observation: Tensor, member_axis: int, alpha: float) -> Tensor:
-    """The ensemble as ``(M, *observation.shape)``; a fair score measures spread by pairs of members and needs two."""
+def scored_members(
+    score: str, ensemble: Tensor, observation: Tensor, member_axis: int, alpha: float
+) -> tuple[Tensor, Tensor, torch.dtype]:
+    """The ensemble as ``(M, *observation.shape)`` and the observation, `widened`, and the dtype of the score.
+
+    A fair score measures spread by pairs of members and needs two.
+    """
     members = members_first(score, ensemble, observation, member_axis)
     if alpha > 0 and len(members) < 2:
         raise ValueError(
             f"{score}: ensemble has at least 2 members along axis {member_axis} for a score that is fair, got 1; "
             "estimator='ensemble' takes one"
         )
-    return members
+    return widened(members, observation)
 
 
 def sum_over_pairs(to_observation: Tensor, to_later: Callable[[int], Tensor], alpha: float) -> Tensor:

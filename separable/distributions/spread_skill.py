@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from separable.distributions.checks import axes_of, members_first
+from separable.distributions.checks import axes_of, members_first, widened
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def spread_skill(
         member_axis: Which axis of the ensemble counts members.
 
     Returns:
-        Spread and skill, of the observation's shape without ``over``, and their ratio.
+        Spread and skill, of the observation's shape without ``over`` and in the arguments' dtype, and their ratio.
 
     Raises:
         TypeError: If an argument is not a floating-point tensor.
@@ -62,7 +62,8 @@ def spread_skill(
     """
     members = members_first("spread_skill", ensemble, observation, member_axis, least=2)
     axes = axes_of("spread_skill", "over", over, observation)
-    variance, squared = members.var(0), (members.mean(0) - observation) ** 2
+    members, observed, dtype = widened(members, observation)
+    variance, squared = members.var(0), (members.mean(0) - observed) ** 2
     if axes:
         variance, squared = variance.mean(axes), squared.mean(axes)
-    return SpreadSkill(variance.sqrt(), squared.sqrt(), len(members))
+    return SpreadSkill(variance.sqrt().to(dtype), squared.sqrt().to(dtype), len(members))

@@ -56,8 +56,8 @@ def variogram_score(
         member_axis: Which axis of the ensemble counts members.
 
     Returns:
-        The score, of the observation's shape without ``axis``. Without ``pairs`` both (i, j) and (j, i) are counted,
-        as in the paper; a listed pair counts once.
+        The score, of the observation's shape without ``axis``, in the arguments' dtype; computed in float32 at least.
+        Without ``pairs`` both (i, j) and (j, i) are counted, as in the paper; a listed pair counts once.
 
     Raises:
         TypeError: If an argument is not a tensor of the kind it should be.
@@ -73,15 +73,15 @@ def variogram_score(
         8.0
     """
     share = _checked("variogram_score", order, estimator, alpha)
-    members = scored_members("variogram_score", ensemble, observation, member_axis, share)
+    members, observed, dtype = scored_members("variogram_score", ensemble, observation, member_axis, share)
     if observation.ndim == 0:
         raise ValueError("variogram_score: observation has at least one axis, got a single number")
     (component,) = axes_of("variogram_score", "axis", axis, observation)
-    first, second, weight = _pairs(observation.movedim(component, -1), pairs, weights)
-    members, observed = members.movedim(component + 1, -1), observation.movedim(component, -1)
+    members, observed = members.movedim(component + 1, -1), observed.movedim(component, -1)
+    first, second, weight = _pairs(observed, pairs, weights)
     varied = _power(members[..., first] - members[..., second], order)
     misses = _misses(varied, _power(observed[..., first] - observed[..., second], order), share)
-    return misses @ weight
+    return (misses @ weight).to(dtype)
 
 
 def grid_variogram_score(
@@ -114,7 +114,8 @@ def grid_variogram_score(
         member_axis: Which axis of the ensemble counts members.
 
     Returns:
-        The score, of the observation's shape without ``axes``, in the field's units to the power ``2 order``.
+        The score, of the observation's shape without ``axes``, in the field's units to the power ``2 order``
+        and the arguments' dtype; computed in float32 at least.
 
     Raises:
         TypeError: If ensemble or observation is not a floating-point tensor.
@@ -130,19 +131,19 @@ def grid_variogram_score(
         1.0
     """
     share = _checked("grid_variogram_score", order, estimator, alpha)
-    members = scored_members("grid_variogram_score", ensemble, observation, member_axis, share)
+    members, observed, dtype = scored_members("grid_variogram_score", ensemble, observation, member_axis, share)
     grid = axes_of("grid_variogram_score", "axes", axes, observation)
     steps = _offsets([observation.shape[axis] for axis in grid], offsets)
     weight = [1.0] * len(steps) if weights is None else [float(w) for w in weights]
     if len(weight) != len(steps) or not all(math.isfinite(w) and w >= 0 for w in weight):
         raise ValueError(f"grid_variogram_score: weights are {len(steps)} numbers, none negative; got {weights}")
     in_members = tuple(axis + 1 for axis in grid)
-    score = observation.new_zeros(())
+    score = observed.new_zeros(())
     for step, w in zip(steps, weight, strict=True):
         back = tuple(-s for s in step)  # torch rolls the other way
         varied = _power(members.roll(back, in_members) - members, order)
-        score = score + w * _misses(varied, _power(observation.roll(back, grid) - observation, order), share).mean(grid)
-    return score
+        score = score + w * _misses(varied, _power(observed.roll(back, grid) - observed, order), share).mean(grid)
+    return score.to(dtype)
 
 
 def _checked(score: str, order: float, estimator: Estimator, alpha: float) -> float:

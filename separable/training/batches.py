@@ -4,6 +4,7 @@ A stream first draws *places*, the same in every process, and then loads the row
 so several processes, or several parts of a step, share one order without talking to each other.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -55,7 +56,7 @@ class ShuffledRows:
     def __init__(self, rows: int, load: Callable[[np.ndarray[Any, Any]], Any], seed: int = 0) -> None:
         if rows < 1:
             raise ValueError(f"rows: expected at least 1, got {rows}")
-        self.rows, self.seed = rows, seed
+        self.rows, self.seed = operator.index(rows), operator.index(seed)  # plain, as a checkpoint holds them
         self.load = load
         self.step: np.ndarray[Any, Any] = np.arange(0)
         self._go(0, 0)

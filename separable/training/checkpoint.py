@@ -138,7 +138,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     expected = "a checkpoint of a training"
     with refusing(path, expected):
         progress = dict(json.loads(read_texts(path, expected)[_KEY]))
-    return read_tensors(path, expected), progress
+    return read_tensors(path, expected, finite=False), progress  # buffers may hold infinities, such as masks
 
 
 def _write(path: Path, tensors: dict[str, Tensor], progress: str) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import gc
 import itertools
+import numbers
 import os
 import time
 from collections.abc import Iterator
@@ -125,9 +126,24 @@ class Objective(nn.Module):
         self.model = model
         self._loss = loss
 
-    def forward(self, batch: Any) -> Any:
-        """What the loss function gives."""
-        return self._loss(self.model, batch)
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and the scalars that are told beside it.
+
+        Raises:
+            ValueError: one of them is no scalar.
+        """
+        told = self._loss(self.model, batch)
+        loss, scalars = told if isinstance(told, tuple) else (told, {})
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise ValueError(f"loss: expected a scalar tensor, got {_described(loss)}")
+        for name, value in scalars.items():
+            if value.ndim if isinstance(value, Tensor) else not isinstance(value, numbers.Real):
+                raise ValueError(f"loss: expected scalars beside it, got for {name} {_described(value)}")
+        return loss, {name: torch.as_tensor(value, device=loss.device) for name, value in scalars.items()}
+
+
+def _described(value: Any) -> str:
+    return f"the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def distribute(

@@ -23,10 +23,7 @@ def write_training_report(run: RunFolder, title: str) -> None:
     if looks:
         page.section("Evaluations")
         shown = looks if len(looks) <= 12 else [*looks[: -1 : len(looks) // 10], looks[-1]]
-        absent = dict.fromkeys((name for line in shown for name in line["scores"]), "-")  # evaluations may differ
-        page.table(
-            [{"step": line["step"], "minutes": line["seconds"] / 60, **absent, **line["scores"]} for line in shown]
-        )
+        page.table([{"step": line["step"], "minutes": line["seconds"] / 60, **line["scores"]} for line in shown])
     samples = [line for line in lines if "sample" in line][-_SAMPLES:]
     if samples:
         page.section("Samples")

@@ -3,15 +3,17 @@
 A step draws the places of `batch` rows, which each of P processes computes in A parts: process p has the parts p A to
 p A + A - 1 of the P A equal ones, and the gradient is that of the mean over all rows, whatever P and A are.
 
-Each part seeds torch's generators by (seed, step, its number among the P A). So losses with draws in them are the same
-as well for the same P A; and the state of a training is parameters, optimiser, step and the place in the stream of
-batches. That is what checkpoints hold, and a training that is cut off anywhere and started again goes on from its last
-checkpoint with the losses that it would have had, to the bit on the same machine, threads and number of processes. With
-`minutes` instead of `steps` the clock decides, and losses differ as it does.
+Each part seeds torch's generators by (seed, step, its number among the P A); before a step, what is called then and the
+drawing of the rows have seeds of their own. So losses with draws in them are the same as well for the same P A; and the
+state of a training is parameters, optimiser, step and the place in the stream of batches. That is what checkpoints
+hold, and a training that is cut off anywhere and started again goes on from its last checkpoint with the losses that it
+would have had, to the bit on the same machine, threads and number of processes. With `minutes` instead of `steps` the
+clock decides, and losses differ as it does.
 """
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +37,7 @@ from separable.training.distributed import (
 from separable.training.failures import check_finite, memory_explained
 from separable.training.interruption import StopRequest, stop_requests
 from separable.training.learning_curve import write_training_report
+from separable.training.modes import enter_training, evaluation_mode
 from separable.training.optimiser import Options, matrices_decay, optimiser_of
 from separable.training.precision import autocast, faster_precision
 from separable.training.progress import Progress
@@ -43,10 +46,11 @@ from separable.training.run_lock import sole_user
 from separable.training.schedule import learning_rate
 from separable.training.trial import ENOUGH_SECONDS, ENOUGH_STEPS, TrainingTried, Trial, changed_by_trial, is_trial
 
-Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Mapping[str, Tensor]]]
+Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Mapping[str, Tensor | float]]]
 # Names in the lines of the record.
 _OWN = ("loss", "gradient_norm", "rate", "step", "steps", "seconds", "time", "scores", "sample")
 _EVALUATION = 2**32  # a step that no training reaches, whose seed is that of evaluations
+_BEFORE, _DRAW = 2**32, 2**32 + 1  # parts that no step has, whose seeds are those of what is done before its parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +98,14 @@ def run_training(
 ) -> TrainingResult:
     """Train a module; it ends with the weights of the last step, in evaluation mode, on ``device``.
 
+    Where the module comes in training mode, a part of it that is frozen stays so: one in evaluation mode with
+    parameters of which none needs a gradient, such as a backbone whose normalisations are to keep their statistics.
+    All else is trained in training mode, and so is all of a module that comes in evaluation mode itself.
+
     Args:
         model: what is trained, in place. With "fsdp" it stays whole, beside the parts that are trained.
         loss: gives the mean loss of (model, batch), a scalar; or with it a dictionary of scalars for the record, the
-            same names in every step.
+            same names in every step; these may be numbers, and need not be finite.
         batches: where the rows come from; its `draw` must be the same in every process.
         config: length, batches, rates and habits.
         run: the folder that gets ``last.safetensors`` and ``best.safetensors``, the record and ``report.html``; a
@@ -105,7 +113,8 @@ def run_training(
         evaluate: gives scores of the model, which is in evaluation mode without gradients; the lowest first score
             makes the best checkpoint. All processes call it.
         sample: gives a text for the record and the report at each evaluation. All processes call it.
-        before_step: called before each step with the share of the training that is done, for what changes on the way.
+        before_step: called once before each step with the share of the training that is done, for what changes on the
+            way; torch's generators have the same seed in all processes then.
         unit: what the speed counts.
         units_per_row: units in a row, such as the tokens of a window.
         options: which parameters decay, and which have rates of their own.
@@ -117,7 +126,8 @@ def run_training(
 
     Raises:
         ValueError: the batch does not divide into the parts, the checkpoint is damaged or of another training, or the
-            scalars beside the loss have names that the record has of its own, or others than in the first step.
+            loss or what is told beside it is no scalar, or has a name that the record has of its own, or another than
+            in the first step.
         FloatingPointError: the loss or its gradient is not finite; the step was not made.
         MemoryError: a step needs more memory than there is.
         OSError: a checkpoint cannot be written.
@@ -193,6 +203,7 @@ class _Loop:
         self.optimiser = optimiser_of(self.model, config, options)
         self.parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         self.step, self.seconds, self.mean_loss = 0, 0.0, math.nan
+        self.prepared = -1  # the last step that `before_step` was called for
         self.rate = math.nan  # of the last step
         self.since_log: dict[str, float] = {}  # sums over the steps since the last line of the record
         self.scores: dict[str, float] = {}
@@ -254,7 +265,8 @@ class _Loop:
 
     def _begin(self) -> None:
         """Restore the last checkpoint; without one choose the precision and write the first, to see that it can be."""
-        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)  # a training that was left in the middle of a step leaves gradients
+        enter_training(self.model)
         kept = None if self.run is None else self.run.path / "last.safetensors"
         if kept is not None and self.processes.of_main(kept.exists()):
             progress = load_checkpoint(kept, self.model, self.optimiser)
@@ -266,9 +278,8 @@ class _Loop:
             return
         if self.precision == "auto":
             start = self.batches.state()
-            if self.before_step is not None:
-                self.before_step(self.share)
-            batch = self._batch(self.batches.draw(self.config.batch), 0)
+            self._prepare()
+            batch = self._batch(self._draw(), 0)
             self.batches.restore(start)
             with memory_explained(0, self.config, self.processes.count, self.run):
                 choice = faster_precision(self.objective, batch, self.processes.device)
@@ -279,12 +290,11 @@ class _Loop:
         """One step of the optimiser; returns whether a signal asked for the end."""
         started = self.clock()
         config, processes = self.config, self.processes
-        if self.before_step is not None:
-            self.before_step(self.share)
+        self._prepare()
         self.rate = learning_rate(config, self.step, self.share)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * group["rate_factor"]
-        places = self.batches.draw(config.batch)
+        places = self._draw()
         sums: Any = 0.0
         for part in range(config.accumulation):
             number = processes.rank * config.accumulation + part
@@ -292,17 +302,15 @@ class _Loop:
             batch = self._batch(places, part)
             with gradients_exchanged(self.objective, now=part + 1 == config.accumulation):
                 with autocast(processes.device, self.precision):
-                    told = self.objective(batch)
-                loss, metrics = told if isinstance(told, tuple) else (told, {})
+                    loss, metrics = self.objective(batch)
                 (loss / config.accumulation).backward()
             names = self._names(metrics)
-            values = [value.detach().to(loss.dtype) for value in (loss, *(metrics[name] for name in names))]
-            sums = sums + torch.stack(values) / config.accumulation
+            sums = sums + _stacked([loss, *(metrics[name] for name in names)]) / config.accumulation
         norm = nn.utils.clip_grad_norm_(self.parameters, config.clip or math.inf)
         if hasattr(norm, "full_tensor"):
             norm = norm.full_tensor()
         measured = dict(zip(("loss", *names), processes.mean(sums).tolist(), strict=True), gradient_norm=float(norm))
-        check_finite(measured, self.step, self.run)
+        check_finite({name: measured[name] for name in ("loss", "gradient_norm")}, self.step, self.run)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
@@ -313,6 +321,18 @@ class _Loop:
         for name, value in {**measured, "seconds": seconds, "steps": 1}.items():
             self.since_log[name] = self.since_log.get(name, 0) + value
         return bool(stop)
+
+    def _prepare(self) -> None:
+        """Let the user change what changes before a step, once for each."""
+        if self.before_step is not None and self.prepared != self.step:
+            _seed(self.config.seed, self.step, _BEFORE, self.processes.device)
+            self.before_step(self.share)
+        self.prepared = self.step
+
+    def _draw(self) -> Any:
+        """Places of the rows of a step."""
+        _seed(self.config.seed, self.step, _DRAW, self.processes.device)
+        return self.batches.draw(self.config.batch)
 
     def _names(self, metrics: Mapping[str, Tensor]) -> tuple[str, ...]:
         """The names of the first step; others would stand for something else, or be means over other steps."""
@@ -348,15 +368,18 @@ class _Loop:
     def _look(self, progress: Progress) -> None:
         """Evaluate, and write the checkpoints: the best one first, so that the last never speaks of one not written."""
         _seed(self.config.seed, _EVALUATION, 0, self.processes.device)
-        self.model.eval()
         told: dict[str, Any] = {}
-        with torch.no_grad(), autocast(self.processes.device, self.precision), parameters_gathered(self.objective):
+        with (
+            evaluation_mode(self.model),
+            torch.no_grad(),
+            autocast(self.processes.device, self.precision),
+            parameters_gathered(self.objective),
+        ):
             if self.evaluate is not None:
                 scores = {name: float(value) for name, value in self.evaluate(self.model).items()}
                 self.scores = told["scores"] = self.processes.of_main(scores)
             if self.sample is not None:
                 told["sample"] = self.sample(self.model)
-        self.model.train()
         if told:
             progress.record(step=self.step, seconds=round(self.seconds, 3), **told)
         first = next(iter(self.scores.values()), math.nan)
@@ -383,6 +406,12 @@ class _Loop:
                 for kept, buffer in zip(model.buffers(), self.model.buffers(), strict=True):
                     kept.copy_(buffer)
         model.eval()
+
+
+def _stacked(values: list[Tensor]) -> Tensor:
+    """Scalars one after another, none of them in a narrower type than its own, all in float32 at least."""
+    dtype = functools.reduce(torch.promote_types, (value.dtype for value in values), torch.float32)
+    return torch.stack([value.detach().to(dtype) for value in values])
 
 
 def _seed(seed: int, step: int, part: int, device: torch.device) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from separable.training.modes import evaluation_mode
+
 _REPETITIONS = 3
 
 
@@ -25,10 +27,8 @@ def faster_precision(objective: nn.Module, batch: Any, device: torch.device) -> 
     """
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return "float32"
-    training = objective.training
-    objective.eval()  # statistics of normalisations are not to be changed by a trial
-    seconds = {name: _seconds(objective, batch, device, name) for name in ("float32", "bfloat16")}
-    objective.train(training)
+    with evaluation_mode(objective):  # statistics of normalisations are not to be changed by a trial
+        seconds = {name: _seconds(objective, batch, device, name) for name in ("float32", "bfloat16")}
     objective.zero_grad(set_to_none=True)
     return "bfloat16" if seconds["bfloat16"] < seconds["float32"] else "float32"
 
@@ -38,8 +38,8 @@ def _seconds(objective: nn.Module, batch: Any, device: torch.device, precision: 
     for _ in range(1 + _REPETITIONS):
         started = time.perf_counter()
         with autocast(device, precision):
-            loss = objective(batch)
-        (loss[0] if isinstance(loss, tuple) else loss).backward()
+            loss, _ = objective(batch)
+        loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - started)

@@ -59,14 +59,18 @@ class Report:
         self._parts.append(f"<blockquote>{html.escape(text)}</blockquote>")
 
     def table(self, rows: Sequence[Mapping[str, Any]], best: int | None = None) -> None:
-        """Rows with the same keys; the row with index ``best`` is emphasised. Of no rows the page says so."""
+        """Rows under their keys, "-" where one has no value; that with index ``best`` is emphasised.
+
+        Of no rows the page says so.
+        """
         if not rows:
             self.text("No rows.", note=True)
             return
-        head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
+        keys = dict.fromkeys(key for row in rows for key in row)
+        head = "".join(f"<th>{html.escape(str(key))}</th>" for key in keys)
         body = "".join(
             f"<tr{' class=best' if i == best else ''}>"
-            + "".join(_cell(_number(value)) for value in row.values())
+            + "".join(_cell(_number(row.get(key, "-"))) for key in keys)
             + "</tr>"
             for i, row in enumerate(rows)
         )

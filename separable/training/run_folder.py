@@ -153,9 +153,14 @@ def _differing(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
         one, other = held.get(name), asked.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
             found += [f"{name}.{inner}" for inner in _differing(one, other)]
-        elif one != other or (name in held) != (name in asked):
+        elif not _alike(one, other) or (name in held) != (name in asked):
             found.append(name)
     return found
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two settings are equal; NaN is no other than itself."""
+    return bool(one == other or (one != one and other != other))
 
 
 def environment(seed: int) -> dict[str, Any]:

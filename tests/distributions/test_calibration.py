@@ -45,6 +45,14 @@ def test_spread_and_skill_are_roots_of_means():
     assert torch.allclose(moved.ratio, found.ratio)
 
 
+def test_spread_and_skill_in_half_precision_overflow_only_where_they_do():
+    x, y = ((300 * t).half() for t in exchangeable(8, 1000))
+    found, exact = spread_skill(x, y), spread_skill(x.double(), y.double())
+    for name in ("spread", "skill", "ratio"):
+        assert getattr(found, name).dtype == torch.float16
+        assert float(getattr(found, name)) == pytest.approx(float(getattr(exact, name)), rel=2e-3)
+
+
 def test_one_member_has_no_spread():
     with pytest.raises(ValueError, match=r"spread_skill: ensemble.*2 members.*got 1"):
         spread_skill(torch.zeros(1, 3), torch.zeros(3))

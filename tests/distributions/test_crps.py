@@ -179,3 +179,12 @@ def test_missing_members_are_refused_and_named(bad):
         crps(x, y)
     with pytest.raises(ValueError, match=r"observation.*1 of 6"):
         crps(x[:2], torch.where(torch.arange(6) == 0, bad, y))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("members", [8, 9, 600])
+def test_half_precision_overflows_only_where_the_score_does(members, dtype):
+    x, y = (1500 * draw(members, 200) + 3000).to(dtype), (1500 * draw(200, seed=1)).to(dtype)
+    found, exact = crps(x, y), crps(x.double(), y.double())
+    assert found.dtype == dtype
+    assert torch.allclose(found.double(), exact, rtol=float(torch.finfo(dtype).eps), atol=1e-3)

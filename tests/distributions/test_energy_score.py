@@ -83,3 +83,10 @@ def test_what_does_not_fit_is_refused():
         energy_score(draw(2), draw(), axes=None)
     with pytest.raises(ValueError, match="ensemble"):
         energy_score(draw(2, 3) * torch.nan, draw(3))
+
+
+def test_half_precision_overflows_only_where_the_score_does():
+    x, y = (100 * draw(8, 64, 64)).half(), (100 * draw(64, 64, seed=1)).half()
+    found = energy_score(x, y, axes=None)
+    assert found.dtype == torch.float16
+    assert float(found) == pytest.approx(float(energy_score(x.double(), y.double(), axes=None)), rel=1e-3)

@@ -151,3 +151,15 @@ def test_offsets_that_do_not_fit_are_refused():
             grid_variogram_score(x, y, **wrong)
     with pytest.raises(ValueError, match="grid_variogram_score: axes"):
         grid_variogram_score(draw(3, 5, 1, 1), draw(5, 1, 1))
+
+
+def test_half_precision_overflows_only_where_the_score_does():
+    x, y = (500 * draw(6, 5, 7)).half(), (500 * draw(5, 7, seed=1)).half()
+    found = variogram_score(x, y, order=1.0, weights=torch.full((7, 7), 1e-4))
+    wanted = variogram_score(x.double(), y.double(), order=1.0, weights=torch.full((7, 7), 1e-4))
+    assert found.dtype == torch.float16
+    assert torch.allclose(found.double(), wanted, rtol=1e-3)
+    found = grid_variogram_score(x, y, order=1.0, offsets=[(0, 1), (2, 1)], weights=[1e-3, 2e-3])
+    wanted = grid_variogram_score(x.double(), y.double(), order=1.0, offsets=[(0, 1), (2, 1)], weights=[1e-3, 2e-3])
+    assert found.dtype == torch.float16
+    assert float(found) == pytest.approx(float(wanted), rel=1e-3)

@@ -28,6 +28,17 @@ def model(**changes):
     return LanguageModel(config, torch.Generator().manual_seed(0)).double().eval()
 
 
+class Measured(torch.nn.Module):
+    """A model whose output is its loss."""
+
+    def __init__(self, language):
+        super().__init__()
+        self.language = language
+
+    def forward(self, tokens):
+        return self.language.loss(tokens, tokens.roll(1), chunk=5)
+
+
 def differences(function, x, step=1e-5):
     """Derivatives ``(len(x), ..)`` of a function of a vector by central differences."""
     steps = step * torch.eye(len(x), dtype=x.dtype)
@@ -88,6 +99,19 @@ def test_gradients_of_single_samples_are_those_of_a_loop(embedding):
         wanted = torch.autograd.grad(language(sample[None]).square().mean(), list(language.parameters()))
         for name, one in zip(values, wanted, strict=True):
             assert torch.allclose(found[name][row], one, atol=1e-12), name
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_losses_have_gradients_under_transforms(head):
+    embedding = embedding_config("low_rank" if head == "low_rank" else "table")
+    settings = {"shares": (0.3, 0.6), "division": 2.0} if head == "adaptive" else {}
+    language, tokens = model(head=head_config(head, **settings), embedding=embedding), torch.randint(13, (2, 6))
+    measured = Measured(language)
+    values = {name: value.detach() for name, value in measured.named_parameters()}
+    found = grad(lambda values: functional_call(measured, values, (tokens,)))(values)
+    wanted = torch.autograd.grad(measured(tokens), list(measured.parameters()))
+    for name, one in zip(values, wanted, strict=True):
+        assert torch.allclose(found[name], one, atol=1e-12), name
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore:.torch.jit:FutureWarning")

@@ -201,6 +201,29 @@ def test_probabilities_in_half_precision(config, hidden):
         torch.testing.assert_close(logarithms, expected, rtol=0.03, atol=0.15)
 
 
+def test_gradients_of_weights_in_half_precision_are_near(config):
+    """Of many targets, some of them frequent: what each adds to a row is small beside their sum."""
+    head, _, embedding = build(config)
+    modules = [embedding.bfloat16(), head.bfloat16()] if not head.n_parameters else [head.bfloat16()]
+    generator = torch.Generator().manual_seed(4)
+    hidden = torch.randn(8192, WIDTH, generator=generator).bfloat16() + 0.5
+    targets = torch.multinomial(1 / torch.arange(1.0, 24.0) ** 2, 8192, True, generator=generator)
+    weights = torch.full((8192,), 1 / 8192)
+    gradients = []
+    for chunk in (256, None):
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        loss = head.weighted_loss(hidden, targets, weights, chunk)
+        gradients.append(torch.autograd.grad(loss, parameters, allow_unused=True))
+    for module in modules:
+        module.double()
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    loss = (head.loss(hidden.double(), targets) * weights).sum()
+    for place, exact in enumerate(torch.autograd.grad(loss, parameters, allow_unused=True)):
+        for found in (each[place] for each in gradients):
+            assert (found is None) == (exact is None)
+            assert exact is None or float((found.double() - exact).norm() / exact.norm()) < 0.02
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_table_loss_of_targets_too_improbable_for_their_type(tied):
     """The first target's logarithm is -2000: its probability is zero in float32, and its loss is not infinite."""

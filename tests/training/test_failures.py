@@ -101,6 +101,22 @@ def test_a_failing_step_leaves_the_last_checkpoint(tmp_path: Path, failure, erro
     check_the_checkpoint(run, 10)
 
 
+def interrupted(model: nn.Module, batch: Tensor) -> Tensor:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("failure", [not_a_number, no_memory, interrupted])
+def test_a_failed_training_leaves_nothing_to_the_next_of_its_model(failure) -> None:
+    config = TrainingConfig(steps=3, batch=8, accumulation=2)
+    failed, new = network(), network()
+    with pytest.raises((FloatingPointError, MemoryError, KeyboardInterrupt)):
+        run_training(failed, failing(1, failure), stream(), config, progress=False)  # with half of the gradient
+    assert torch.equal(failed.weight, new.weight)
+    for model in (failed, new):
+        run_training(model, squares, stream(), config, progress=False)
+    assert torch.equal(failed.weight, new.weight)
+
+
 def test_an_error_of_the_users_own_stays_what_it_is() -> None:
     def wrong(model: nn.Module, batch: Tensor) -> Tensor:
         raise RuntimeError("mine")
@@ -153,6 +169,39 @@ def test_a_checkpoint_that_was_changed_is_refused(tmp_path: Path, wrong: str) ->
     without = {name: text for name, text in header.items() if name != "checksum"}
     safetensors.torch.save_file(tensors, path, without)  # as older versions wrote them
     load_weights(path, network())
+
+
+class Buffers(nn.Linear):
+    """With infinite numbers, numbers of eight bits, and memory that names share."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+        self.register_buffer("narrow", torch.tensor([0.5, torch.nan]).to(torch.float8_e4m3fn))
+        self.register_buffer("first", self.mask[:2])
+        self.register_buffer("alias", self.weight.detach())
+
+
+def test_checkpoints_hold_buffers_of_any_kind(tmp_path: Path) -> None:
+    run, models = RunFolder(tmp_path, CONFIG, 0), []
+    for steps, kept in ((20, None), (10, run), (20, run)):
+        torch.manual_seed(0)
+        models.append(Buffers())
+        config = TrainingConfig(steps=steps, batch=8, decay="constant", warm_up=0)
+        run_training(models[-1], squares, stream(), config, run=kept, progress=False)
+    torch.manual_seed(1)
+    found, (whole, _, cut) = Buffers(), models
+    path = tmp_path / "last.safetensors"
+    load_weights(path, found)
+    for name, value in whole.state_dict().items():
+        for other in (cut, found):
+            assert torch.equal(other.state_dict()[name].view(torch.uint8), value.view(torch.uint8)), name
+    with safetensors.safe_open(path, framework="pt") as file:
+        tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    del header["checksum"]  # which vouches for what is not finite
+    safetensors.torch.save_file(tensors, path, header)
+    with pytest.raises(ValueError, match=r"last\.safetensors"):
+        load_weights(path, found)
 
 
 def test_a_record_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch) -> None:

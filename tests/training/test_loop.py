@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -142,6 +143,52 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     torch.manual_seed(5)
     run_training(model, squares, stream(), TrainingConfig(steps=2, batch=8), progress=False)
     assert torch.equal(torch.rand(3), wanted)
+
+
+class DrawnRows(ShuffledRows):
+    """Rows by torch's own generator."""
+
+    def draw(self, size: int) -> Tensor:
+        return torch.randint(64, (size,))
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_draws_before_a_step_depend_on_seed_and_step_alone(tmp_path: Path, precision: str) -> None:
+    noise, shares = torch.zeros(8, 1, dtype=torch.float64), []
+
+    def before_step(share: float) -> None:
+        shares.append(share)
+        noise.normal_()
+
+    def noisy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return (model(batch[0]) + noise - batch[1]).square().mean()
+
+    runs = [RunFolder(tmp_path / name, {}, 0) for name in ("whole", "cut")]
+    for run, ends in zip(runs, ((8,), (3, 8)), strict=True):
+        for end in ends:
+            model, rows = network(seed=end), DrawnRows(64, lambda rows: (X[rows], Y[rows]))
+            model.load_state_dict(network().state_dict())
+            torch.manual_seed(len(shares))
+            limits = {"steps": end, "decay": "constant", "warm_up": 0, "log_every": 1, "precision": precision}
+            config = TrainingConfig(batch=8, **limits)
+            run_training(model, noisy, rows, config, run=run, before_step=before_step, progress=False)
+    if precision == "float32":  # which of them is faster may differ
+        assert losses(runs[0]) == losses(runs[1])
+        assert len({loss for _, loss in losses(runs[0])}) == 8
+    assert shares == pytest.approx(
+        [step / 8 for step in range(8)] + [0, 1 / 3, 2 / 3] + [step / 8 for step in range(3, 8)]
+    )
+
+
+def test_rows_and_seed_may_be_numbers_of_numpy(tmp_path: Path) -> None:
+    run, rows = RunFolder(tmp_path, {}, 0), ShuffledRows(np.int64(64), lambda rows: (X[rows], Y[rows]), np.int32(3))
+    config = TrainingConfig(steps=2, batch=8, log_every=1)
+    run_training(network(), squares, rows, config, run=run, progress=False)
+    plain = RunFolder(tmp_path / "plain", {}, 0)
+    run_training(network(), squares, stream(3), config, run=plain, progress=False)
+    assert losses(run) == losses(plain)
+    with pytest.raises(TypeError):
+        ShuffledRows(2.5, lambda rows: rows)
 
 
 @pytest.mark.parametrize("end", [1, 6, 13, 20])
@@ -301,6 +348,43 @@ def test_scalars_beside_the_loss_are_means_over_the_steps(tmp_path: Path) -> Non
     for line, part in zip(lines, (seen[:6], seen[6:]), strict=True):
         least, greatest = (sum(values) / 6 for values in zip(*part, strict=True))
         assert (line["least"], line["greatest"]) == pytest.approx((least, greatest))
+
+
+def test_scalars_beside_the_loss_may_be_anything_and_keep_their_digits(tmp_path: Path) -> None:
+    """Beside a loss of eight bits of precision: a count, a number of Python's, and one that is not finite."""
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        told = squares(model, batch)
+        return (told + 256).bfloat16(), {
+            "count": torch.tensor(100_001),
+            "share": 0.375,
+            "none": told.detach() * math.nan,
+        }
+
+    run = RunFolder(tmp_path, {}, 0)
+    config = TrainingConfig(steps=4, batch=8, accumulation=2, log_every=2, checkpoint_every=1)
+    result = run_training(network(), loss, stream(), config, run=run, progress=False)
+    lines = [line for line in run.metrics() if "loss" in line]
+    assert [(line["count"], line["share"]) for line in lines] == [(100_001, 0.375)] * 2
+    assert all(math.isnan(line["none"]) for line in lines)
+    assert result.steps == 4
+    assert math.isfinite(result.loss)
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        (lambda loss: loss[None], "loss"),
+        (lambda loss: loss.item(), "loss"),
+        (lambda loss: (loss, {"share": torch.ones(1)}), "share"),
+        (lambda loss: (loss, {"share": "half"}), "share"),
+    ],
+)
+def test_what_is_no_scalar_is_refused(told, name: str, precision: str) -> None:
+    config = TrainingConfig(steps=1, batch=8, precision=precision)
+    with pytest.raises(ValueError, match=name):
+        run_training(network(), lambda model, batch: told(squares(model, batch)), stream(), config, progress=False)
 
 
 @pytest.mark.parametrize("name", ["loss", "gradient_norm", "rate", "time", "rows", "rows_per_second", "scores"])

@@ -37,6 +37,14 @@ def test_a_folder_of_another_run_is_not_overwritten(tmp_path) -> None:
     assert json.loads((tmp_path / "config.json").read_text()) == {"rank": 3}
 
 
+def test_a_setting_that_is_not_a_number_is_no_other_than_itself(tmp_path) -> None:
+    settings = {"rate": np.nan, "inner": {"bounds": [0.0, np.nan]}}
+    RunFolder(tmp_path, settings, seed=0)
+    RunFolder(tmp_path, settings, seed=0)
+    with pytest.raises(FileExistsError, match="rate"):
+        RunFolder(tmp_path, {**settings, "rate": 0.5}, seed=0)
+
+
 def test_a_run_on_other_inputs_is_not_gone_on_with(tmp_path) -> None:
     RunFolder(tmp_path / "new", {"rank": 3}, 0, {"corpus": "a1"})
     RunFolder(tmp_path / "new", {"rank": 3}, 0, {"corpus": "a1"})
@@ -113,6 +121,13 @@ def test_a_report_is_one_file_that_fetches_nothing_and_escapes_text(tmp_path) ->
     assert "0.123<" in text
     assert all(source.startswith("data:image/png") for source in re.findall(r'src="([^"]*)"', text))
     assert "http" not in text
+
+
+def test_values_of_a_table_stand_under_their_keys() -> None:
+    page = Report("A title", "A summary")
+    page.table([{"model": "a", "error": 0.5}, {"error": 0.25, "model": "b"}, {"model": "c", "steps": 7}])
+    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page.html())]
+    assert rows == [["model", "error", "steps"], ["a", "0.5", "-"], ["b", "0.25", "-"], ["c", "-", "7"]]
 
 
 def test_a_table_of_no_rows_is_told() -> None:

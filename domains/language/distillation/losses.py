@@ -35,7 +35,7 @@ from separable.layers.derivatives import transformed
 from separable.sequence import LanguageModel
 from separable.sequence.embeddings import check_tokens
 from separable.sequence.heads import TableHead
-from separable.sequence.heads.table import LossOfLogits, add_product, products_in
+from separable.sequence.heads.table import LossOfLogits, add_product, products_in, sum_for
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # log-probabilities (N, V) of student and teacher to (N,)
 Logits = Callable[[slice], Tensor]  # of some of the N positions
@@ -289,7 +289,7 @@ def loss_in_chunks(
     _check_share("distillation_loss: share", share)
     if chunk is not None and chunk < 1:
         raise ValueError(f"distillation_loss: chunk is positive, got {chunk}")
-    kept = (targets != ignore).flatten()
+    kept = (targets.long() != ignore).flatten()  # of a narrower type the number to ignore would be one of its own
     aims = targets.flatten().where(kept, targets.new_zeros(()))
     check_tokens(aims, student.config.vocabulary)
     hidden = student.hidden(tokens).flatten(0, 1)
@@ -322,7 +322,7 @@ class _Chunked(LossOfLogits):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, part: Apart, chunk: int) -> Tensor:
         """The sum."""
-        by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        by_hidden, by_weight = torch.empty_like(hidden), sum_for(weight)
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         near, narrow = (t.to(products_in(hidden)) for t in (hidden, weight))
         for start in range(0, len(hidden), chunk):
@@ -334,7 +334,7 @@ class _Chunked(LossOfLogits):
             total += value.detach()
             by_hidden[rows] = (slope @ narrow).to(hidden.dtype)
             add_product(by_weight, slope.T, near[rows])
-        ctx.save_for_backward(by_hidden, by_weight, hidden, weight)
+        ctx.save_for_backward(by_hidden, by_weight.to(weight.dtype), hidden, weight)
         ctx.plain = partial(_plain, part=part)
         return total
 

@@ -74,8 +74,8 @@ class HierarchicalHead(Head):
         """See `Head`."""
         place = self.order.place[targets]
         group, member = place // self.members, place % self.members
-        coded = linear(hidden, self.projection) * embedding(group, self.group_codes)
-        within = linear(coded, self.member_codes) + embedding(group, self._biases())
+        coded = linear(hidden, self.projection) * _rows(self.group_codes, group)
+        within = linear(coded, self.member_codes) + _rows(self._biases(), group)
         by_group = cross_entropy(at_least_float32(linear(hidden, self.group_weight)), group, reduction="none")
         return by_group + cross_entropy(at_least_float32(within), member, reduction="none")
 
@@ -94,6 +94,11 @@ class HierarchicalHead(Head):
         """``(V / b, b)``, minus infinity where the last group has no token."""
         missing = self.groups * self.members - self.vocabulary
         return pad(self.bias, (0, missing), value=-torch.inf).view(self.groups, self.members)
+
+
+def _rows(table: Tensor, places: Tensor) -> Tensor:
+    """Rows of a table; the gradients of a row are added in float32 at least, as many targets share a group."""
+    return embedding(places, at_least_float32(table)).to(table.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
+from separable.layers.derivatives import transformed
 from separable.layers.factorised import CanonicalPolyadicMatrix
 from separable.sequence.embeddings import FactorisedEmbedding, TokenEmbedding
 from separable.sequence.heads.head import START_DEVIATION, Head, HeadConfig, at_least_float32
@@ -75,9 +76,9 @@ class LowRankHead(Head):
 
     def weighted_loss(self, hidden: Tensor, targets: Tensor, weights: Tensor, chunk: int | None = None) -> Tensor:
         """See `Head` and `TableHead`."""
-        if not torch.is_grad_enabled():
-            return super().weighted_loss(hidden, targets, weights, chunk)
         rows, columns = self._factors()
+        if not torch.is_grad_enabled() or transformed(hidden, rows, columns):
+            return super().weighted_loss(hidden, targets, weights, chunk)
         size = chunk or self.chunk_size(hidden)
         return WeightedCrossEntropy.apply(hidden @ columns, rows, targets, weights, size)  # type: ignore[no-any-return, no-untyped-call]
 

@@ -110,7 +110,7 @@ class WeightedCrossEntropy(LossOfLogits):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, chunk: int) -> Tensor:
         """The weighted sum."""
         dtype, wide = products_in(hidden), torch.promote_types(hidden.dtype, torch.float32)
-        by_hidden, by_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        by_hidden, by_weight = torch.empty_like(hidden), sum_for(weight)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         narrow, shares = weight.to(dtype), weights[:, None].to(wide)
         weighted = hidden * shares
@@ -128,8 +128,8 @@ class WeightedCrossEntropy(LossOfLogits):
                 total += (losses * shares[rows]).sum()
                 by_hidden[rows] = (probabilities @ narrow).to(wide).sub_(weight[target]).mul_(shares[rows])
                 add_product(by_weight, probabilities.T, weighted[rows].to(dtype))
-        by_weight.index_add_(0, targets, weighted.to(weight.dtype), alpha=-1)
-        ctx.save_for_backward(by_hidden, by_weight, hidden, weight)
+        by_weight.index_add_(0, targets, weighted.to(by_weight.dtype), alpha=-1)
+        ctx.save_for_backward(by_hidden, by_weight.to(weight.dtype), hidden, weight)
         ctx.plain = partial(_plain, targets=targets, weights=weights)
         return total
 
@@ -143,6 +143,11 @@ def products_in(hidden: Tensor) -> torch.dtype:
     """The type in which products with hidden vectors are computed: autocast's where it is on."""
     device = hidden.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+
+
+def sum_for(weight: Tensor) -> Tensor:
+    """Zeros to add a weight's gradient in: float32 at least, as half precision loses what is small beside the sum."""
+    return torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -140,6 +140,21 @@ def test_no_gradient_reaches_the_teacher_and_share_zero_is_cross_entropy():
     torch.testing.assert_close(found, student.loss(tokens, targets), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32])
+def test_ids_of_any_width_have_the_loss_of_wide_ones(kind):
+    vocabulary = 200
+    student, teacher = model(0, vocabulary=vocabulary), model(1, vocabulary=vocabulary).eval()
+    tokens = torch.randint(vocabulary, (2, 9), generator=torch.Generator().manual_seed(0))
+    tokens[:, ::3] = 156  # which -100 is in 8 bits
+    tokens, targets = tokens[:, :-1], tokens[:, 1:]
+    logits, told = student(tokens).flatten(0, 1), teacher(tokens).flatten(0, 1).detach().log_softmax(-1)
+    apart = torch.nn.functional.kl_div(logits.log_softmax(-1), told, reduction="batchmean", log_target=True)
+    wanted = 0.5 * torch.nn.functional.cross_entropy(logits, targets.flatten()) + 0.5 * apart
+    torch.testing.assert_close(distillation_loss(student, teacher, tokens.to(kind), targets.to(kind)), wanted)
+    with pytest.raises(TypeError):
+        distillation_loss(student, teacher, tokens, targets.double())
+
+
 def test_memory_never_holds_all_positions_by_all_tokens():
     class Greatest(TorchDispatchMode):
         size = 0
@@ -230,3 +245,17 @@ def test_wrong_arguments_are_refused():
         HiddenMatching(4, 4, [])
     with pytest.raises(ValueError):
         hidden_states(student, tokens, [2])
+
+
+def test_gradients_of_weights_in_half_precision_are_near():
+    """What a chunk adds to the gradient of a row is small beside the sum of all."""
+    student, teacher = model(0, tied=False), model(1).eval()
+    student.bfloat16()
+    chances = 1 / torch.arange(1.0, VOCABULARY + 1)
+    tokens = torch.multinomial(chances, 2 * 1025, True, generator=torch.Generator().manual_seed(0)).view(2, 1025)
+    gradients = []
+    for kind in (torch.bfloat16, torch.float64):
+        student.to(kind).zero_grad()
+        distillation_loss(student, teacher, tokens[:, :-1], tokens[:, 1:], chunk=4).backward()
+        gradients.append(student.head.own_weight.grad.double())
+    assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 0.01
