@@ -5,8 +5,8 @@ documentation strings), a ``.txt``, ``.jsonl`` or ``.parquet`` file, or a folder
 document; a row of the other two is one.
 
 Which part a document belongs to depends on a hash of its text, so files never straddle parts and copies of a document
-fall into the same one. A source that is a single text file is cut by position instead: first training, then validation,
-then test, each from the start of a line.
+fall into the same one. A source that is a single text file, or a folder with no other, would have one part only; it is
+cut by position instead: first training, then validation, then test, each from the start of a line.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CorpusConfig:
         source: standard_library, docstrings, a file (.txt, .jsonl, .parquet) or a folder of files.
         field: of a row that holds the text, in .jsonl and .parquet.
         encoding: of .txt and .jsonl files.
-        validation: share of the documents for validation; of the bytes, where the source is a single text file.
+        validation: share of the documents for validation; of the bytes, where the source has a single text file.
         test: share for the test.
     """
 
@@ -227,13 +227,14 @@ def _pieces(file: Path, encoding: str) -> Iterator[str]:
 def _cut_text(file: Path, config: CorpusConfig) -> Iterator[Document]:
     """A single text file, cut into the three parts by the place in it where a line begins."""
     total, encoder = file.stat().st_size, codecs.getincrementalencoder(config.encoding)()  # a mark of bytes comes once
-    ends = (1 - config.validation - config.test, 1 - config.test)
+    ends = dict(zip(PARTS, (1 - config.validation - config.test, 1 - config.test, 1), strict=True))
+    # Rounding, or a mark that the encoding adds and the file lacks, must not give a line to a part without a share.
+    last = PARTS[2] if config.test else PARTS[1] if config.validation else PARTS[0]
     held: list[str] = []
     part, place, size = PARTS[0], 0, 0
     for _, line in _lines(file, config.encoding):
-        # `total` is positive as there is a line; rounding must not give the last line to a part without a share.
-        share = place / total
-        wanted = PARTS[0] if share < ends[0] else PARTS[1] if share < ends[1] or config.test == 0 else PARTS[2]
+        share = place / total  # which is positive, as there is a line
+        wanted = next((name for name, end in ends.items() if share < end), last)
         if wanted != part or size >= _PIECE:
             if held:
                 yield Document(str(file), "".join(held), part, ends=wanted != part)

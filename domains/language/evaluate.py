@@ -19,6 +19,7 @@ import torch
 
 from domains.language.tokens import TokenPart, Tokens
 from separable.sequence import LanguageModel
+from separable.training.modes import evaluation_mode
 
 Array = np.ndarray[Any, Any]
 TOGETHER = 4096  # positions at a time
@@ -48,7 +49,7 @@ def evaluate(
     """Measure a model on a part.
 
     Args:
-        model: on any device; its mode is kept.
+        model: on any device; its modules keep their modes.
         tokens: of the tokeniser that the model was trained with.
         part: train, validation or test.
         context: tokens of a window.
@@ -84,10 +85,8 @@ def token_losses(
     every = side_by_side(part, context)
     starts = every if windows is None else windows
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
     losses, answers = [], []
-    with torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
         for together in np.array_split(starts, math.ceil(len(starts) * context / TOGETHER)):
             if len(together):
                 inputs, targets = part.windows(together, context)
@@ -96,7 +95,6 @@ def token_losses(
                 wanted = targets.flatten().to(device)
                 for near, right in zip(hidden.split(_rows(model)), wanted.split(_rows(model)), strict=True):
                     losses.append(model.head.loss(near, right).double().cpu().numpy())
-    model.train(training)
     return np.concatenate(losses), np.concatenate(answers)
 
 

@@ -86,9 +86,12 @@ def distil(
         "cache": None if cache is None else str(cache),
         "config": json.loads(json.dumps(dataclasses.asdict(config))),
     }
+    told = {"corpus": held.corpus, "kept": None if keeping is None else dataclasses.asdict(keeping)}
     described = run / "config.json"
-    if not described.exists() or "corpus" in read_json(described, "the settings of a run"):  # older runs go on without
-        settings["corpus"] = held.corpus
+    if described.exists():  # older runs go on without
+        begun = read_json(described, "the settings of a run")
+        told = {name: value for name, value in told.items() if name in begun}
+    settings |= told
     seed = config.training.seed
     inputs = {"teacher": digest_of_model(model)}
     made = RunFolder(run, settings, seed, inputs)

@@ -32,6 +32,7 @@ from separable.sequence.embeddings import FactorisedEmbedding, GeneratedEmbeddin
 from separable.sequence.normalisation import RootMeanSquareNorm
 from separable.sequence.rotary import rotary_angles
 from separable.sequence.transformer import Block
+from separable.training.modes import evaluation_mode
 
 _SMALL = 1e-17  # added to lengths, as published
 
@@ -205,15 +206,9 @@ def _with_masks(model: LanguageModel, masks: Units, compute: Callable[[], Any]) 
             scaled = scaled * alive / share
             replaced["model.embedding.generator.norm.weight"] = norm.weight * share
         replaced[f"model.embedding.{name}"] = scaled
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        with torch.enable_grad():  # an embedding keeps vectors when there is no gradient, and these have masks in them
-            return functional_call(_Holder(model), replaced, (compute,))
-    finally:
-        for module in training:
-            module.training = True
+    # An embedding keeps vectors when there is no gradient, and these have masks in them.
+    with evaluation_mode(model), torch.enable_grad():
+        return functional_call(_Holder(model), replaced, (compute,))
 
 
 def _loss(model: LanguageModel, masks: Units, tokens: Tensor, targets: Tensor) -> Tensor:

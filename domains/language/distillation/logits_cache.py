@@ -32,6 +32,7 @@ from separable.atomic_files import replacing
 from separable.files import member, read_json, refusing
 from separable.sequence import LanguageModel
 from separable.training import process_count
+from separable.training.modes import evaluation_mode
 from separable.training.run_lock import sole_user
 
 Array = np.ndarray[Any, Any]
@@ -77,7 +78,7 @@ def write_logits(
 
     Args:
         folder: for the files.
-        teacher: on any device; its mode is kept.
+        teacher: on any device; its modules keep their modes.
         tokens: that it reads.
         config: what is kept.
 
@@ -125,9 +126,8 @@ def _write_shards(
     folder: Path, teacher: LanguageModel, part: TokenPart, config: LogitsCacheConfig, index: dict[str, Any]
 ) -> None:
     """The shards that an index lacks, and the index after each."""
-    windows, training = index["windows"], teacher.training
-    teacher.eval()
-    try:
+    windows = index["windows"]
+    with evaluation_mode(teacher):
         for shard in range(len(index["shards"]), -(-windows // config.shard)):
             rows = _rows(shard, windows, config)
             ids, values = _of_shard(teacher, part, rows, config, shard)
@@ -139,8 +139,6 @@ def _write_shards(
                 files[name] = {"file": file, "sha256": hashlib.sha256(content).hexdigest()}
             index["shards"].append({"windows": len(rows), **files})
             _write(folder / "index.json", (json.dumps(index, indent=2) + "\n").encode())
-    finally:
-        teacher.train(training)
 
 
 class LogitsCache:

@@ -58,7 +58,10 @@ def _config(settings: dict[str, Any], vocabulary: int) -> LanguageModelConfig:
         raise ValueError(
             f"student: expected transformer, embedding, head or vocabulary, got {', '.join(sorted(unknown))}"
         )
-    if "layer_hidden" in settings.get("transformer", {}):
+    sizes = settings.get("transformer", {})
+    if not isinstance(sizes, dict):
+        raise ValueError(f"student: expected a transformer's sizes by name, got {sizes!r}")
+    if "layer_hidden" in sizes:
         raise ValueError("student: expected a model of equal layers, got one that was pruned to layers of their own")
     wanted = settings.get("vocabulary", vocabulary)
     if wanted != vocabulary:
@@ -67,7 +70,7 @@ def _config(settings: dict[str, Any], vocabulary: int) -> LanguageModelConfig:
         embedding, head = settings.get("embedding", "generated"), settings.get("head", "table:tied=false")
         return LanguageModelConfig(
             vocabulary,
-            TransformerConfig(**settings.get("transformer", {})),
+            TransformerConfig(**sizes),
             embedding_config(**(described(embedding) if isinstance(embedding, str) else embedding)),
             head_config(**(described(head) if isinstance(head, str) else head)),
         )
@@ -78,21 +81,22 @@ def _config(settings: dict[str, Any], vocabulary: int) -> LanguageModelConfig:
 def sized(config: LanguageConfig, vocabulary: int, wanted: int) -> LanguageConfig:
     """The config with about as many parameters as wanted: heads of the same width, more or fewer of them.
 
-    The number of heads with the nearest count is taken, with perceptrons in the usual proportion; these then make up
-    the rest.
+    The number of heads with the nearest count is taken, a multiple of the key heads if these are named, with
+    perceptrons in the usual proportion; these then make up the rest.
 
     Raises:
-        ValueError: even one head is far too many.
+        ValueError: even as many heads as there are key heads, one by default, are far too many.
 
     Example:
         >>> config = LanguageConfig(TransformerConfig(width=64), "table", "table:tied=true")
         >>> [parameters(sized(config, 257, wanted), 257) for wanted in (50_000, 400_000)]
         [49856, 399936]
     """
-    each = config.transformer.head_width
+    each, together = config.transformer.head_width, config.transformer.key_heads or 1
 
-    def of(heads: int) -> LanguageConfig:
-        changed = dataclasses.replace(config.transformer, width=heads * each, heads=heads, hidden=None, key_heads=None)
+    def of(groups: int) -> LanguageConfig:
+        heads = groups * together
+        changed = dataclasses.replace(config.transformer, width=heads * each, heads=heads, hidden=None)
         return dataclasses.replace(config, transformer=changed)
 
     low, high = 1, 2
@@ -101,13 +105,13 @@ def sized(config: LanguageConfig, vocabulary: int, wanted: int) -> LanguageConfi
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if parameters(of(middle), vocabulary) < wanted else (low, middle)
-    nearest = min((low, high), key=lambda heads: abs(parameters(of(heads), vocabulary) - wanted))
+    nearest = min((low, high), key=lambda groups: abs(parameters(of(groups), vocabulary) - wanted))
     try:
         return equalised(of(nearest), vocabulary, wanted, "perceptron")
     except ValueError:
         raise ValueError(
-            f"size: expected at least {parameters(of(1), vocabulary):,} parameters, of one head of {each} features, "
-            f"got {wanted:,}; ask for narrower heads"
+            f"size: expected at least {parameters(of(1), vocabulary):,} parameters, heads={together} of {each} "
+            f"features, got {wanted:,}; ask for narrower heads"
         ) from None
 
 

@@ -85,7 +85,7 @@ def add_facts(
         for group in optimiser.param_groups:
             group["lr"] = config.rate * (1 - step / config.steps)
         drawn = [_drawn(part, config.batch // 2, generator) for part in rows]
-        loss = model.loss(torch.cat(drawn).to(model.addresses.device))
+        loss = model.loss(torch.cat(drawn).to(model.addresses.device), generator=generator)
         for parameter, gradient in zip(stored, torch.autograd.grad(loss, stored), strict=True):
             parameter.grad = gradient
         optimiser.step()

@@ -112,7 +112,7 @@ def entanglement(model: JointFactModel, names: int = 32, seed: int = 0, length: 
         length: Of the step in the parameters, as a share of their length.
 
     Returns:
-        Means over the updated names; NaN for names that share a word if there are none.
+        Means over the updated names that have others of the kind; NaN where none of them has.
     """
     random = np.random.default_rng(seed)
     count = len(model.entities)
@@ -139,7 +139,8 @@ def entanglement(model: JointFactModel, names: int = 32, seed: int = 0, length: 
                 parameter.copy_(value)
         relative = moved / moved[row]
         alike = torch.tensor([bool(words[row] & other) for other in words], device=moved.device)
-        others.append(relative[~alike].mean())
+        if not bool(alike.all()):
+            others.append(relative[~alike].mean())
         alike[row] = False
         if bool(alike.any()):
             sharing.append(relative[alike].mean())

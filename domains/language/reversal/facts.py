@@ -78,7 +78,10 @@ class FactSet:
         return reverse(fact, self.inverses)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write ``.jsonl`` (a fact a line, with its part and inverse) or ``.h5`` (names and whole numbers)."""
+        """Write ``.jsonl`` (a fact a line, with its part and inverse) or ``.h5`` (names and whole numbers).
+
+        The first line of ``.jsonl`` also has the relations of which there is no fact, as ``other_inverses``.
+        """
         path = Path(path)
         if path.suffix not in (".jsonl", ".h5"):
             raise ValueError(f"path: expected a name ending in .jsonl or .h5, got {path.name!r}")
@@ -90,9 +93,13 @@ class FactSet:
         return path
 
     def _lines(self) -> Iterable[str]:
+        used = {fact.relation for fact in (*self.train, *self.test)}
+        others = {one: other for one, other in self.inverses.items() if not used & {one, other}}
         for part, facts in (("train", self.train), ("test", self.test)):
             for fact in facts:
                 row = {**fact._asdict(), "inverse": self.inverses[fact.relation], "part": part}
+                if others:
+                    row, others = {**row, "other_inverses": others}, {}
                 yield json.dumps(row, ensure_ascii=False) + "\n"
 
     def _write_hdf5(self, path: Path) -> None:

@@ -250,8 +250,11 @@ class JointFactModel(FactModel):
         """The module that turns names into concepts."""
         return self.joint.recogniser
 
-    def loss(self, rows: Tensor, step: Tensor | None = None) -> Tensor:
-        """Mean cross-entropy of the tails' concepts among those of the step, and what holds maps near rotations."""
+    def loss(self, rows: Tensor, step: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Mean cross-entropy of the tails' concepts among those of the step, and what holds maps near rotations.
+
+        Of many relations those whose maps are looked at are drawn, from the generator or by torch's own numbers.
+        """
         step = rows if step is None else step
         distinct = step.unique()
         where = torch.searchsorted(distinct, rows)
@@ -264,7 +267,8 @@ class JointFactModel(FactModel):
         if isinstance(predictor, SeparablePredictor) and self.config.rotations:
             some = step[:, 1].unique()
             if len(some) > _ROTATED:  # others in every step
-                some = some[torch.randperm(len(some), device=some.device)[:_ROTATED]]
+                device = some.device if generator is None else generator.device
+                some = some[torch.randperm(len(some), generator=generator, device=device)[:_ROTATED].to(some.device)]
             rotated = predictor.far_from_rotations(self.joint.concepts(self.addresses[some]))
             found = found + self.config.rotations * rotated
         return found

@@ -22,7 +22,8 @@ def read_facts(path: str | os.PathLike[str], inverses: Mapping[str, str] | None 
     Args:
         path: ``.csv`` with a line of column names, ``.jsonl`` with an object a line, or ``.h5`` as of `FactSet.save`.
             Columns or keys: head, relation, tail; optional inverse (of the relation) and part (train or test; train
-            where it is missing). Spaces round names and repeated ones inside are dropped.
+            where it is missing); in ``.jsonl`` also other_inverses, an object, of relations without facts. Spaces round
+            names and repeated ones inside are dropped.
         inverses: of relations, beside those in the file; one way is enough.
 
     Raises:
@@ -46,13 +47,12 @@ def read_facts(path: str | os.PathLike[str], inverses: Mapping[str, str] | None 
     known = both_ways(inverses or {})
     facts = []
     for place, row in rows:
-        fact = Fact(*(" ".join(_text(place, row, name).split()) for name in _NEEDED))
+        fact = Fact(*(_name(place, row, name) for name in _NEEDED))
         part = row.get("part") or "train"
         if part not in ("train", "test"):
             raise ValueError(f"{place}: expected part train or test, got {part!r}")
-        if row.get("inverse"):
-            inverse = " ".join(_text(place, row, "inverse").split())
-            for one, other in ((fact.relation, inverse), (inverse, fact.relation)):
+        for relation, inverse in _inverses(place, row, fact.relation):
+            for one, other in ((relation, inverse), (inverse, relation)):
                 if known.setdefault(one, other) != other:
                     raise ValueError(f"{place}: expected {known[one]!r} as inverse of {one!r} as before, got {other!r}")
         facts.append((place, fact, part))
@@ -63,11 +63,22 @@ def read_facts(path: str | os.PathLike[str], inverses: Mapping[str, str] | None 
     return FactSet(parts["train"], parts["test"], known)
 
 
-def _text(place: str, row: Mapping[str, Any], name: str) -> str:
+def _inverses(place: str, row: Mapping[str, Any], relation: str) -> Iterator[tuple[str, str]]:
+    """Relations with the inverses that a row tells: of its own, and of those without facts."""
+    if row.get("inverse"):
+        yield relation, _name(place, row, "inverse")
+    others = row.get("other_inverses") or {}
+    if not isinstance(others, dict):
+        raise ValueError(f"{place}: expected relations with their inverses as other_inverses, got {others!r}")
+    for name in others:
+        yield " ".join(name.split()), _name(place, others, name)
+
+
+def _name(place: str, row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{place}: expected a text as {name}, got {value!r}")
-    return value
+    return " ".join(value.split())
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

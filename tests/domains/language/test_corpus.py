@@ -106,6 +106,19 @@ def test_a_single_text_is_cut_by_position(tmp_path: Path, encoding: str) -> None
     assert [document.part for document in whole] == ["train"]
 
 
+@pytest.mark.parametrize("shares", [(0.0, 0.0), (0.1, 0.0), (0.0, 0.1)])
+def test_no_line_falls_into_a_part_without_a_share(tmp_path: Path, shares: tuple[float, float]) -> None:
+    file = tmp_path / "one.txt"
+    file.write_bytes(b"some text\n" * 50 + b"}\n")  # without the mark that the encoding may have
+    config = CorpusConfig(str(file), encoding="utf-8-sig", validation=shares[0], test=shares[1])
+    wanted = ["train", *(part for part, share in zip(("validation", "test"), shares, strict=True) if share)]
+    found = list(documents(config))
+    assert [document.part for document in found] == wanted
+    assert "".join(document.text for document in found).encode() == file.read_bytes()
+    folder = CorpusConfig(str(tmp_path), encoding="utf-8-sig", validation=shares[0], test=shares[1])
+    assert list(documents(folder)) == found  # a folder with no other file is that file
+
+
 def test_long_texts_come_in_pieces(tmp_path: Path) -> None:
     text = "x" * 2_500_000 + "\n" + "short\n" * 10
     (tmp_path / "long.txt").write_text(text)

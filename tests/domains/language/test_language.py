@@ -143,6 +143,18 @@ def test_measures_are_those_of_the_logits(tokens: Tokens) -> None:
     assert len(some) == 48
 
 
+def test_a_measure_leaves_every_module_in_its_mode(tokens: Tokens) -> None:
+    config = dataclasses.replace(CONFIG, transformer=TransformerConfig(width=16, layers=2, heads=2, dropout=0.5))
+    model = build(tokens, config).train()
+    model.transformer.blocks[0].eval()
+    before = [module.training for module in model.modules()]
+    assert evaluate(model, tokens, context=16) == evaluate(model, tokens, context=16)  # nothing is dropped
+    assert [module.training for module in model.modules()] == before
+    with pytest.raises(IndexError):
+        evaluate(model, tokens, context=16, windows=np.array([10**9]))
+    assert [module.training for module in model.modules()] == before
+
+
 def test_what_does_not_fit_is_refused(tokens: Tokens) -> None:
     small = LanguageModel(CONFIG.model(100))
     with pytest.raises(ValueError):

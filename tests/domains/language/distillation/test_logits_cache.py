@@ -153,6 +153,18 @@ def test_a_cache_of_something_else_is_refused(tokens, tmp_path):
         write_logits(tmp_path / "long", teacher, tokens, LogitsCacheConfig(context=10**6))
 
 
+def test_modules_keep_their_modes(tokens, tmp_path, monkeypatch):
+    teacher = model(0).train()
+    teacher.transformer.blocks[0].eval()
+    before = [module.training for module in teacher.modules()]
+    write_logits(tmp_path / "kept", teacher, tokens, CONFIG)
+    assert [module.training for module in teacher.modules()] == before
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_logits(tmp_path / "cut", teacher, tokens, CONFIG)
+    assert [module.training for module in teacher.modules()] == before
+
+
 def test_several_processes_share_what_one_has_written(tokens, tmp_path, monkeypatch):
     teacher = model(0)
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -65,6 +65,18 @@ def test_a_config_of_a_size(wanted):
         sized(base, 100, 500)
 
 
+@pytest.mark.parametrize("key_heads", [1, 2])
+def test_a_config_of_a_size_keeps_its_key_heads(key_heads):
+    transformer = TransformerConfig(width=32, layers=2, heads=4, key_heads=key_heads)
+    config = sized(LanguageConfig(transformer, "table", "table:tied=true"), 100, 30_000)
+    sizes = config.transformer
+    assert (sizes.head_width, sizes.key_heads, sizes.heads % key_heads) == (8, key_heads, 0)
+    attention = 2 * sizes.width**2 + 2 * sizes.width * 8 * key_heads  # queries and readout, keys and values
+    layer = attention + 3 * sizes.width * sizes.hidden_width + 2 * sizes.width
+    assert parameters(config, 100) == 2 * layer + 101 * sizes.width
+    assert abs(parameters(config, 100) - 30_000) <= 3 * sizes.width
+
+
 def test_numbers_that_a_token_is_multiplied_with():
     config = LanguageModelConfig(50, TransformerConfig(width=16, layers=1, heads=2, hidden=24))
     layer = 16 * 16 * 4 + 3 * 16 * 24 + 3 * 16  # attention, perceptron, norms
@@ -83,6 +95,9 @@ def test_a_students_config_from_wherever_it_lies(tmp_path):
     for wrong in wrongs:
         with pytest.raises(ValueError):
             student_config(wrong, 70)
+    for sizes in ("null", "3", '"layer_hidden"', "[]"):
+        with pytest.raises(ValueError, match="transformer"):
+            student_config(f'{{"transformer": {sizes}}}', 70)
     with pytest.raises(FileNotFoundError):
         student_config(str(tmp_path / "nowhere"), 70)
     with pytest.raises(ValueError, match="pruned"):

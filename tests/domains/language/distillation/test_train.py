@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,25 @@ def test_a_run_goes_on_with_its_own_teacher_only(tokens, teacher, tmp_path, caps
         tokens.tokeniser.save(tmp_path / "teacher")
         assert main(command) == status
     assert "inputs.teacher" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_lesson_that_it_was_begun_with_only(tokens, teacher, tmp_path, capsys):
+    _, run = teacher
+    words = ["--teacher", str(run), "--run", str(tmp_path / "run"), "--cache", str(tmp_path / "kept")]
+    words += ["--context", "16", "--calibration", "1", "--steps", "1", "--batch", "2"]
+    command = ["language", "distil", str(tokens.folder), *words]
+    drawn = ["--drawn", "--entries", "4"]
+    assert main([*command, *drawn]) == 0
+    shutil.rmtree(tmp_path / "kept")
+    for other in ([], ["--drawn"]):
+        assert main([*command, *other]) == 1
+        assert "kept" in capsys.readouterr().err
+    assert not (tmp_path / "kept").exists()
+    assert main([*command, *drawn]) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert settings.pop("kept") == LogitsCache(tmp_path / "kept", tokens).config.__dict__
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))  # as an older release wrote it
+    assert main(command) == 0
 
 
 def test_wrong_settings_are_refused():

@@ -77,6 +77,22 @@ def test_files_hold_all_of_it(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["facts.jsonl", "facts.h5"])
+def test_files_hold_relations_without_facts(tmp_path, name):
+    inverses = {"wife": "husband", "boss": "clerk", "friend": "friend"}
+    facts = FactSet((Fact("Ada", "wife", "Bo"), Fact("Cy", "wife", "Di")), (), inverses)
+    assert read_facts(facts.save(tmp_path / name)) == facts
+    assert read_facts(tmp_path / name).relations == ("boss", "clerk", "friend", "husband", "wife")
+
+
+@pytest.mark.parametrize("others", [["boss"], {"boss": 3}, {"boss": ""}, {"boss": "clerk", "chief": "clerk"}])
+def test_inverses_that_are_none_are_refused_with_their_line(tmp_path, others):
+    path, row = tmp_path / "facts.jsonl", {"head": "Ada", "relation": "wife", "tail": "Bo"}
+    path.write_text(json.dumps({**row, "other_inverses": others}))
+    with pytest.raises(ValueError, match=r"facts\.jsonl:1:"):
+        read_facts(path, MARRIED)
+
+
 def test_csv_of_the_users_own(tmp_path):
     path = tmp_path / "facts.csv"
     path.write_text('\ufeffhead, relation,tail,part\n"Lind,  Ada",wife,Bo Ek,\nBo Ek,husband,"Lind, Ada",test\n')

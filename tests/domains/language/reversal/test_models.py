@@ -193,6 +193,17 @@ def test_entanglement_is_that_of_shared_rows_and_shared_words():
     assert 0.2 < summed.sharing < 1.0  # half of a name's words move with it
 
 
+def test_entanglement_is_the_mean_of_the_names_that_have_others_to_compare():
+    config = JointModelConfig(recogniser=RecogniserConfig("none", layers=0), width=16)
+    model = config.build(["Ada Lind", "Bo Ek", "Ada Ek"], ["r"], seeded())  # the last shares a word with all
+    found = entanglement(model)
+    assert found.others == 0.0
+    assert found.sharing > 0.0
+    alone = entanglement(config.build(["Ada Lind", "Ada Ek"], ["r"], seeded()))
+    assert math.isnan(alone.others)
+    assert not math.isnan(alone.sharing)
+
+
 @pytest.fixture(scope="module")
 def facts():
     return reversible_facts(ReversibleFactsConfig(both_ways=200, one_way=80, naming="surface", multiplicity=7))
@@ -265,6 +276,20 @@ def test_a_fact_is_added_in_one_direction_and_asked_in_the_other(facts, learnt, 
     assert all(torch.equal(a, b) for a, b in zip(predictor, wide.joint.predictor.parameters(), strict=True))
     with pytest.raises(ValueError):
         add_facts(model, facts.train, [])
+
+
+def test_facts_are_added_by_the_seed_alone():
+    relations = [f"r{i}" for i in range(70)]  # more than are looked at in a step
+    old = [Fact(NAMES[0], relation, NAMES[7]) for relation in relations]
+    found = []
+    for seed in (1, 2):
+        model = JointModelConfig(width=16).build(NAMES, relations, seeded())
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        add_facts(model, old, [Fact(NAMES[1], "r1", NAMES[2])], AdditionConfig(steps=3))
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*found)
 
 
 def test_questions():
