@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from domains.navigation.evaluation import Evaluation, fly
+from domains.navigation.evaluation import UNSEEN, Evaluation, fly
 from domains.navigation.evaluation import evaluate as evaluate_model
 from domains.navigation.flight_pictures import draw_flights, film
 from domains.navigation.learning_curves import learning_curve
@@ -84,7 +84,7 @@ def evaluate(
     model: Path = _SHIPPED,
     /,
     episodes: int = 500,
-    seed: int = 2_000_000,
+    seed: int = UNSEEN,
     out: Path = Path("runs/evaluation.json"),
     last: bool = False,
     changes: tyro.conf.OmitArgPrefixes[WorldChanges] = _SAME,
@@ -114,7 +114,7 @@ def render(
     /,
     out: Path = Path("runs/flights.gif"),
     episodes: int = 4,
-    seed: int = 2_000_000,
+    seed: int = UNSEEN,
     every: int = 4,
     last: bool = False,
     changes: tyro.conf.OmitArgPrefixes[WorldChanges] = _SAME,

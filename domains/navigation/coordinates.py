@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +36,8 @@ class Coordinates:
             second is read.
 
     Raises:
-        ValueError: If an entry is negative, a vector has fewer than two entries, or two points differ in length.
+        ValueError: If a field is not made of groups of whole numbers, an entry is negative, a vector has fewer than two
+            entries, or two points differ in length.
 
     Example:
         >>> Coordinates(vectors=((0, 1),), angles=(2,)).count(3)
@@ -47,6 +49,14 @@ class Coordinates:
     between: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
+        pairs = isinstance(self.between, Collection) and all(_are_groups(p) and len(p) == 2 for p in self.between)
+        for name, made, expected in (
+            ("vectors", _are_groups(self.vectors), "groups of entries, such as ((0, 1), (2, 3))"),
+            ("angles", _is_group(self.angles), "entries, such as (2,)"),
+            ("between", pairs, "pairs of groups of entries, such as (((0, 1), (2, 3)),)"),
+        ):
+            if not made:
+                raise ValueError(f"Coordinates: {name}: expected {expected}; got {getattr(self, name)!r}")
         for vector in self.vectors:
             if len(vector) < 2:
                 raise ValueError(f"Coordinates: vectors have two or more entries; got {vector!r}")
@@ -108,6 +118,14 @@ class Coordinates:
         """
         d = options.dimensions
         return cls(vectors=(tuple(range(d)), tuple(range(d, 2 * d))))
+
+
+def _is_group(entries: object) -> bool:
+    return isinstance(entries, Collection) and all(isinstance(i, Integral) for i in entries)
+
+
+def _are_groups(groups: object) -> bool:
+    return isinstance(groups, Collection) and all(_is_group(group) for group in groups)
 
 
 def _shared(names: Sequence[str]) -> str:

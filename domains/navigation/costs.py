@@ -12,6 +12,7 @@ from domains.navigation.commands import WorldChanges, _load
 from domains.navigation.evaluation import AT_ONCE, fly
 from domains.navigation.evaluation import evaluate as evaluate_model
 from domains.navigation.policies import parameter_count
+from domains.navigation.random_states import random_states_kept
 from domains.navigation.training import TrainConfig, make_model
 from domains.navigation.training import train as train_model
 from separable.records import Cost, cost_of_steps
@@ -19,6 +20,7 @@ from separable.records import Cost, cost_of_steps
 _NEVER = 2**62
 
 
+@random_states_kept()
 def train(run: Path, config: tyro.conf.OmitArgPrefixes[TrainConfig]) -> Cost:
     """Of a training: some rollouts or, off policy, some updates, and an evaluation of the policy before it."""
     model = make_model(config.changed(buffer=1))

@@ -94,6 +94,10 @@ class Dynamics(abc.ABC):
         """A speed that it reaches, m/s: the scale of velocities."""
 
     @abc.abstractmethod
+    def top_speed(self, wind: float, arena: float) -> float:
+        """The greatest speed over ground of flights from rest, m/s, in wind (m/s) and an arena of that side (m)."""
+
+    @abc.abstractmethod
     def at_rest(self, position: Array, heading: Array) -> Array:
         """States ``(S, W)`` at rest and level, at positions ``(d, W)`` in m with headings ``(W,)`` in rad."""
 
@@ -124,6 +128,10 @@ def in_body(axes: Array, vector: Array) -> Array:
     for i in range(1, len(vector)):
         result += axes[i] * vector[i]
     return result
+
+
+def _quotient(push: float, drag: float) -> float:
+    return push / drag if drag else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +167,12 @@ class DoubleIntegrator(Dynamics):
     @override
     def speed(self) -> float:
         return self.acceleration / max(self.drag, 0.5)
+
+    @override
+    def top_speed(self, wind: float, arena: float) -> float:
+        # Both axes at full command; against drag, or without it along the arena's diagonal.
+        push = math.sqrt(2) * self.acceleration + self.drag * wind
+        return min(_quotient(push, self.drag), math.sqrt(2 * push * math.sqrt(2) * arena))
 
     @override
     def at_rest(self, position: Array, heading: Array) -> Array:
@@ -224,6 +238,14 @@ class Unicycle(Dynamics):
     @override
     def speed(self) -> float:
         return self.acceleration / max(self.drag, 0.5)
+
+    @override
+    def top_speed(self, wind: float, arena: float) -> float:
+        # Without drag it gains speed in circles up to the largest that fits, and then along the diagonal. There is no
+        # proof that this is the most; a search over flights came to 0.99 of it.
+        push = self.acceleration + self.drag * wind
+        circling, straight = self.turn_rate * arena / 2, math.sqrt(2 * push * math.sqrt(2) * arena)
+        return min(_quotient(push, self.drag), math.hypot(circling, straight))
 
     @override
     def at_rest(self, position: Array, heading: Array) -> Array:
@@ -315,6 +337,11 @@ class Quadrotor(Dynamics):
     @override
     def speed(self) -> float:
         return 6.0
+
+    @override
+    def top_speed(self, wind: float, arena: float) -> float:
+        """That of usual flights, no bound: tilted at full thrust or in a dive it gets several times as fast."""
+        return self.speed + wind
 
     @override
     def at_rest(self, position: Array, heading: Array) -> Array:

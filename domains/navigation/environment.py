@@ -31,13 +31,14 @@ def action_space(worlds: Worlds) -> spaces.Box | spaces.Discrete:
 def in_other_units(space: spaces.Space[Any], worlds: Worlds) -> bool:
     """Whether a space of observations is of shares where the worlds tell SI units, or the other way round.
 
-    The bounds of shares are the same in every arena.
+    The bounds of shares are the same in every arena. Where every scale is 1 shares and SI units are the same.
     """
-    shares = observation_space(Worlds(worlds.options.changed(scaled=True), 1))
-    alike = isinstance(space, spaces.Box) and all(
-        np.allclose(a, b) for a, b in ((space.low, shares.low), (space.high, shares.high))
-    )
-    return alike != worlds.options.scaled
+    own, shares = (observation_space(w) for w in (worlds, Worlds(worlds.options.changed(scaled=True), 1)))
+    return not _alike(space, own) and _alike(space, shares) != worlds.options.scaled
+
+
+def _alike(space: spaces.Space[Any], other: spaces.Box) -> bool:
+    return isinstance(space, spaces.Box) and np.allclose(space.low, other.low) and np.allclose(space.high, other.high)
 
 
 def first(info: dict[str, Any], world: int = 0) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class WaypointEnv(gymnasium.Env[Observation, Any]):
     | d | vector to the one after it (the last is repeated) | m | L | -sqrt(d), sqrt(d) |
     | 1 | share of waypoints that remain | 1 | 1 | 0, 1 |
     | 1 or d | speed ahead (unicycle, body) or velocity | m/s | v | -2, 2 |
-    | 1 or 3 | rate of turn (unicycle) or body rates (quadrotor) | rad/s | full command | -2, 2 |
+    | 1 or 3 | rate of turn (unicycle) or body rates (quadrotor) | rad/s | full turn, roll or pitch | -2, 2 |
     | 3 | quadrotor, body: the world's up | 1 | 1 | -1, 1 |
     | 2 or 9 | world: cosine and sine of the heading, or the body's axes | 1 | 1 | -1, 1 |
     | rays | range to obstacles, if there are any | m | r | 0, 1 |

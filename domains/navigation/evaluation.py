@@ -19,6 +19,7 @@ from domains.navigation.dynamics import Array
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Flags, Indices, Worlds
 
+UNSEEN = 2_000_000  # seed of the first episode; training chooses by others
 AT_ONCE = 1024  # worlds in one pass; more would not be faster
 _Z = 1.959963984540054  # the normal distribution's quantile for 95 %
 
@@ -162,14 +163,14 @@ def as_trained(model: Any, observations: Any) -> Any:
     return observations if wrapper is None else wrapper.normalize_obs(observations)
 
 
-def fly(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: int = 1_000_000) -> Flights:
+def fly(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: int = UNSEEN) -> Flights:
     """Fly episodes and keep their paths.
 
     Args:
         model: What flies; one that was trained in ``VecNormalize`` gets its observations normalised as there.
         options: Of the worlds.
         episodes: Number of episodes.
-        seed: Of the first; the others follow.
+        seed: Of the first; the others follow. Those of the default are none by which a training chose its policy.
 
     Raises:
         ValueError: If there are no episodes, or the model does not fit the worlds' observations or actions.
@@ -187,7 +188,7 @@ def fly(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: int =
     return Flights(options=options, paths=[path for part in parts for path in part.paths], **joined)
 
 
-def evaluate(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: int = 1_000_000) -> Evaluation:
+def evaluate(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: int = UNSEEN) -> Evaluation:
     """Success, time and what ended the episodes; arguments and errors are those of `fly`.
 
     Example:
@@ -201,7 +202,7 @@ def evaluate(model: Pilot, options: WaypointOptions, episodes: int = 100, seed: 
 
 def _fly(model: Pilot, options: WaypointOptions, episodes: int, seed: int) -> Flights:
     worlds = Worlds(options, episodes)
-    _fits(model, worlds)
+    check_fits(model, worlds)
     seen = worlds.reset(seeds=[seed + i for i in range(episodes)])
     courses, obstacles = worlds.course.transpose(2, 0, 1).copy(), worlds.obstacles.transpose(2, 0, 1).copy()
     positions, ended = [worlds.position.copy()], np.zeros(episodes, bool)
@@ -233,8 +234,12 @@ def _fly(model: Pilot, options: WaypointOptions, episodes: int, seed: int) -> Fl
     )
 
 
-def _fits(model: Pilot, worlds: Worlds) -> None:
-    """A model that tells its spaces is refused before it flies in a world of others."""
+def check_fits(model: Any, worlds: Worlds) -> None:
+    """Refuse a model that tells its spaces before it flies in worlds of others.
+
+    Raises:
+        ValueError: If its observations or actions are others, or its observations are in other units.
+    """
     from domains.navigation.environment import action_space, in_other_units, observation_space
 
     for name, wanted in (("observation_space", observation_space(worlds)), ("action_space", action_space(worlds))):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domains.navigation.drawing import draw
-from domains.navigation.evaluation import Flights, Pilot, as_trained
+from domains.navigation.evaluation import UNSEEN, Flights, Pilot, as_trained
 from domains.navigation.options import WaypointOptions
 from domains.navigation.recording import write
 from domains.navigation.worlds import Worlds
@@ -95,7 +95,7 @@ def film(
     path: str | Path,
     *,
     episodes: int = 4,
-    seed: int = 1_000_000,
+    seed: int = UNSEEN,
     every: int = 4,
 ) -> Flights:
     """Fly episodes at the same time and write a moving picture of all of them, side by side.

@@ -13,7 +13,8 @@ Layout of a file of E episodes, episode i with T steps, observations of F entrie
                               they are no numbers
 
 Minari (0.5) keeps the metadata in ``metadata.json`` beside ``main_data.hdf5``; `write_minari` lays a file out so.
-Episode i depends on the seed and on i alone, so a shorter file holds the first episodes of a longer one.
+Episode i depends on the seed and on i alone, so a shorter file holds the first episodes of a longer one; to rounding
+where a model flies, for its sums depend on how many worlds it flies at once.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from domains.navigation.environment import action_space, observation_space
-from domains.navigation.evaluation import Pilot, as_trained
+from domains.navigation.evaluation import Pilot, as_trained, check_fits
 from domains.navigation.options import WaypointOptions
 from domains.navigation.worlds import Worlds
 from separable.atomic_files import replacing, writer
@@ -122,7 +123,7 @@ def record_flights(
         The path.
 
     Raises:
-        ValueError: If a number is out of range, or the pilot's actions do not fit the worlds.
+        ValueError: If a number is out of range, the pilot is a model of other worlds, or its actions do not fit.
 
     Example:
         >>> import tempfile
@@ -136,6 +137,7 @@ def record_flights(
         raise ValueError(f"record_flights: episodes is at least 1; got {episodes!r}")
     if not 0 <= noise < np.inf or not 0 <= noisy <= 1:
         raise ValueError(f"record_flights: noise is at least 0, noisy from 0 to 1; got {noise!r}, {noisy!r}")
+    check_fits(pilot, Worlds(options, 1))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sizes = [noise if int(noisy * (i + 1)) > int(noisy * i) else 0.0 for i in range(episodes)]
@@ -322,6 +324,11 @@ def _checked(group: Any, place: str) -> dict[str, Any]:
     if found["observations"].ndim != 2 or found["actions"].ndim not in (1, 2):
         shapes = f"{found['observations'].shape} and {found['actions'].shape}"
         raise ValueError(f"{place}: expected observations (T + 1, F) and actions (T, A) or (T,); got {shapes}")
+    if found["actions"].ndim == 1 and found["actions"].dtype.kind not in "iub":
+        raise ValueError(
+            f"{place}/actions: expected whole numbers (T,), or commands (T, A); "
+            f"got {found['actions'].dtype} of shape {found['actions'].shape}"
+        )
     n = len(found["observations"]) - 1
     for name in _NEEDED[1:]:
         if len(found[name]) != n or n < 1 or (name != "actions" and found[name].ndim != 1):

@@ -12,13 +12,17 @@ from gymnasium import spaces
 from domains.navigation.environment import WaypointEnv
 from domains.navigation.options import WaypointOptions
 
+_FARTHEST = 2.0  # half sides of the arena
+
 
 class WaypointGoalEnv(gymnasium.Env[dict[str, npt.NDArray[np.float32]], Any]):
     """Reach one waypoint, with a sparse reward that can be computed for any other goal.
 
     The observation is a dictionary: ``observation``, that of `WaypointEnv` without its first 2 d + 1 entries;
     ``achieved_goal``, the position, and ``desired_goal``, the waypoint, both ``(d,)`` in the world's axes and divided
-    by the arena's half side (so -1 to 1; the position saturates). By default vectors are in the world's axes.
+    by the arena's half side. In the arena they are from -1 to 1; the position of a flight that left it is beyond, and
+    saturates at -2 and 2, which is farther from every waypoint than the reach radius. By default vectors are in the
+    world's axes.
 
     The reward is 1 within the reach radius and 0 elsewhere, not -1 and 0: where episodes also end at obstacles, minus
     one a step would pay for ending early.
@@ -49,7 +53,7 @@ class WaypointGoalEnv(gymnasium.Env[dict[str, npt.NDArray[np.float32]], Any]):
         self.metadata, self.render_mode = self.env.metadata, render_mode
         self._skipped = 2 * self.options.dimensions + 1
         low, high = self.env.worlds.low[self._skipped :], self.env.worlds.high[self._skipped :]
-        goal = spaces.Box(-1.0, 1.0, (self.options.dimensions,), np.float32)
+        goal = spaces.Box(-_FARTHEST, _FARTHEST, (self.options.dimensions,), np.float32)
         self.observation_space: spaces.Space[Any] = spaces.Dict(
             {"observation": spaces.Box(low, high, dtype=np.float32), "achieved_goal": goal, "desired_goal": goal}
         )
@@ -78,7 +82,7 @@ class WaypointGoalEnv(gymnasium.Env[dict[str, npt.NDArray[np.float32]], Any]):
 
     def _dictionary(self, observation: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         worlds, half = self.env.worlds, self.options.arena / 2
-        achieved = np.clip(worlds.position[:, 0] / half, -1, 1).astype(np.float32)
+        achieved = np.clip(worlds.position[:, 0] / half, -_FARTHEST, _FARTHEST).astype(np.float32)
         desired = (worlds.course[0, :, 0] / half).astype(np.float32)
         return {"observation": observation[self._skipped :], "achieved_goal": achieved, "desired_goal": desired}
 

@@ -166,9 +166,8 @@ class QuadraticFeatures(Features):
             nn.init.normal_(self.learned.bias, 0.0, sizes.bias)
             if sizes.atoms == "spline":
                 atom = BSpline(intervals=sizes.intervals, degree=2, domain=(-1.0, 1.0))
-                self.splines = Expansion([atom] * learned, [1] * learned)
-                with torch.no_grad():
-                    self.splines.coefficients[0].copy_(_identity(atom)[None, :, None].expand(learned, -1, 1))
+                start = _identity(atom).to(self.learned.weight)
+                self.splines = _splines(atom, start[None, :, None].expand(learned, -1, 1))
 
     def of_coordinates(self, z: Tensor) -> Tensor:
         """Features ``(B, n_outputs)`` of known coordinates ``(B, D)``."""
@@ -197,13 +196,25 @@ class QuadraticFeatures(Features):
             raise ValueError("refine: only a network with atoms='spline' has something to refine")
         atom = self.splines.atoms[0]
         assert isinstance(atom, BSpline)
-        finer, matrix = atom.refined(intervals=2 * atom.intervals)
-        n = len(self.splines.atoms)
-        splines = Expansion([finer] * n, [1] * n).to(self.splines.coefficients[0])
-        with torch.no_grad():
-            old = self.splines.coefficients[0]
-            splines.coefficients[0].copy_(matrix.to(old) @ old)
-        self.splines = splines
+        finer, matrix = _refined(atom, 2 * atom.intervals)
+        old = self.splines.coefficients[0]
+        self.splines = _splines(finer, matrix.to(old) @ old.detach())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Splines grow to the size of refined ones before they take their numbers. The parameter stays the same, for an
+        # optimiser may have it.
+        given = state_dict.get(f"{prefix}splines.coefficients.0")
+        if self.splines is not None and given is not None:
+            atom, parameter = self.splines.atoms[0], self.splines.coefficients[0]
+            assert isinstance(atom, BSpline)
+            intervals = given.shape[1] - atom.degree if given.ndim == 3 else atom.intervals
+            if intervals > atom.intervals and intervals % atom.intervals == 0:
+                finer, matrix = _refined(atom, intervals)
+                parameter.grad = None
+                parameter.data = matrix.to(parameter) @ parameter.data
+                self.splines = _splines(finer, parameter.data)
+                self.splines.coefficients[0] = parameter
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class _Quadratic(torch.autograd.Function):
@@ -253,6 +264,21 @@ class PublishedFeatures(Features):
     def of_coordinates(self, z: Tensor) -> Tensor:
         """Features ``(B, rank)`` of known coordinates ``(B, D)``."""
         return self.khronos.modes(self.learned(z))
+
+
+def _splines(atom: BSpline, coefficients: Tensor) -> Expansion:
+    """Splines of one family with coefficients ``(D, K, 1)``."""
+    n = len(coefficients)
+    splines = Expansion([atom] * n, [1] * n).to(coefficients)
+    with torch.no_grad():
+        splines.coefficients[0].copy_(coefficients)
+    return splines
+
+
+def _refined(atom: BSpline, intervals: int) -> tuple[BSpline, Tensor]:
+    finer, matrix = atom.refined(intervals=intervals)
+    assert isinstance(finer, BSpline)
+    return finer, matrix
 
 
 def _identity(atom: BSpline) -> Tensor:

@@ -94,7 +94,8 @@ class NumpyPolicy:
         if not np.isfinite(given).all():
             raise ValueError("NumpyPolicy: entries of an observation are finite; got some that are not")
         a, d = self.arrays, self.description
-        outputs = self._features(self._known(given.reshape(-1, self._entries))) @ a["readout"].T + a["constant"]
+        rows = given.reshape(len(given) if many else 1, self._entries)
+        outputs = self._features(self._known(rows)) @ a["readout"].T + a["constant"]
         if d["choose"]:
             actions = outputs.argmax(1)
         elif d["squash"]:
@@ -102,7 +103,7 @@ class NumpyPolicy:
             actions = a["low"] + 0.5 * (np.tanh(mean) + 1.0) * (a["high"] - a["low"])
         else:
             actions = np.minimum(np.maximum(outputs, a["low"]), a["high"])
-        actions = actions.reshape(-1, *self.action_shape)
+        actions = actions.reshape(len(rows), *self.action_shape)
         return actions if many else actions[0]
 
     def _row(self, observation: Any) -> Any:
@@ -115,7 +116,7 @@ class NumpyPolicy:
         parts = {key: np.asarray(observation[key], np.float32) for key in keys}
         if all(list(part.shape) == keys[key] for key, part in parts.items()):
             return np.concatenate([part.ravel() for part in parts.values()])
-        return np.concatenate([part.reshape(len(part), -1) for part in parts.values()], 1)
+        return np.concatenate([part.reshape(len(part), int(np.prod(part.shape[1:]))) for part in parts.values()], 1)
 
     def _known(self, x: Any) -> Any:
         parts = [x]
@@ -124,10 +125,10 @@ class NumpyPolicy:
             found = np.empty((len(x), len(end), end.shape[1] + 1), np.float32)
             length = np.sqrt((vector * vector).sum(2) + np.float32(_SHORTEST**2), out=found[:, :, 0])
             np.divide(vector, length[:, :, None], out=found[:, :, 1:])
-            parts.append(found.reshape(len(x), -1))
+            parts.append(found.reshape(len(x), found.shape[1] * found.shape[2]))
         if self.description["angles"]:
             angles = x[:, self.description["angles"]]
-            parts.append(np.stack([np.cos(angles), np.sin(angles)], 2).reshape(len(x), -1))
+            parts.append(np.stack([np.cos(angles), np.sin(angles)], 2).reshape(len(x), 2 * angles.shape[1]))
         return np.concatenate(parts, 1) if len(parts) > 1 else x
 
     def _quadratic(self, z: Any) -> Any:

@@ -104,10 +104,11 @@ class WaypointOptions:
         following = getattr(self.make_vehicle(), "rate_time", math.inf)
         if self.time_step > following:
             self._wrong("time_step", f"at most the vehicle's rate_time, {following:g} s", self.time_step)
-        least = self.make_vehicle().speed * self.time_step / 2
+        wind = self.wind + 3 * self.gusts  # stronger ones are rare
+        least = self.make_vehicle().top_speed(wind, self.arena) * self.time_step / 2
         for name in ("reach_radius", *(("obstacle_radius",) if self.obstacles else ())):
             if getattr(self, name) < least:
-                half = f"at least {least:g} m, half of what the vehicle flies in a step, which would pass over it"
+                half = f"at least {least:g} m, half of what the vehicle can fly in a step, which would pass over it"
                 self._wrong(name, half, getattr(self, name))
         if self.course is not None:
             object.__setattr__(self, "course", self.checked_course(self.course).tolist())
@@ -130,7 +131,7 @@ class WaypointOptions:
     @property
     def steps(self) -> int:
         """Number of steps of an episode that runs into the time limit."""
-        return round(self.time_limit / self.time_step)
+        return math.ceil(self.time_limit / self.time_step - 1e-9)  # 1.5 / 0.05 is above 30 by rounding
 
     def make_vehicle(self) -> Dynamics:
         """The vehicle."""

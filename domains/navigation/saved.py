@@ -60,6 +60,7 @@ def load_policy(path: str | Path, file: str = "policy.safetensors") -> tuple[Bas
         FileNotFoundError: If the folder or one of its two files is not there.
         ValueError: If a file is damaged, or the parameters are not those of the settings.
     """
+    from domains.navigation.random_states import random_states_kept
     from domains.navigation.training import TrainConfig, make_model
 
     path = Path(path)
@@ -72,7 +73,7 @@ def load_policy(path: str | Path, file: str = "policy.safetensors") -> tuple[Bas
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path}: expected a folder with config.json and {file}, found no {name}")
     settings, tensors = read_json(path / "config.json", "the settings of a training"), read_tensors(path / file)
-    with refusing(path, "a policy"):
+    with refusing(path, "a policy"), random_states_kept():
         config = TrainConfig.of(settings)
         model = make_model(config)
         model.policy.load_state_dict(tensors)

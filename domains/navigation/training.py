@@ -37,6 +37,7 @@ from domains.navigation.learning_curves import draw_learning_curves, learning_cu
 from domains.navigation.networks import PublishedSpan, QuadraticNetwork
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
+from domains.navigation.random_states import random_states_kept
 from domains.navigation.stable_baselines import WaypointVecEnv
 from separable.atomic_files import replacing
 from separable.files import read_tensors, write_tensors
@@ -46,6 +47,7 @@ from separable.training.run_lock import sole_user
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "sac": SAC, "td3": TD3, "dqn": DQN}
 _RATES = {"ppo": 1e-2, "a2c": 3e-3, "sac": 3e-3, "td3": 1e-3, "dqn": 1e-3}
 _ROLLOUTS = {"ppo": 64, "a2c": 8}
+_CHOOSING = 1_000_000  # seed of the first episode by which the best policy is chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +140,10 @@ class TrainConfig:
             raise ValueError("TrainConfig: dqn needs options with discrete=True; got discrete=False")
         if self.algorithm in ("sac", "td3") and self.options.discrete:
             raise ValueError(f"TrainConfig: {self.algorithm} needs options with discrete=False; got discrete=True")
-        if self.algorithm == "ppo" and self.horizon * self.worlds < 2:
-            raise ValueError("TrainConfig: ppo needs rollout * worlds of at least 2; got 1")
+        if self.algorithm == "ppo":
+            self._at_least("batch", 2)  # advantages are divided by their spread in a batch
+            if self.horizon * self.worlds < 2:
+                raise ValueError("TrainConfig: ppo needs rollout * worlds of at least 2; got 1")
         QuadraticNetwork(self.pairs, self.singles, atoms=self.atoms)  # says what is wrong with them
 
     def _one_of(self, name: str, known: tuple[str, ...]) -> None:
@@ -191,6 +195,7 @@ class TrainConfig:
         options = WaypointOptions().changed(**data.get("options", {}))
         return cls(**{**data, "options": options, "hidden": tuple(data.get("hidden", (64, 64)))})
 
+    @random_states_kept()
     def mlp_of_equal_size(self) -> TrainConfig:
         """The same training of a perceptron with two equal hidden layers and as many parameters as near as can be.
 
@@ -220,20 +225,21 @@ class _Falling:
 
 
 def make_model(config: TrainConfig, env: VecEnv | None = None, device: str = "cpu") -> BaseAlgorithm:
-    """An untrained model of stable-baselines3.
+    """An untrained model of stable-baselines3, which seeds the global random numbers of Python, numpy and torch.
 
     Args:
         config: The settings.
-        env: The worlds; one of its own by default, for a model that is only to fly.
+        env: The worlds; by default as few as the algorithm takes, for a model that is only to fly.
         device: Where it trains; networks this small are fastest on a CPU.
 
     Example:
         >>> parameter_count(make_model(TrainConfig()).policy)
         494
     """
-    if env is None:
-        env = WaypointVecEnv(1, config.options)
     c = config
+    if env is None:
+        # PPO takes no rollout of a single step.
+        env = WaypointVecEnv(2 if c.algorithm == "ppo" and c.horizon == 1 else 1, c.options)
     kwargs: dict[str, Any] = {}
     if c.policy == "mlp":
         kwargs["net_arch"] = [*c.hidden]
@@ -384,7 +390,7 @@ class _Watch(BaseCallback):
         if not _finite(model):
             raise _diverged(model)
         self.next = self._after(step)
-        found = evaluate(model, config.options, config.episodes)
+        found = evaluate(model, config.options, config.episodes, _CHOOSING)
         score = [found.success, found.returned]
         tensors = {name: value.detach().clone() for name, value in model.policy.state_dict().items()}
         better = score > self.best.get("score", [])

@@ -72,6 +72,14 @@ def test_those_of_a_waypoint_world_are_distance_and_direction_of_two_waypoints(d
         {"between": (((0, 1), (2,)),)},
         {"between": (((0,), (2,)),)},
         {"between": (((0, 1), (2, -3)),)},
+        {"vectors": (0, 1)},
+        {"vectors": 3},
+        {"vectors": ("01",)},
+        {"vectors": ((0.0, 1.0),)},
+        {"angles": 6},
+        {"angles": ((6,),)},
+        {"between": ((0, 1), (2, 3))},
+        {"between": (((0, 1), (2, 3), (4, 5)),)},
     ],
 )
 def test_coordinates_that_cannot_be_are_refused(wrong):

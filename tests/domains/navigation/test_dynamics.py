@@ -115,6 +115,25 @@ def test_the_quaternion_keeps_its_length_and_the_axes_stay_a_rotation():
     np.testing.assert_allclose(in_body(axes, vector), np.einsum("ijw,iw->jw", axes, vector))
 
 
+@pytest.mark.parametrize("vehicle", [DoubleIntegrator, Unicycle])
+@pytest.mark.parametrize(("drag", "wind"), [(1.0, 0.0), (0.5, 2.0), (0.1, 1.0), (0.0, 0.0)])
+def test_no_flight_inside_the_arena_is_faster_than_the_top_speed(vehicle, drag, wind):
+    """Flights from anywhere that hold commands at their bounds, straight ahead, in circles and in turns."""
+    moved, n, random = vehicle(drag=drag), 2000, np.random.default_rng(0)
+    state = moved.at_rest(random.uniform(-5, 5, (2, n)), random.uniform(-np.pi, np.pi, n))
+    command, inside, fastest = random.choice([-1.0, 1.0], (2, n)), np.ones(n, bool), 0.0
+    blown = wind * np.array([[np.cos(0.7)], [np.sin(0.7)]])
+    for _ in range(160):
+        if vehicle is Unicycle:  # held from some time on
+            command[1] = np.where(random.random(n) < 0.05, random.choice([-1.0, 0.0, 1.0], n), command[1])
+        state = moved.step(state, command, np.repeat(blown, n, 1), 0.05)
+        inside &= np.abs(state[:2]).max(0) <= 5.0
+        fastest = max(fastest, np.linalg.norm(moved.velocity(state)[:, inside], axis=0).max(initial=0.0))
+    assert 0.6 * moved.top_speed(wind, 10.0) < fastest <= moved.top_speed(wind, 10.0) * (1 + 1e-12)
+    terminal = (np.sqrt(2) if vehicle is DoubleIntegrator else 1.0) * 4.0 + wind
+    assert drag != 1 or moved.top_speed(wind, 10.0) == pytest.approx(terminal)
+
+
 @pytest.mark.parametrize("name", VEHICLES)
 @pytest.mark.parametrize("frame", ["body", "world"])
 def test_readings_have_the_stated_sizes(name, frame):

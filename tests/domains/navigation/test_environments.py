@@ -188,6 +188,25 @@ def test_the_goal_reward_is_that_of_every_row_and_of_no_other_goal():
         WaypointGoalEnv(WaypointOptions(waypoints=2))
 
 
+def test_a_goal_at_the_edge_is_not_reached_by_leaving_the_arena():
+    """Flights that pass the corner of a goal's circle which lies outside."""
+    env, rewards, passed = WaypointGoalEnv(dynamics="double_integrator", course=((4.9, 0.0),)), set(), 0
+    for angle in np.linspace(-1.5, 0.0, 60):
+        ahead = np.array([np.cos(angle), np.sin(angle)])
+        env.reset(seed=0, options={"position": np.array([5.1, 0.47]) - 3 * ahead})
+        ended = False
+        while not ended:
+            seen, reward, terminated, truncated, info = env.step(ahead)
+            ended = terminated or truncated
+            assert env.observation_space.contains(seen)
+            where = 5.0 * seen["achieved_goal"].astype(float)
+            assert (reward == 1) == info["is_success"] == (np.linalg.norm(where - [4.9, 0.0]) < 0.5)
+        passed += bool(info["left_arena"] and np.linalg.norm(where.clip(-5, 5) - [4.9, 0.0]) < 0.5 and not reward)
+        rewards.add(reward)
+    assert passed
+    assert rewards == {0.0, 1.0}
+
+
 def test_stable_baselines3_trains_on_the_vector_form_and_sees_what_single_environments_give():
     ppo = pytest.importorskip("stable_baselines3").PPO
     from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor

@@ -13,6 +13,8 @@ from domains.navigation.flight_pictures import film
 from domains.navigation.options import WaypointOptions
 from domains.navigation.saved import load_baseline, load_policy, save_policy
 from domains.navigation.stable_baselines import WaypointVecEnv
+from domains.navigation.training import TrainConfig, make_model, train
+from domains.navigation.worlds import Worlds
 
 
 class Ahead:
@@ -77,6 +79,29 @@ def test_a_model_of_other_worlds_is_refused():
             evaluate(model, config.options.changed(**changes), 2)
     with pytest.raises(ValueError):
         evaluate(model, config.options, 0)
+
+
+def test_where_all_scales_are_1_shares_are_si_units():
+    own = {"arena": 1.0, "reach_radius": 0.2, "vehicle": {"acceleration": 1.0}, "time_limit": 1.0}
+    options = WaypointOptions(dynamics="double_integrator", **own)
+    si = options.changed(scaled=False)
+    models = [make_model(TrainConfig(options=each)) for each in (options, si)]
+    first, *others = [evaluate(model, each, 5) for model in models for each in (options, si)]
+    assert others == [first] * 3
+    with pytest.raises(ValueError):
+        evaluate(models[0], si.changed(arena=2.0), 2)
+
+
+def test_training_chooses_by_other_episodes_than_those_that_are_flown_by_default():
+    options, rows = WaypointOptions(time_limit=1.0), []
+    worlds = Worlds(options, 3)
+    worlds.reset(seeds=[2_000_000, 2_000_001, 2_000_002])
+    np.testing.assert_array_equal(fly(Ahead(), options, 3).courses, worlds.course.transpose(2, 0, 1))
+    config = TrainConfig(options=options, steps=64, worlds=4, rollout=16, episodes=5)
+    train(config, progress=False, each=rows.append)
+    untrained = make_model(config)
+    assert rows[0]["returned"] == evaluate(untrained, options, 5, seed=1_000_000).returned
+    assert rows[0]["returned"] != evaluate(untrained, options, 5).returned
 
 
 def test_a_model_behind_a_normalisation_flies_on_what_it_saw_in_training(tmp_path):

@@ -235,6 +235,22 @@ def test_observations_that_cannot_be_are_refused(wrong, tmp_path):
         NumpyPolicy.load(tmp_path / "c.npz")(wrong)
 
 
+@pytest.mark.parametrize("network", ["tanh", "spline", "published"])
+@pytest.mark.parametrize("algorithm", [PPO, DQN])
+def test_no_observations_have_no_actions(algorithm, network, written):
+    model, folder, _ = written(algorithm, network)
+    none = np.zeros((0, 7), np.float32)
+    found, wanted = NumpyPolicy.load(folder / "controller.npz")(none), expected(model, np.zeros((3, 7), np.float32))
+    assert (found.shape, found.dtype) == ((0, *wanted.shape[1:]), wanted.dtype)
+
+
+def test_observations_whose_features_overflow_are_refused_by_splines(written):
+    _, folder, _ = written(PPO, "spline")
+    huge = np.full((2, 7), 1e30, np.float32)
+    with np.errstate(all="ignore"), pytest.raises(ValueError):
+        NumpyPolicy.load(folder / "controller.npz")(huge)
+
+
 def test_files_that_are_no_controllers_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", weight=np.zeros(3))
     with pytest.raises(ValueError):

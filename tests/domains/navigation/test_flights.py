@@ -83,6 +83,14 @@ def test_a_model_flies_as_in_an_evaluation(tmp_path):
     np.testing.assert_array_equal(data.success, flown.success)
 
 
+def test_a_model_of_other_worlds_is_refused(tmp_path):
+    model = PPO("MlpPolicy", WaypointVecEnv(2, SHORT), n_steps=8, batch_size=16, seed=0, device="cpu")
+    for changes in ({"scaled": False}, {"dynamics": "quadrotor"}, {"discrete": True}):
+        with pytest.raises(ValueError):
+            record_flights(tmp_path / "flights.h5", model, SHORT.changed(**changes), 1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_behind_a_normalisation_flies_on_what_it_saw_and_the_worlds_are_recorded(tmp_path):
     env = VecNormalize(WaypointVecEnv(2, SHORT))
     env.obs_rms.mean[:], env.obs_rms.var[:] = 0.1, 0.04
@@ -198,6 +206,12 @@ def too_strong(file):
     file["episode_3/actions"][0] = 7.0
 
 
+def neither_commands_nor_numbers(file):
+    thrust = file["episode_0/actions"][:, 0]
+    del file["episode_0/actions"], file.attrs["options"]
+    file["episode_0/actions"] = thrust
+
+
 def uncounted(file):
     del file.attrs["total_episodes"]
 
@@ -215,6 +229,7 @@ def uncounted(file):
         (no_options, "options"),
         (too_strong, "episode_3/actions"),
         (uncounted, "total_episodes"),
+        (neither_commands_nor_numbers, "episode_0/actions"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -1,5 +1,7 @@
 """Networks of policies: features written anew in numpy, the start of splines, their refinement, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,24 @@ def test_refinement_doubles_the_intervals_and_keeps_the_features():
     assert features.splines.coefficients[0].requires_grad
     with pytest.raises(ValueError):
         built(QuadraticNetwork()).refine()
+
+
+def test_splines_grow_to_those_that_are_loaded_and_to_no_others():
+    network = QuadraticNetwork(pairs=2, singles=3, atoms="spline", intervals=3)
+    refined, features, x = built(network), built(network, seed=1), torch.from_numpy(observations())
+    for _ in range(2):
+        refined.refine()
+    torch.nn.init.normal_(refined.splines.coefficients[0])
+    kept = features.splines.coefficients[0]
+    features(x).sum().backward()
+    features.load_state_dict(refined.state_dict())
+    assert torch.equal(features(x), refined(x))
+    assert features.splines.coefficients[0] is kept
+    features(x).sum().backward()
+    assert kept.grad.shape == kept.shape == (7, 4 * 3 + 2, 1)
+    for other in (4, 2):  # neither is a refinement of 12 intervals
+        with pytest.raises(RuntimeError):
+            features.load_state_dict(built(dataclasses.replace(network, intervals=other)).state_dict())
 
 
 @pytest.mark.parametrize("coordinates", [3, 4, 6])

@@ -18,7 +18,7 @@ from stable_baselines3.her import HerReplayBuffer
 from domains.navigation.coordinates import Coordinates
 from domains.navigation.environment import WaypointEnv
 from domains.navigation.goal_environment import WaypointGoalEnv
-from domains.navigation.networks import PublishedSpan, QuadraticNetwork
+from domains.navigation.networks import PublishedSpan, QuadraticFeatures, QuadraticNetwork
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import SpanPolicy, actor_of, make_coordinates, parameter_count
 from domains.navigation.stable_baselines import WaypointVecEnv
@@ -168,6 +168,26 @@ def test_hindsight_experience_replay_takes_dictionaries_of_observations(tmp_path
     model.save(tmp_path / "model")
     again = SAC.load(tmp_path / "model", env=env, device="cpu")
     np.testing.assert_array_equal(actions(again, seen), before)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC, DQN])
+def test_refined_splines_are_kept_and_learn_on(algorithm, tmp_path):
+    model = made(algorithm, KINDS[1])
+    for part in model.policy.modules():
+        if isinstance(part, QuadraticFeatures):
+            part.refine()
+    for holder in [model.policy.actor, model.policy.critic] if algorithm is SAC else [model.policy]:
+        trained = model.policy.q_net if algorithm is DQN else holder
+        holder.optimizer = torch.optim.Adam(trained.parameters(), 1e-2)
+    model.learn(128)
+    model.save(tmp_path / "model")
+    again, seen = algorithm.load(tmp_path / "model", env=model.get_env(), device="cpu"), observations(model)
+    np.testing.assert_array_equal(actions(again, seen), actions(model, seen))
+    curves = actor_of(again)[0].splines.coefficients[0]
+    assert curves.shape[1] == 2 * 4 + 2
+    before = curves.detach().clone()
+    again.learn(256)
+    assert not torch.equal(actor_of(again)[0].splines.coefficients[0], before)
 
 
 @pytest.mark.parametrize(

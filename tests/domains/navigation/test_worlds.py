@@ -261,23 +261,39 @@ def test_wrong_options_are_refused(wrong):
 
 
 @pytest.mark.parametrize("what", ["obstacle", "waypoint"])
-def test_the_least_radius_is_not_flown_through(what):
-    """Head on at full speed, wherever the steps fall: what is met ends the flights."""
-    least = WaypointOptions(dynamics="double_integrator").make_vehicle().speed * 0.05 / 2 * 1.01
-    options = WaypointOptions(
-        dynamics="double_integrator", waypoints=1, obstacles=1, reach_radius=least, obstacle_radius=least, arena=40.0
+@pytest.mark.parametrize(("dynamics", "fastest"), [("double_integrator", 4 * 2**0.5 + 6), ("unicycle", 4.0 + 6)])
+def test_the_least_radius_is_not_flown_through(dynamics, fastest, what):
+    """Head on at full command before the wind, wherever the steps fall: what is met ends the flights."""
+    least = fastest * 0.05 / 2 * 1.001
+    given = {"dynamics": dynamics, "waypoints": 1, "obstacles": 1, "arena": 60.0, "wind": 6.0}
+    options = WaypointOptions(**given, reach_radius=least, obstacle_radius=least)
+    for name in ("reach_radius", "obstacle_radius"):
+        with pytest.raises(ValueError, match=name):
+            options.changed(**{name: 0.998 * least})
+    worlds, ahead = Worlds(options, 64), np.array([[0.5**0.5], [0.5**0.5]])
+    there, far = 30.0 * ahead[:, 0], np.array([29.0, -29.0])
+    worlds.reset(
+        seeds=list(range(64)), options={"waypoints": [there if what == "waypoint" else far], "heading": np.pi / 4}
     )
-    worlds = Worlds(options, 64)
-    worlds.reset(seeds=list(range(64)), options={"waypoints": [(10.0 if what == "waypoint" else 19.0, 0.0)]})
-    worlds.obstacles[:] = np.array([10.0 if what == "obstacle" else 1e6, 0.0])[None, :, None]
-    worlds.state[:] = 0.0
-    worlds.state[0], worlds.state[2] = np.linspace(0, 2 * least, 64), worlds.vehicle.speed
+    worlds.obstacles[:] = (there if what == "obstacle" else far)[None, :, None]
+    worlds.state[:2] = np.linspace(-2 * least, 0, 64) * ahead
+    worlds.wind[:] = 6 * ahead
     met = np.zeros(64, dtype=bool)
-    for _ in range(400):
-        worlds.step(np.tile([1.0, 0.0], (64, 1)))
+    for _ in range(120):
+        worlds.step(np.tile([1.0, 1.0 if dynamics == "double_integrator" else 0.0], (64, 1)))
         met |= worlds.collided if what == "obstacle" else worlds.success
-    assert (worlds.position[0] > 10 + least).all()
+    assert np.linalg.norm(worlds.vehicle.velocity(worlds.state), axis=0).min() > 0.99 * fastest
+    assert (worlds.position > there[:, None] + least).all()
     assert met.all()
+
+
+def test_an_episode_lasts_until_its_time_limit():
+    for limit, step, steps in ((1.0, 0.4, 3), (1.5, 0.05, 30), (0.3, 0.1, 3), (20.0, 0.05, 400)):
+        worlds = Worlds(WaypointOptions(time_limit=limit, time_step=step, reach_radius=2.0), 1)
+        worlds.reset(seeds=[0])
+        ended = [bool(worlds.step(np.zeros((1, 2))).truncated[0]) for _ in range(steps)]
+        assert ended == [False] * (steps - 1) + [True]
+        assert worlds.time[0] > limit - 1e-9
 
 
 def test_a_field_that_does_not_exist_is_refused():
