@@ -303,7 +303,7 @@ def check_members(members: int, out: Path) -> None:
 
 def past_of(forecaster: Forecaster, flow: FlowData, sample: int, frame: int) -> tuple[int, Any]:
     """Number of the last known frame and the frames up to there."""
-    forecaster.description.check(flow)
+    forecaster.check(flow)
     samples, frames = flow.fields.shape[:2]
     last = frame + frames if frame < 0 else frame
     if not 0 <= sample < samples or not forecaster.history - 1 <= last < frames:

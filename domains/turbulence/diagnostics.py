@@ -16,11 +16,16 @@ from domains.turbulence.flows import DecayingTurbulence, KolmogorovFlow, Stochas
 from domains.turbulence.grid import Grid
 
 
-def _modes(vorticity: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """``weights |c|^2`` of every mode of a half spectrum and its ``k^2``, both ``(..., n_y, n_x / 2 + 1)`` float64."""
+def _check_plane(vorticity: Tensor, grid: Grid) -> None:
+    """Refuse fields that are not on the grid, or not in a plane."""
     grid.check(vorticity)
     if grid.dimensions != 2:
         raise ValueError(f"grid: expected two dimensions, got the shape {grid.shape}")
+
+
+def _modes(vorticity: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """``weights |c|^2`` of every mode of a half spectrum and its ``k^2``, both ``(..., n_y, n_x / 2 + 1)`` float64."""
+    _check_plane(vorticity, grid)
     n_x = grid.shape[1]
     power = torch.fft.rfft2(vorticity.double(), norm="forward").abs() ** 2
     power[..., 1 : (n_x + 1) // 2] *= 2
@@ -58,7 +63,7 @@ def energy(vorticity: Tensor, grid: Grid) -> Tensor:
 
 def enstrophy(vorticity: Tensor, grid: Grid) -> Tensor:
     """Mean enstrophy ``1/2 <w^2>``, ``(...)``, 1 / time^2."""
-    grid.check(vorticity)
+    _check_plane(vorticity, grid)
     return 0.5 * (vorticity.double() ** 2).mean((-2, -1))
 
 

@@ -68,7 +68,7 @@ class Starts:
     @classmethod
     def of(cls, forecaster: Forecaster, data: FlowData, samples: Sequence[int], config: EvaluateConfig) -> Starts:
         """Those of an evaluation, evenly over each of some samples; see `evaluate`."""
-        forecaster.description.check(data)
+        forecaster.check(data)
         frames = data.fields.shape[1]
         leads = min(config.leads, frames - forecaster.history)
         if leads < 1:

@@ -19,9 +19,11 @@ from tqdm import tqdm
 
 from domains.turbulence.data import LAYOUT
 from domains.turbulence.flows import Flow, flow_from_settings
+from domains.turbulence.flows.flow import Waves
 from domains.turbulence.grid import Grid
-from domains.turbulence.labels import Labels, labelled
+from domains.turbulence.labels import Labels, check_origin, labelled
 from domains.turbulence.readers import FlowData
+from domains.turbulence.readers.checks import EVEN
 from domains.turbulence.readers.clock import length_unit
 
 _NOT_A_TIME = ("1", "unknown", "frame")  # units of which CF's standard name forecast_period must not be said
@@ -38,6 +40,8 @@ class FlowDescription:
         time_step: between two frames, in ``units["time"]``.
         shape: points (n_y, n_x) or (n_x,).
         lengths: of the box (l_y, l_x) or (l_x,), in ``units["length"]``.
+        calendar: that times since a date are told in, as CF names it; "" is the usual one.
+        origin: place of the first point (y, x) or (x,), in ``units["length"]``; () is 0, as where data do not say.
     """
 
     variable: str
@@ -46,6 +50,8 @@ class FlowDescription:
     time_step: float
     shape: tuple[int, ...]
     lengths: tuple[float, ...]
+    calendar: str = ""
+    origin: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, data: FlowData) -> FlowDescription:
@@ -63,7 +69,22 @@ class FlowDescription:
             raise ValueError(f"data: expected two frames or more, got {len(data.times)}")
         grid, flow = data.grid, flow_of(data)
         long_name = data.variable if flow is None else flow.long_name
-        return cls(data.variable, long_name, dict(data.units), data.time_step, grid.shape, grid.lengths)
+        return cls(
+            data.variable,
+            long_name,
+            dict(data.units),
+            data.time_step,
+            grid.shape,
+            grid.lengths,
+            data.calendar,
+            tuple(float(along[0]) for along in data.places),
+        )
+
+    @property
+    def first_point(self) -> dict[str, float]:
+        """Place of the first point by the name of its axis."""
+        space = ("y", "x")[-len(self.shape) :]
+        return dict(zip(space, self.origin or (0.0,) * len(space), strict=True))
 
     @property
     def time_unit(self) -> str:
@@ -73,19 +94,23 @@ class FlowDescription:
     def check(self, data: FlowData) -> None:
         """Refuse data of another variable, unit, box or time between frames; points and dates may be others.
 
+        One frame alone has no unit of time of its own where dates were decoded, so that is not compared.
+
         Raises:
             ValueError: something differs; the message names it.
         """
         lengths = tuple(n * d for n, d in zip(data.fields.shape[2:], data.spacing, strict=True))
         compared: list[tuple[str, str, str | None]] = [("variable", self.variable, data.variable)]
         own, theirs = self.units | {"time": self.time_unit}, data.units | {"time": length_unit(data.units["time"])}
+        if len(data.times) < 2:
+            del own["time"]
         compared += [(f"unit of {name}", unit, theirs.get(name)) for name, unit in own.items()]
         for name, wanted, found in compared:
             if wanted != found:
                 raise ValueError(f"data: expected the {name} {wanted}, got {found}")
-        if len(lengths) != len(self.lengths) or not np.allclose(lengths, self.lengths, rtol=1e-6, atol=0):
+        if len(lengths) != len(self.lengths) or not np.allclose(lengths, self.lengths, rtol=EVEN, atol=0):
             raise ValueError(f"data: expected a box of {self.lengths}, got {lengths}")
-        if len(data.times) > 1 and not np.isclose(data.time_step, self.time_step, rtol=1e-6, atol=0):
+        if len(data.times) > 1 and not np.isclose(data.time_step, self.time_step, rtol=EVEN, atol=0):
             raise ValueError(f"data: expected {self.time_step:g} between two frames, got {data.time_step:g}")
 
     @classmethod
@@ -113,6 +138,22 @@ class Forecaster(ABC):
 
     description: FlowDescription
     history: int
+
+    @property
+    def waves(self) -> Waves:
+        """Waves of a force whose place the forecaster knows: frames that begin elsewhere in them are refused."""
+        return ()
+
+    def check(self, data: FlowData) -> None:
+        """Refuse data that the forecaster cannot go on from.
+
+        Raises:
+            ValueError: something differs, see `FlowDescription.check`, or a force lies elsewhere; the message names it.
+        """
+        self.description.check(data)
+        space = ("y", "x")[-len(self.description.shape) :]
+        places = {name: float(along[0]) for name, along in zip(space, data.places)}  # noqa: B905 - or none
+        check_origin("data", places, self.description, self.waves)
 
     @abstractmethod
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
@@ -148,7 +189,7 @@ class Forecaster(ABC):
             ValueError: a shape or a number does not fit, or frames are not finite.
             FloatingPointError: a member is no longer finite.
         """
-        frames = torch.as_tensor(np.asarray(history) if not isinstance(history, Tensor) else history).float()
+        frames = _as_tensor(history).float()
         dimensions = len(self.description.shape)
         if frames.ndim != dimensions + 2 or frames.shape[1] != self.history:
             raise ValueError(
@@ -207,24 +248,28 @@ class Forecaster(ABC):
             steps: of ``description.time_step`` each.
             seed: of what is random, see `rollout`.
             together: members advanced at once, see `rollout`.
-            reference_time: time of the last frame, in ``description.units["time"]``; by default as the history's
-                coordinates say, or 0.
+            reference_time: time of the last frame, in ``description.units["time"]`` and its calendar, whatever those of
+                the history are; by default as the history's coordinates say, or 0.
             progress: whether to show a bar with the time left.
 
         Returns:
             The field by realization, forecast_period, y, x, float32, with units, names and coordinates after CF 1.11.
 
         Raises:
-            ValueError: a shape or a number does not fit, or frames are not finite.
+            ValueError: a shape or a number does not fit, frames are not finite, or coordinates are not those of the
+                forecaster, see `labelled`.
             FloatingPointError: a member is no longer finite.
         """
-        labels = Labels(0.0, self.description.units["time"])
+        about = self.description
+        labels = Labels(0.0, about.units["time"], about.calendar)
         if hasattr(history, "dims"):
-            history, labels = labelled(history, self.description)
+            history, labels = labelled(history, about, self.waves)
         if reference_time is not None:
-            labels = dataclasses.replace(labels, time=float(reference_time))
-        given = history if isinstance(history, Tensor) else torch.as_tensor(np.array(history))
-        one = given.ndim == len(self.description.shape) + 1
+            labels = dataclasses.replace(
+                labels, time=float(reference_time), unit=about.units["time"], calendar=about.calendar
+            )
+        given = _as_tensor(history)
+        one = given.ndim == len(about.shape) + 1
         if steps < 1:
             raise ValueError(f"steps: expected 1 or more, got {steps}")
         leads = self.rollout(given[None] if one else given, members, seed=seed, together=together)
@@ -235,7 +280,7 @@ class Forecaster(ABC):
                 found = np.empty((*frame.shape[:2], steps, *frame.shape[2:]), np.float32)
             found[:, :, step] = frame
         assert found is not None
-        return forecast_dataset(found[0] if one else found, self.description, type(self).__name__, seed, labels)
+        return forecast_dataset(found[0] if one else found, about, type(self).__name__, seed, labels)
 
 
 def forecast_dataset(
@@ -281,11 +326,15 @@ def forecast_dataset(
     }
     for name, values in grid.axes().items():
         attributes = {"axis": name.upper(), "long_name": f"distance along {name}", **_units(unit["length"])}
-        coordinates[name] = (name, labels.places.get(name, values.numpy()), attributes)
+        own = description.first_point[name] + values.numpy()
+        coordinates[name] = (name, labels.places.get(name, own), attributes)
     front: tuple[str, ...] = ()
     if fields.ndim == dimensions + 3:
         front = ("sample",)
-        coordinates["sample"] = ("sample", np.arange(len(fields)), {"long_name": "number of the start", "units": "1"})
+        told = {"long_name": "number of the start", "units": "1"}
+        coordinates["sample"] = ("sample", np.arange(len(fields)), told)
+        if labels.samples is not None:
+            coordinates["sample"] = ("sample", labels.samples, {"long_name": "name of the start"})
     variable = (
         (*front, "realization", "forecast_period", *space),
         fields,
@@ -303,6 +352,14 @@ def forecast_dataset(
             "box_lengths": list(description.lengths),
         },
     )
+
+
+def _as_tensor(frames: Any) -> Tensor:
+    """Frames as torch takes them: in this machine's order of bytes, and no axis backwards."""
+    if isinstance(frames, Tensor):
+        return frames
+    values = np.asarray(frames)
+    return torch.from_numpy(np.array(values, values.dtype.newbyteorder("="), order="C"))
 
 
 def _units(unit: str) -> dict[str, str]:

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from domains.turbulence.flows.flow import Waves
 from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.innovation_codec import InnovationCodec
 from domains.turbulence.innovation_network import InnovationNetwork, InnovationNetworkConfig
 from domains.turbulence.learned_forecaster import (
     LearnedForecaster,
-    Waves,
     modes_of,
     saved_settings,
     wave_fields,
@@ -143,6 +143,11 @@ class InnovationForecaster(Forecaster):
     def modes(self) -> tuple[int, ...]:
         """(m_y, m_x) or (m_x,) of the innovations."""
         return self.config.modes
+
+    @property
+    def waves(self) -> Waves:
+        """See `Forecaster`: those that are inputs, of the core too."""
+        return (*self.core.waves, *(self.config.waves or ()))
 
     @property
     def n_parameters(self) -> int:

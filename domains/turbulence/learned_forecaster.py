@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from domains.turbulence.flows import KolmogorovFlow
+from domains.turbulence.flows.flow import Waves
 from domains.turbulence.forecaster import FlowDescription, Forecaster, flow_of
 from domains.turbulence.frame_statistics import FrameStatistics
 from domains.turbulence.grid import Grid
@@ -33,13 +33,18 @@ from separable.files import checked_text, read_json, read_tensors, stored_tensor
 _BEYOND = 1e-6  # share of the variance above a third of the points that float32 fields of a solver do not reach
 _CACHED = 2**16  # points advanced together on a CPU: what a block touches then stays in its cache
 _CARRIED = 0.012  # share of the variance that inner blocks leave to the others
-Waves = tuple[tuple[int, int], ...]
 
 
 class LearnedConfig(ABC):
-    """Sizes of a learned forecaster: a frozen dataclass with ``history``, the frames that it looks at."""
+    """Sizes of a learned forecaster: a frozen dataclass.
+
+    Attributes:
+        history: frames that it looks at.
+        waves: whole waves in the box whose cosine and sine are inputs.
+    """
 
     history: int
+    waves: Waves | None
 
     @abstractmethod
     def completed(self, data: FlowData) -> Any:
@@ -100,6 +105,11 @@ class LearnedForecaster(Forecaster):
         self.centre, self.scale, self.increment = statistics.centre, statistics.scale, statistics.increment
         self.network = network
         self.device = torch.device("cpu")
+
+    @property
+    def waves(self) -> Waves:
+        """See `Forecaster`: those that are inputs."""
+        return self.config.waves or ()
 
     @property
     def n_parameters(self) -> int:
@@ -227,7 +237,7 @@ def _some_frames(data: FlowData) -> Tensor:
 def waves_of(data: FlowData) -> Waves:
     """Waves that tell where a place is: that of the force of a Kolmogorov flow, none otherwise."""
     flow = flow_of(data)
-    return ((flow.forcing_mode, 0),) if isinstance(flow, KolmogorovFlow) else ()
+    return () if flow is None else flow.force_waves
 
 
 @functools.lru_cache(maxsize=16)

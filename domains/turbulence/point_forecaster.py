@@ -14,7 +14,8 @@ from typing_extensions import Self
 
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.baselines.u_net import UNetNetwork
-from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, Waves, waves_of
+from domains.turbulence.flows.flow import Waves
+from domains.turbulence.learned_forecaster import LearnedConfig, LearnedForecaster, waves_of
 from domains.turbulence.networks import NetworkConfig, SeparableNetwork
 from domains.turbulence.readers import FlowData
 

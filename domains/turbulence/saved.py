@@ -40,14 +40,18 @@ def load_forecaster(folder: str | Path) -> Forecaster:
     with refusing(folder, "a forecaster"):
         forecaster: Forecaster = found.load(folder)
         told = forecaster.description
-        named = (told.variable, *(told.units.get(name) for name in ("field", "length", "time")))
+        named = (told.variable, told.calendar, *(told.units.get(name) for name in ("field", "length", "time")))
         if not all(isinstance(name, str) for name in named):
-            raise ValueError(f"it forecasts {told.variable!r} in {told.units}")
+            raise ValueError(f"it forecasts {told.variable!r} in {told.units} and the calendar {told.calendar!r}")
         sizes = (told.time_step, *told.shape, *told.lengths)
         if len(told.shape) != len(told.lengths) or not all(
             isinstance(n, int | float) and 0 < n < math.inf for n in sizes
         ):
             raise ValueError(f"its steps, points and lengths are {told.time_step}, {told.shape} and {told.lengths}")
+        if len(told.origin) not in (0, len(told.shape)) or not all(
+            isinstance(n, int | float) and math.isfinite(n) for n in told.origin
+        ):
+            raise ValueError(f"its first point is {told.origin}")
         statistics = {**settings.get("statistics", {}), **{n: settings.get(n) for n in ("centre", "scale")}}
         if not all(v is None or (isinstance(v, int | float) and not math.isnan(v)) for v in statistics.values()):
             raise ValueError(f"its statistics are {statistics}")

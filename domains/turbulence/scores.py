@@ -218,12 +218,12 @@ class LongRun:
         return float(spectrum_error(self.spectrum, self.truth_spectrum).mean())
 
     def by_band(self) -> dict[str, float]:
-        """Decades in three bands of equal width in log k."""
+        """Decades in three bands of equal width in log k; a band without a wave number is left out."""
         error, k = spectrum_error(self.spectrum, self.truth_spectrum), self.wave_numbers.log()
         edges = torch.linspace(float(k[0]), float(k[-1]), 4).tolist()
         place = torch.bucketize(k, torch.tensor(edges[1:-1], dtype=k.dtype, device=k.device))
         names = ("large", "middle", "small")
-        return {name: float(error[place == band].mean()) for band, name in enumerate(names)}
+        return {name: float(error[place == band].mean()) for band, name in enumerate(names) if (place == band).any()}
 
 
 def long_run(

@@ -147,7 +147,7 @@ def load_served_forecaster(folder: Path, data: Path | None = None) -> ServedFore
     starts = np.zeros((0, *shape), np.float32)
     if data is not None:
         flow = read_flow(data, scan=False)
-        forecaster.description.check(flow)
+        forecaster.check(flow)
         if flow.fields.shape[1] < forecaster.history:
             raise ValueError(f"{data}: expected {forecaster.history} frames or more, got {flow.fields.shape[1]}")
         count = min(_MOST_STARTS, flow.fields.shape[0])

@@ -83,7 +83,7 @@ def train_innovations(
         FloatingPointError: the loss is no longer finite; the last checkpoint is kept.
     """
     config = config or InnovationTrainConfig()
-    core.description.check(data)
+    core.check(data)
     rows, held_out = split(data, config.descent.held_out)
     generator = torch.Generator().manual_seed(config.descent.seed)
     training = training_part(data, rows)

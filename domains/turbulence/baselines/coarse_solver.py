@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domains.turbulence.flows import Flow
+from domains.turbulence.flows.flow import Flow, Waves
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.grid import Grid, resample
 from domains.turbulence.simulate import simulate
@@ -47,6 +47,11 @@ class CoarseSolver(Forecaster):
             raise ValueError(f"points: expected {len(description.shape)} numbers, got {tuple(points)}")
         self.description, self.flow, self.step = description, flow, step
         self.grid = Grid(tuple(points), description.lengths)
+
+    @property
+    def waves(self) -> Waves:
+        """See `Forecaster`: those of the flow's force."""
+        return self.flow.force_waves
 
     def advance(self, frames: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         """See `Forecaster`; any grid. Random forcing is drawn anew for each member.

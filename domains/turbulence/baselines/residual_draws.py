@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from domains.turbulence.baselines.climatology import draws
+from domains.turbulence.flows.flow import Waves
 from domains.turbulence.forecaster import Forecaster
 from domains.turbulence.grid import Grid
 from domains.turbulence.modes import check_gains, to_modes, to_points
@@ -39,6 +40,11 @@ class ResidualDraws(Forecaster):
         self.forecaster, self.residuals, self.symmetries = forecaster, residuals, symmetries
         self.description, self.history = forecaster.description, forecaster.history
         self.modes = Grid(self.description.shape, self.description.lengths).modes
+
+    @property
+    def waves(self) -> Waves:
+        """See `Forecaster`: those of the forecaster inside."""
+        return self.forecaster.waves
 
     @classmethod
     def of(

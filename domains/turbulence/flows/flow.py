@@ -15,6 +15,7 @@ from domains.turbulence.grid import Grid
 
 Nonlinear: TypeAlias = Callable[[Tensor], Tensor]
 Seed: TypeAlias = int | tuple[int, ...]
+Waves: TypeAlias = tuple[tuple[int, int], ...]  # whole waves (p_y, p_x) in a plane box
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Flow(ABC):
     dimensions: ClassVar[int]
     variable: ClassVar[str]
     long_name: ClassVar[str]
+
+    @property
+    def force_waves(self) -> Waves:
+        """Waves of a force that stands still, which begin at the first point; none where every place is alike."""
+        return ()
 
     @abstractmethod
     def linear(self, grid: Grid) -> Tensor:

@@ -17,7 +17,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from domains.turbulence.flows.flow import Flow, Nonlinear, RandomForcing, Seed, check_dimensions, check_numbers
+from domains.turbulence.flows.flow import (
+    Flow,
+    Nonlinear,
+    RandomForcing,
+    Seed,
+    Waves,
+    check_dimensions,
+    check_numbers,
+)
 from domains.turbulence.flows.vorticity import advection, crossing_rate, squared_wave_number
 from domains.turbulence.grid import Grid
 from domains.turbulence.initial_conditions import greatest_peak, random_vorticity
@@ -59,6 +67,11 @@ class KolmogorovFlow(Flow):
         )
         if self.forcing_mode < 1:
             raise ValueError(f"KolmogorovFlow.forcing_mode: expected 1 or more, got {self.forcing_mode}")
+
+    @property
+    def force_waves(self) -> Waves:
+        """That of the force."""
+        return ((self.forcing_mode, 0),)
 
     def linear(self, grid: Grid) -> Tensor:
         """``- nu k^2 - mu``."""

@@ -14,7 +14,7 @@ from domains.turbulence.readers.clock import CIVIL, length_unit, told_since
 from domains.turbulence.readers.flow_data import FlowData
 from domains.turbulence.readers.lazy_fields import LazyFields
 
-_EVEN = 1e-3  # of a step; times and coordinates stored as float32 are that rough on long axes
+EVEN = 1e-3  # of a step; times and coordinates stored as float32 are that rough on long axes
 
 
 def even_spacing(values: NDArray[Any], what: str, place: str) -> float:
@@ -41,7 +41,7 @@ def even_spacing(values: NDArray[Any], what: str, place: str) -> float:
         return float("nan")
     steps = np.diff(values)
     step = float(np.median(steps))
-    wrong = np.flatnonzero(~(np.abs(steps - step) <= _EVEN * abs(step)) | (steps <= 0))
+    wrong = np.flatnonzero(~(np.abs(steps - step) <= EVEN * abs(step)) | (steps <= 0))
     if len(wrong):
         at = int(wrong[0])
         missing = round(steps[at] / step) - 1 if step > 0 else 0
@@ -120,11 +120,11 @@ def joined(parts: Sequence[FlowData]) -> FlowData:
             ("the spacing", first.spacing, part.spacing),
             ("the time between frames", (first.time_step,), (part.time_step,)),
         ):
-            if not np.allclose(x, y, rtol=_EVEN, atol=0, equal_nan=True):
+            if not np.allclose(x, y, rtol=EVEN, atol=0, equal_nan=True):
                 raise ValueError(f"{_name(part)}: expected {what} of {_name(first)}, {x}, got {y}")
     sources = [source for part in parts for source in part.fields.sources]
     starts = [
-        told_since(start, part.units["time"], first.units["time"])
+        told_since(start, part.units["time"], first.units["time"], _name(part))
         for part in parts
         for start in part.starts or (float(part.times[0]),) * len(part)
     ]

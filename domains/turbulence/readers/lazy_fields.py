@@ -37,7 +37,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, sample: int, start: int, stop: int) -> Array:
-        """Frames ``start`` to ``stop`` of one sample, ``(stop - start, n_y, n_x)``."""
+        """Frames ``start`` to ``stop`` of one sample, ``(stop - start, n_y, n_x)``, in any order of bytes."""
 
     @abstractmethod
     def close(self) -> None:
@@ -99,10 +99,7 @@ class Hdf5Source(Source):
         with refusing(self._path, "fields in HDF5"):
             values = self._file[self._dataset][tuple(index)]
         left = [axis for axis in self._axes if axis != "sample"]
-        # In this machine's order of bytes: torch takes no other.
-        return np.asarray(values, values.dtype.newbyteorder("=")).transpose(
-            [left.index(a) for a in ("frame", *self._space)]
-        )
+        return np.asarray(values).transpose([left.index(a) for a in ("frame", *self._space)])
 
     def close(self) -> None:
         """See `Source`."""
@@ -168,7 +165,9 @@ class CurlSource(Source):
 
     def read(self, sample: int, start: int, stop: int) -> Array:
         """See `Source`."""
-        u, v = (torch.from_numpy(np.array(s.read(sample, start, stop))) for s in (self._u, self._v))
+        parts = (source.read(sample, start, stop) for source in (self._u, self._v))
+        # Half precision has no Fourier transform on a CPU, and a derivative goes beyond it.
+        u, v = (torch.from_numpy(np.array(part, np.result_type(part.dtype, np.float32))) for part in parts)
         return curl(u, v, self._grid).numpy()
 
     def close(self) -> None:
@@ -206,7 +205,7 @@ class LazyFields:
             source.close()
 
     def read(self, sample: int, start: int, stop: int) -> Array:
-        """Frames of one sample, ``(stop - start, n_y, n_x)``, in the type of the file.
+        """Frames of one sample, ``(stop - start, n_y, n_x)``, in the type of the file, bytes in this machine's order.
 
         Raises:
             IndexError: there are not so many samples or frames.
@@ -219,6 +218,7 @@ class LazyFields:
         source = self.sources[place]
         inside = sample - (int(self._ends[place - 1]) if place else 0)
         values = source.read(inside, start, stop)
+        values = np.asarray(values, values.dtype.newbyteorder("="))  # torch takes no other
         if not np.isfinite(values).all():
             frame, *point = place_found = tuple(np.argwhere(~np.isfinite(values))[0].tolist())
             where = ", ".join(f"{axis} {n}" for axis, n in zip(("y", "x")[-len(point) :], point, strict=True))

@@ -19,6 +19,17 @@ _NAMES = {
     "sample": ("sample", "trajectory", "realization", "member", "ensemble"),
 }
 _AXIS = {"T": "frame", "Y": "y", "X": "x", "E": "sample"}
+# What the netCDF library leaves where nothing was written and no value is named for it, by type; bytes have none.
+_UNWRITTEN = {
+    "f4": 9.969209968386869e36,
+    "f8": 9.969209968386869e36,
+    "i2": -32767,
+    "i4": -2147483647,
+    "i8": -9223372036854775806,
+    "u2": 65535,
+    "u4": 4294967295,
+    "u8": 18446744073709551614,
+}
 _LENGTHS = {  # in nanoseconds
     "days": 86_400 * 10**9,
     "hours": 3_600 * 10**9,
@@ -40,7 +51,12 @@ def read_netcdf(path: Path, *said: Any) -> FlowData:
     name = str(path.absolute())
     # A store opens its file again after it was closed, and can be closed again then; a Dataset is closed but once.
     store: Any = ScipyDataStore(name) if classic else H5NetCDFStore.open(name, phony_dims="access")
-    return read_dataset(xarray.open_dataset(store, decode_times=False, cache=False), str(path), *said, store=store)
+    raw = xarray.open_dataset(store, decode_cf=False, cache=False)
+    for variable in raw.data_vars.values():
+        fill = _UNWRITTEN.get(variable.dtype.newbyteorder("=").str[1:])
+        if fill is not None and not {"_FillValue", "missing_value"} & variable.attrs.keys():
+            variable.attrs["_FillValue"] = variable.dtype.type(fill)
+    return read_dataset(xarray.decode_cf(raw, decode_times=False), str(path), *said, store=store)
 
 
 def read_dataset(
@@ -86,7 +102,8 @@ def read_dataset(
             f"{name}: {chosen}: expected one dimension for each axis, got {', '.join(map(str, values.dims))}"
         )
     order = [a for a in ("y", "x") if a in dimensions]
-    coordinates = {a: coordinate_of(dataset, dimensions[a]) for a in (*order, "frame")}
+    clock = clock_of(dataset, dimensions["frame"])
+    coordinates = {a: coordinate_of(dataset, dimensions[a]) for a in order} | {"frame": coordinate_of(dataset, clock)}
     # Latitudes run from north to south in many files; ours increase.
     turned = [a for a in order if coordinates[a].sizes[dimensions[a]] > 1 and coordinates[a][0] > coordinates[a][-1]]
     backwards = {dimensions[a]: slice(None, None, -1) for a in turned}
@@ -95,7 +112,7 @@ def read_dataset(
     own = tuple(even_spacing(coordinates[a].values, f"point along {a}", name) for a in order)
     own_step = even_spacing(coordinates["frame"].values, "frame", name)
     has_places = any(dimensions[a] in dataset.coords for a in order)
-    has_times = dimensions["frame"] in dataset.coords
+    has_times = clock in dataset.coords
     distance = distances("spacing", spacing, own if has_places else None, len(order), name)
     (step,) = distances("time_step", time_step, (own_step,) if has_times else None, 1, name)
     times = np.asarray(coordinates["frame"].values, dtype=np.float64)
@@ -141,19 +158,35 @@ def role_of(dataset: Any, dimension: Any) -> str | None:
     return next((role for role, names in _NAMES.items() if str(dimension).lower() in names), None)
 
 
+def clock_of(dataset: Any, dimension: str) -> str:
+    """The coordinate that times of frames stand in: ``time`` where it lies along them, as in a forecast, or their own.
+
+    Args:
+        dataset: that has the dimension, or a DataArray.
+        dimension: of the frames.
+    """
+    times = dataset.coords.get("time")
+    if times is None or times.dims != (dimension,):
+        return dimension
+    return dimension if any(isinstance(time, str | bytes) for time in times.values[:1].tolist()) else "time"
+
+
 def _unit_of(lengths: np.ndarray[Any, Any]) -> str:
     """The longest unit of which all lengths of time are multiples."""
     whole = lengths.astype("timedelta64[ns]").astype(np.int64)
     return next(unit for unit, length in _LENGTHS.items() if not (whole % length).any())
 
 
-def coordinate_of(dataset: Any, dimension: str, since: str = "") -> Any:
+def coordinate_of(dataset: Any, dimension: str, unit: str = "") -> Any:
     """A coordinate as numbers, with its attributes; counted where there is none.
 
     Args:
         dataset: that has the dimension, or a DataArray.
         dimension: its name.
-        since: ``hours since``, in which decoded dates are told; by default as in their file.
+        unit: ``hours``, in which decoded dates and lengths of time are told; by default as in their file.
+
+    Raises:
+        ValueError: there are dates or lengths of time, and the unit is none that they are told in.
     """
     import xarray
     from xarray.conventions import encode_cf_variable
@@ -162,12 +195,19 @@ def coordinate_of(dataset: Any, dimension: str, since: str = "") -> Any:
         found = dataset[dimension]
         if found.dtype.kind in "mMO":  # dates that xarray has decoded: as numbers again, in the unit of the file
             variable = found.variable.copy(deep=False)
-            if found.dtype.kind == "m":  # versions of xarray differ in the unit that they choose
-                variable.encoding = {"units": _unit_of(found.values)} | variable.encoding
-            elif since:
+            if unit:
+                if unit.lower().removesuffix("s") + "s" not in _LENGTHS:
+                    raise ValueError(
+                        f"{dimension}: expected times as numbers of the unit {unit!r}, got {found.dtype}; dates and "
+                        f"lengths of time are told in {', '.join(_LENGTHS)} only"
+                    )
                 first = str(found.values[0]).replace("T", " ").split(".")[0]
-                variable.encoding = variable.encoding | {"units": f"{since} {first}", "dtype": "float64"}
+                told = unit if found.dtype.kind == "m" else f"{unit} since {first}"
+                kept = {name: value for name, value in variable.encoding.items() if name == "calendar"}
+                variable.encoding = kept | {"units": told, "dtype": "float64"}
+            elif found.dtype.kind == "m":  # versions of xarray differ in the unit that they choose
+                variable.encoding = {"units": _unit_of(found.values)} | variable.encoding
             return xarray.DataArray(encode_cf_variable(variable))
         return found
-    unit = {"units": "point"} if dimension.lower() not in _NAMES["frame"] else {"units": "frame"}
-    return xarray.DataArray(np.arange(dataset.sizes[dimension], dtype=np.float64), dims=dimension, attrs=unit)
+    counted = {"units": "point"} if dimension.lower() not in _NAMES["frame"] else {"units": "frame"}
+    return xarray.DataArray(np.arange(dataset.sizes[dimension], dtype=np.float64), dims=dimension, attrs=counted)

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+import xarray
 
 from domains.turbulence.baselines.climatology import Climatology, draws
 from domains.turbulence.baselines.coarse_solver import CoarseSolver
@@ -264,6 +266,19 @@ def test_the_coarse_solver_is_the_solver_on_fewer_points():
     whole = next(CoarseSolver(description, flow, (32, 32), step=0.02).rollout(start[:, None], 1))[:, 0]
     exact = simulate(flow, Grid((32, 32)), start, [0.1], step=0.02).fields[:, 0]
     torch.testing.assert_close(whole, exact)
+
+
+def test_what_knows_the_force_of_a_flow_refuses_points_elsewhere():
+    flow = KolmogorovFlow(forcing_mode=2)
+    solver = CoarseSolver(FLOW, flow, (8, 8), step=0.05)
+    around = ResidualDraws(solver, torch.zeros(1, 8, 12), no_symmetries((8, 12)))
+    y, x = (2 * math.pi / n * np.arange(n) for n in FLOW.shape)
+    for first, fits in ((math.pi, True), (math.pi / 2, False)):
+        history = xarray.DataArray(np.zeros((1, 8, 12)), {"y": first + y, "x": 0.3 + x}, ("time", "y", "x"))
+        for forecaster in (solver, around):
+            with nullcontext() if fits else pytest.raises(ValueError, match="y = 0"):
+                forecaster.forecast(history, members=1, steps=1)
+        Persistence(FLOW).forecast(history, members=1, steps=1)
 
 
 @pytest.mark.parametrize("step", [None, 0.05])

@@ -70,5 +70,6 @@ def test_a_seed_gives_the_same_vorticity_at_every_resolution():
 
 
 def test_one_dimension_is_refused_where_two_are_needed():
-    with pytest.raises(ValueError):
-        energy(torch.zeros(8), Grid((8,)))
+    for measure in (energy, enstrophy, palinstrophy):
+        with pytest.raises(ValueError, match="dimensions"):
+            measure(torch.zeros(3, 8), Grid((8,)))

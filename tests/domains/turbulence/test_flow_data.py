@@ -50,6 +50,15 @@ def test_fields_are_read_only_where_they_are_indexed(truth):
             fields[wrong]
 
 
+def test_bytes_are_read_in_this_machines_order(truth, tmp_path):
+    np.save(tmp_path / "big.npy", truth[0].astype(">f4"))
+    write_netcdf(tmp_path / "classic.nc", truth, "scipy")  # which is always so
+    for name in ("big.npy", "classic.nc"):
+        found = read_flow(tmp_path / name).fields.read(0, 0, T)
+        assert found.dtype.isnative
+        assert np.array_equal(torch.from_numpy(found).numpy(), truth[0][0])
+
+
 def test_every_sample_has_its_times(truth, tmp_path):
     times = 0.1 * np.arange(T) + np.array([5.0, 0.0, 2.5])[:, None]
     well = write_the_well(tmp_path / "well.hdf5", truth, times=times)

@@ -1,5 +1,7 @@
 """What netCDF says about dates, boxes and axes is read as it is meant, or refused."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import xarray
@@ -30,6 +32,40 @@ def test_data_sets_told_since_different_dates_are_joined_on_one_clock(tmp_path):
     for other in ("0.nc", "no_leap_1.nc"):  # another calendar, or a date that only cftime can count from
         with pytest.raises(ValueError, match=r"calendar|units"):
             read_flow([tmp_path / "no_leap_0.nc", tmp_path / other])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cftime") is not None, reason="cftime counts from any date")
+def test_dates_that_need_cftime_are_refused_by_the_name_of_their_file(tmp_path):
+    for number, start in enumerate(("0001-01-01", "2000-01-01")):
+        dated(start).to_netcdf(tmp_path / f"{number}.nc", engine="h5netcdf")
+    assert len(read_flow(tmp_path / "0.nc")) == 2  # alone it need not be told since another date
+    for first, second in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match=rf"{second}\.nc.*cftime"):
+            read_flow([tmp_path / f"{first}.nc", tmp_path / f"{second}.nc"])
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "scipy"])
+@pytest.mark.parametrize(
+    ("kind", "unwritten"), [("f4", 9.969209968386869e36), ("f8", 9.969209968386869e36), ("i2", -32767)]
+)
+def test_what_was_never_written_is_missing(engine, kind, unwritten, tmp_path):
+    values = np.arange(2 * 4 * 8 * 8, dtype=kind).reshape(2, 4, 8, 8)
+    for name, held, told in (
+        ("whole", 7, {}),
+        ("hole", unwritten, {}),
+        ("named", unwritten, {"_FillValue": np.dtype(kind).type(-1)}),  # the file has a value of its own
+    ):
+        values[1, 2, 3, 4] = held
+        attributes = {"scale_factor": 0.5} if kind == "i2" else {}
+        dataset = xarray.Dataset({"w": (("sample", "time", "y", "x"), values, attributes | told)})
+        path = tmp_path / f"{name}.nc"
+        dataset.to_netcdf(path, engine=engine, encoding={} if told else {"w": {"_FillValue": None}})
+        if name == "hole":
+            with pytest.raises(ValueError, match="sample 1, frame 2"):
+                read_flow(path)
+        else:
+            found = read_flow(path).fields[:]
+            np.testing.assert_array_equal(found, values * attributes.get("scale_factor", 1))
 
 
 def test_small_boxes_and_short_steps_are_told_apart(tmp_path):

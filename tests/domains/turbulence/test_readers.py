@@ -68,6 +68,21 @@ def test_numbers_may_be_written_in_another_order_of_bytes(truth, tmp_path):
         np.testing.assert_array_equal(found, one)
 
 
+def test_the_vorticity_of_half_precision_is_that_of_its_velocity(truth, tmp_path):
+    halves = [part.astype(np.float16) for part in truth]
+    u, v = halves[1][1, 2].astype(np.float64)
+    d_y, d_x = (2j * np.pi * np.fft.fftfreq(n, d) for n, d in ((NY, 0.25), (NX, 0.5)))
+    d_y[NY // 2] = d_x[NX // 2] = 0
+    wanted = np.fft.ifft2(d_x * np.fft.fft2(v) - d_y[:, None] * np.fft.fft2(u)).real
+    for path in (
+        write_the_well(tmp_path / "well.hdf5", halves),
+        write_pdebench(tmp_path / "gas_periodic.hdf5", halves),
+    ):
+        found = read_flow(path).fields[1, 2]
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_variables_are_chosen_by_name(truth, tmp_path):
     well = write_the_well(tmp_path / "well.hdf5", truth, boundary="WALL")
     assert np.array_equal(read_flow(well, variable="tracer").fields[:], truth[0])

@@ -98,6 +98,13 @@ def test_the_climate_of_a_long_run():
     )
     assert bands.by_band() == pytest.approx({"large": 1.0, "middle": 0.0, "small": 2.0}, abs=1e-6)
     assert bands.spectrum_error == pytest.approx((3 * 1.0 + 18 * 2.0) / 27)
+    few = dataclasses.replace(
+        found,
+        wave_numbers=torch.tensor([1.0, 2.0]),  # none between 2^(1/3) and 2^(2/3)
+        spectrum=torch.tensor([10.0, 1.0]),
+        truth_spectrum=torch.tensor([1.0, 100.0]),
+    )
+    assert few.by_band() == pytest.approx({"large": 1.0, "small": 2.0}, abs=1e-6)
     # Between N(0, 1) and N(0, s) the distance is |s - 1| E|z|.
     assert found.distribution == pytest.approx(0.1 * (2 / math.pi) ** 0.5, rel=0.1)
     assert found.by_step.shape == (200,)
