@@ -71,6 +71,13 @@ def stands_at_the_top(annotation: Any) -> bool:
     return _marked(annotation, tyro.conf.OmitArgPrefixes[int])
 
 
+def is_appended(annotation: Any) -> bool:
+    """Whether a flag adds a value each time that it is given."""
+    import tyro
+
+    return _marked(annotation, tyro.conf.UseAppendAction[int])
+
+
 def bare(annotation: Any) -> Any:
     """A type without what is annotated to it."""
     return annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation

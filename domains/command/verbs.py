@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from domains.command.arguments import REQUIRED, bare, parameters_of
+from domains.command.arguments import REQUIRED, bare, is_appended, parameters_of
 from domains.command.conversion import SettingsError
 from domains.command.settings_file import defaults_from
 from domains.command.settings_text import settings_text
@@ -49,7 +49,7 @@ def run_verb(verb: Verb, words: Sequence[str], prog: str, cost: Verb | None = No
     """
     helped = any(word in ("-h", "--help") for word in words)
     file = None if helped else _file_of(words)
-    defaults = {} if file is None else defaults_from(file, verb)
+    defaults = {} if file is None else _without_appended(defaults_from(file, verb), verb, words)
 
     def call(*given: Any, **named: Any) -> None:
         named.pop(_FILE)
@@ -68,6 +68,17 @@ def run_verb(verb: Verb, words: Sequence[str], prog: str, cost: Verb | None = No
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     tyro.cli(call, prog=prog, args=list(words))
+
+
+def _without_appended(defaults: dict[str, Any], verb: Verb, words: Sequence[str]) -> dict[str, Any]:
+    """The defaults but for those to which flags among the words would add, since flags go before the file."""
+    given = {word.partition("=")[0].replace("_", "-") for word in words}
+    parameters = parameters_of(verb)
+    return {
+        name: value
+        for name, value in defaults.items()
+        if not (is_appended(parameters[name].annotation) and f"--{name.replace('_', '-')}" in given)
+    }
 
 
 def _with_common(verb: Verb, defaults: dict[str, Any], long: bool, printed: bool) -> list[inspect.Parameter]:

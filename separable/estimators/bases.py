@@ -35,8 +35,8 @@ class Basis:
         transform: Coefficients ``(K, m)`` of the m functions.
         scales: s ``(m,)``.
         line: Whether the first function is the straight line, which roughness does not see.
-        unseen: Variance ``(K,)``, at a ridge of one, of the effects of categories that did not occur, about the mean of
-            those that did; 0 for the latter. None for numbers.
+        occurs: Which categories ``(K,)`` occurred; None for numbers.
+        drawn: Variance, at a ridge of one, of the effect of one more category about the mean of those that occurred.
     """
 
     unit: Atom
@@ -45,7 +45,8 @@ class Basis:
     transform: Array
     scales: Array
     line: bool
-    unseen: Array | None = None
+    occurs: NDArray[np.bool_] | None = None
+    drawn: float = 0.0
 
     @property
     def size(self) -> int:
@@ -110,9 +111,10 @@ def table_basis(indices: Array, weights: Array, categories: int, most: int) -> B
     known, place = np.unique(indices, return_inverse=True)
     total = np.bincount(place, weights).astype(np.float64)  # rows of one category count as one of their weight
     transform, scales, least = _demmler_reinsch(_atom_values(table, known), total, np.eye(categories), lines=0)
-    unseen = np.full(categories, least * (1 + 1 / len(known)))
-    unseen[known.astype(np.int64)] = 0.0
-    return Basis(table, 0.0, 1.0, transform[:, :most], scales[:most], line=False, unseen=unseen)
+    occurs = np.zeros(categories, dtype=bool)
+    occurs[known.astype(np.int64)] = True
+    drawn = least * (1 + 1 / len(known))
+    return Basis(table, 0.0, 1.0, transform[:, :most], scales[:most], line=False, occurs=occurs, drawn=drawn)
 
 
 def _demmler_reinsch(values: Array, weights: Array, roughness: Array, lines: int) -> tuple[Array, Array, float]:

@@ -46,7 +46,8 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
         degree: Of the splines.
         categorical_features: ``auto`` takes strings, booleans and pandas categories; or names, positions or one
             boolean for each column.
-        max_parameters: The most numbers in the grown layer; None sets no limit but half the rows.
+        max_parameters: The most numbers in the layer as it grows, on which a category has a rank; tables with a number
+            for every category and product take the place of the ranks afterwards. None sets no limit but half the rows.
         effort: Work the growth may do, about seconds.
         random_state: Of the held-out rows; an integer makes fits repeatable.
 
@@ -247,7 +248,7 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
         return "effect on the logit" + (f" of {self.classes_[1]}" if len(self.classes_) == 2 else "")
 
     def decision_function(self, X: Any) -> Array:
-        """Logits: ``(N,)`` of the second of two classes, or ``(N, C)``, up to a constant in each row."""
+        """Logits: ``(N,)`` of the second of two classes, or ``(N, C)`` whose sum over the classes is zero."""
         check_is_fitted(self)
         outputs = self._layer_outputs(self.encode(X))
         return outputs[:, 0] if len(self.classes_) == 2 else outputs

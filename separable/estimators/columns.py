@@ -9,7 +9,8 @@ gap in a number   where training had any, one more coordinate: 1 where the numbe
 ================  ===========================================================================================
 
 Numbers are what a numeric dtype holds, and object columns of nothing but numbers; booleans, strings and pandas
-categoricals are categories, and so is every column that ``categorical_features`` names.
+categoricals are categories, and so is every column that ``categorical_features`` names. Anything else, dates and spans
+of time among it, has to be named there.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _MOST_CATEGORIES = 1000  # time grows with their cube
+_EXACT = 2.0**53  # from here on a floating point number stands for several integers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,16 @@ class Columns:
                 found[:, column.coordinate] = np.isnan(_numbers(_column(table, column.place), column.name))
         return found
 
+    def unknown(self, table: Any) -> NDArray[np.bool_]:
+        """Which coordinates ``(N, D')`` are of categories that are there, but not among those that were learnt."""
+        found = np.zeros((len(table), self.width), dtype=bool)
+        for column in self.features:
+            if column.categories is not None:
+                values = _column(table, column.place)
+                outside = _indices(values, column.categories) == len(column.categories)
+                found[:, column.coordinate] = outside & _present(values)
+        return found
+
     def encode(self, table: Any) -> Array:
         """The coordinates ``(N, D')`` of a table.
 
@@ -181,22 +193,28 @@ def _declared(categorical: Any, names: Sequence[str], table: Any) -> set[int]:
 
 
 def _column(table: Any, place: int) -> NDArray[Any]:
-    """One column as an array: of float64 where the dtype is numeric, else of objects with None for gaps."""
-    if not hasattr(table, "iloc"):
-        column = np.asarray(table)[:, place]
-        return column.astype(np.float64) if column.dtype.kind in "iuf" else _objects(column)
-    series = table.iloc[:, place]
-    if getattr(series.dtype, "kind", "O") in "iuf" and not hasattr(series.dtype, "categories"):
-        numeric: NDArray[Any] = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return numeric
-    return _objects(series.to_numpy(dtype=object))
+    """One column as an array: of float64 where that holds its numbers, else of objects with None for gaps."""
+    frame = hasattr(table, "iloc")
+    column: Any = table.iloc[:, place] if frame else np.asarray(table)[:, place]
+    kind = "O" if hasattr(column.dtype, "categories") else getattr(column.dtype, "kind", "O")
+    if kind in "iuf":
+        number: NDArray[Any] = column.to_numpy(np.float64, na_value=np.nan) if frame else column.astype(np.float64)
+        if kind == "f" or not (np.abs(number) >= _EXACT).any():
+            return number
+    return _objects(column.to_numpy(dtype=object) if frame else column)
 
 
 def _objects(column: NDArray[Any]) -> NDArray[Any]:
-    found = column.astype(object)
+    # The dates of numpy would become bare integers.
+    found = np.fromiter(column, object, len(column)) if column.dtype.kind in "mM" else column.astype(object)
     # What is missing does not equal itself (nan, NaT), or refuses to say (pandas.NA).
     found[[value is None or type(value).__name__ in ("NAType", "NaTType") or value != value for value in found]] = None
     return found
+
+
+def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values of a column are there; what is missing is None or does not equal itself."""
+    return np.array([value is not None and value == value for value in values.tolist()], dtype=bool)
 
 
 def _categories(values: NDArray[Any], name: str, declared: bool) -> tuple[Any, ...] | None:
@@ -204,14 +222,14 @@ def _categories(values: NDArray[Any], name: str, declared: bool) -> tuple[Any, .
     if values.dtype != object:
         return tuple(np.unique(values[~np.isnan(values)]).tolist()) if declared else None
     present = [value for value in values if value is not None]
-    if declared and not all(isinstance(value, str | numbers.Real | np.bool_) for value in present):
+    if declared and not all(_is_plain(value) for value in present):
         found = {value: None for value in present}  # intervals, dates: whatever can be told apart
         try:
             return tuple(sorted(found))
         except TypeError:
             return tuple(sorted(found, key=lambda value: (type(value).__name__, str(value))))
     for value in present:
-        if not isinstance(value, str | numbers.Real | np.bool_):
+        if not _is_plain(value):
             raise TypeError(
                 f"column {name!r}: argument must be a string or a real number, got {type(value).__name__}: {value!r}"
             )
@@ -231,14 +249,19 @@ def _commonest(categories: tuple[Any, ...], values: NDArray[Any], weights: Array
     return tuple(categories[index] for index in np.sort(kept).tolist())
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a word, a number or a boolean; numpy counts its spans of time among the integers."""
+    return isinstance(value, str | numbers.Real | np.bool_) and not isinstance(value, np.timedelta64)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    return _is_plain(value) and not isinstance(value, str | bool | np.bool_)
 
 
 def _numbers(values: NDArray[Any], name: str) -> Array:
     if values.dtype == object:
         for value in values:
-            if value is not None and not isinstance(value, numbers.Real | np.bool_):
+            if value is not None and (isinstance(value, str) or not _is_plain(value)):
                 raise TypeError(
                     f"column {name!r} holds numbers: argument must be a string or a real number "
                     f"that training has seen, got {value!r}"

@@ -138,7 +138,7 @@ def _function(panel: Axes, shape: ShapeFunction, labels: Sequence[str], limits: 
     colours = [_COLOURS[o % len(_COLOURS)] for o in range(values.shape[1])]
     panel.axhline(0, color=_HILL, linewidth=0.8, zorder=0)
     if shape.categorical:
-        _categories(panel, shape, values, error, colours)
+        _categories(panel, shape, values, error, list(zip(colours, labels, strict=True)))
         panel.set_ylim(*limits)
         return
     assert shape.support.numbers is not None
@@ -168,20 +168,22 @@ def _function(panel: Axes, shape: ShapeFunction, labels: Sequence[str], limits: 
     panel.set_ylim(*limits)
 
 
-def _categories(panel: Axes, shape: ShapeFunction, values: Array, error: Array | None, colours: Sequence[str]) -> None:
-    """The commonest categories as points, as large as they are common."""
+def _categories(
+    panel: Axes, shape: ShapeFunction, values: Array, error: Array | None, looks: Sequence[tuple[str, str]]
+) -> None:
+    """The commonest categories as points, as large as they are common; looks are the colour and name of each output."""
     assert shape.support.shares is not None
     shares = shape.support.shares[:-1]
     shown = np.sort(np.argsort(-shares, kind="stable")[:_MOST_CATEGORIES])
     places, names = np.arange(len(shown), dtype=float), [_short(str(shape.grid[k])) for k in shown]
-    for o, colour in enumerate(colours):
+    for o, (colour, label) in enumerate(looks):
         if error is not None:
             panel.errorbar(places, values[shown, o], 2 * error[shown, o], fmt="none", color=colour, alpha=0.35)
-        panel.scatter(places, values[shown, o], s=14 + 90 * shares[shown], color=colour, zorder=3)
+        panel.scatter(places, values[shown, o], s=14 + 90 * shares[shown], color=colour, label=label, zorder=3)
     panel.bar(places, 0.13 * shares[shown] / max(shares.max(), 1e-300), width=0.6, color=_HILL, zorder=0,
               transform=panel.get_xaxis_transform())  # fmt: skip
     if shape.missing is not None:
-        for colour, value in zip(colours, np.atleast_1d(shape.missing), strict=True):
+        for (colour, _), value in zip(looks, np.atleast_1d(shape.missing), strict=True):
             panel.plot([len(shown)], [value], "D", color=colour, markersize=5, markeredgecolor="white")
         names.append("missing")
     steep = sum(len(name) for name in names) > 26

@@ -87,8 +87,9 @@ class SeparableEstimator(BaseEstimator, abc.ABC):  # type: ignore[misc]
             raise ValueError(f"{type(self).__name__}: every sample_weight is zero")
         names = getattr(self, "feature_names_in_", None)
         names = [f"x{j}" for j in range(self.n_features_in_)] if names is None else names.tolist()
+        X, weights = X.iloc[seen] if hasattr(X, "iloc") else X[seen], weights[seen]
         self.columns_ = Columns.of(X, weights, names, self.categorical_features)
-        z, weights = self.columns_.encode(X)[seen], weights[seen]
+        z = self.columns_.encode(X)
         # Weights count rows: 2 is the row twice. Smaller ones, as where they sum to one, only compare rows.
         return z, weights * max(1.0, len(weights) / float(weights.sum())), seen
 
@@ -187,16 +188,16 @@ class SeparableEstimator(BaseEstimator, abc.ABC):  # type: ignore[misc]
 
 
 def _checkable(X: Any) -> Any:
-    """A data frame as objects where pandas' own dtypes make scikit-learn take all of it for numbers, words too."""
-    if not hasattr(X, "iloc") or not hasattr(X, "dtypes"):
+    """A data frame as objects where its dtypes make scikit-learn take all of it for numbers, words and dates too."""
+    if not hasattr(X, "iloc") or X.ndim != 2:  # a series is refused there
         return X
-    plain = all(isinstance(kind, np.dtype) and kind.kind != "b" for kind in X.dtypes)
+    plain = all(isinstance(kind, np.dtype) and kind.kind not in "bmM" for kind in X.dtypes)
     return X if plain else X.astype(object)
 
 
 def _readable(X: Any, checked: NDArray[Any]) -> Any:
     """A data frame as it is, anything else as an array."""
-    if hasattr(X, "iloc") or checked.dtype.kind in "biuf":
+    if hasattr(X, "iloc") or checked.dtype.kind in "biufmM":
         return X if hasattr(X, "iloc") else checked
     # A list of rows of numbers and strings would become strings throughout.
     return np.asarray(checked if hasattr(X, "dtype") else X, dtype=object)

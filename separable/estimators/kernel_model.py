@@ -65,7 +65,7 @@ class KernelModel:
         deviations: Prior standard deviations ``(m_j,)`` of the functions of each.
         centres: Their values on the training rows, times the deviations, ``(N, m_j)`` each.
         dual: ``T alpha (N, C)``.
-        level: Logarithms of the shares ``(C,)``.
+        level: Logarithms of the shares ``(C,)``, less their mean.
         prior: What was chosen.
         left_out: Leave-one-out log loss, the priors of T and nu included.
     """
@@ -168,7 +168,8 @@ def fit_kernel_model(
     bases = tuple(_straight(basis, d) for basis, d in zip(bases, deviations, strict=True))
     deviations = tuple(d[: basis.size] for basis, d in zip(bases, deviations, strict=True))
     centres = tuple(f[:, : len(d)] * d for f, d in zip(functions, deviations, strict=True))
-    return KernelModel(bases, deviations, centres, best.dual, np.log(shares), prior, best.left_out)
+    level = np.log(shares) - np.log(shares).mean()  # the dual's rows sum to zero by themselves
+    return KernelModel(bases, deviations, centres, best.dual, level, prior, best.left_out)
 
 
 def _deviations(bases: tuple[Basis, ...], spreads: Array, prior: Prior) -> tuple[Array, ...]:

@@ -57,7 +57,8 @@ def fit_product_model(
         weights: Positive weights ``(N,)``.
         tables: Discrete coordinates with their numbers of categories.
         links: See `separable.grow`, as for the rest.
-        max_parameters: The most numbers in the layer that is grown.
+        max_parameters: The most numbers in the layer that is grown, before tables take the place of its splines over
+            ranks: how much larger they are, its rank decides.
         effort: Work the search may do, about seconds.
         seed: Of its held-out rows.
     """

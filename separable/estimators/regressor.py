@@ -38,7 +38,8 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
         categorical_features: ``auto`` takes strings, booleans and pandas categories; or names, positions or one
             boolean for each column.
         links: Transforms of the target that the grown model may try; see `separable.grow`.
-        max_parameters: The most numbers in the grown layer; None sets no limit but half the rows.
+        max_parameters: The most numbers in the layer as it grows, on which a category has a rank; tables with a number
+            for every category and product take the place of the ranks afterwards. None sets no limit but half the rows.
         effort: Work the growth may do, about seconds.
         random_state: Of the held-out rows; an integer makes fits repeatable.
 
@@ -198,8 +199,9 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
 
         Quantiles of Student's law with the degrees of freedom that the fit has left, since the error was estimated.
 
-        For a category that training has not seen they are as wide as categories differ in the effect of their column;
-        that they may differ in pairs as well is not counted, and a column of one category tells nothing of others.
+        For a category that training has not seen they are as wide as categories differ in the effect of their column,
+        and wider where training missed some, or had rare ones, whose effect stands for it and is far from the mean of
+        all. That categories may differ in pairs as well is not counted, and a column of one tells nothing of others.
         Where a number is missing though training missed none, they are as wide as the numbers of training make them.
 
         Args:
@@ -225,7 +227,7 @@ class SeparableRegressor(RegressorMixin, SeparableEstimator):  # type: ignore[mi
             )
         table = self._table(X)
         z = self.columns_.encode(table)
-        centre, error = self._predicted(z), self.scale_ * self.model_.errors(z)[:, 0]
+        centre, error = self._predicted(z), self.scale_ * self.model_.errors(z, self.columns_.unknown(table))[:, 0]
         power = error**2 + self.scale_**2 * self.model_.variance + self._blind(z, self.columns_.guessed(table), centre)
         width = stdtrit(self.model_.spare, 0.5 + 0.5 * coverage) * np.sqrt(power)
         return np.stack([centre - width, centre + width], axis=1)

@@ -57,27 +57,46 @@ class SmoothModel:
         """Outputs ``(N, O)`` at coordinates ``(N, D)``, from the terms: the definition that the layer must equal."""
         return Design(self.terms, z).times(self.coefficients)
 
-    def errors(self, z: Array) -> Array:
-        """Standard errors ``(N, O)`` of the outputs, as the posterior has them."""
+    def errors(self, z: Array, unknown: NDArray[np.bool_]) -> Array:
+        """Standard errors ``(N, O)`` of the outputs, as the posterior has them.
+
+        Args:
+            z: Coordinates ``(N, D)``.
+            unknown: Which of them stand for a category that is there, but that training has not seen.
+        """
         design = Design(self.terms, z)
-        power = np.stack([design.leverage(root) for root in self.roots], axis=1)
+        power = self.variance * np.stack([design.leverage(root) for root in self.roots], axis=1)
         for j, column in enumerate(z.T):
-            power += self._unseen(j, column)
-        return np.sqrt(self.variance * power)
+            power += self._unseen(j, column, unknown[:, j])
+        return np.sqrt(_about_mean(power))
 
     def main_errors(self, j: int, values: Array) -> Array:
         """Standard errors ``(N, O)`` of coordinate j's main term at its values ``(N,)``."""
         functions, columns = self.terms.bases[j](values), self.terms.mains[j]
         power = np.stack([np.square(functions @ root[:, columns].T).sum(1) for root in self.roots], axis=1)
-        return np.sqrt(self.variance * (power + self._unseen(j, values)))
+        power = self.variance * power + self._unseen(j, values, np.zeros(len(values), dtype=bool))
+        return np.sqrt(_about_mean(power))
 
-    def _unseen(self, j: int, values: Array) -> Array:
-        """What categories that training never saw add to the square of the error ``(N, O)``, over ``variance``."""
-        unseen = self.terms.bases[j].unseen
-        if unseen is None:
-            return np.zeros((len(values), 1))
-        found: Array = unseen[values.astype(np.int64), None] / np.array([ridges[1 + j] for ridges in self.ridges])
+    def _unseen(self, j: int, values: Array, unknown: NDArray[np.bool_]) -> Array:
+        """What categories that training never saw add to the square of the error ``(N, O)``.
+
+        They lie about the mean of those that occurred, from which an index that they share with what was missing, or
+        with rare ones, may be far.
+        """
+        basis, found = self.terms.bases[j], np.zeros((len(values), len(self.roots)))
+        if basis.occurs is not None:
+            indices = values.astype(np.int64)
+            rows = unknown | ~basis.occurs[indices]
+            effects = basis(np.arange(len(basis.occurs), dtype=np.float64)) @ self.coefficients[self.terms.mains[j]]
+            spread = self.variance * basis.drawn / np.array([ridges[1 + j] for ridges in self.ridges])
+            found[rows] = spread + (effects[indices[rows]] - effects[basis.occurs].mean(0)) ** 2
         return found
+
+
+def _about_mean(power: Array) -> Array:
+    """Variances ``(N, O)`` of independent outputs, of each less the mean of all; a single output is left as it is."""
+    count = power.shape[1]
+    return power if count == 1 else power * (1 - 2 / count) + power.sum(1, keepdims=True) / count**2
 
 
 def fit_smooth_model(
@@ -203,10 +222,11 @@ class _Fit:
         return _Fit(terms, self.z, self.weights, self.left, self.family, known)
 
     def model(self) -> SmoothModel:
-        """The outcome."""
+        """The outcome; outputs of which the family knows no more than their differences sum to zero."""
+        beta = self.coefficients
         return SmoothModel(
             self.terms,
-            self.coefficients,
+            beta if beta.shape[1] == 1 else beta - beta.mean(1, keepdims=True),
             tuple(once.root for once in self.estimates),
             tuple(once.ridges for once in self.estimates),
             tuple(once.freedom for once in self.estimates),

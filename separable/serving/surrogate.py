@@ -195,8 +195,8 @@ class Surrogate:
         self,
         target: Any,
         *,
-        fixed: Mapping[str, float] | None = None,
-        bounds: Mapping[str, tuple[float, float]] | None = None,
+        fixed: Mapping[str, float | str] | None = None,
+        bounds: Mapping[str, tuple[float | str, float | str]] | None = None,
         solutions: int = 8,
         seed: int = 0,
     ) -> Found:
@@ -204,39 +204,33 @@ class Surrogate:
 
         Args:
             target: The value, or one for each output.
-            fixed: Coordinates that are known, by name.
-            bounds: Least and greatest value by name; by default the ranges, which leave out what is unknown or missing.
+            fixed: Coordinates that are known, by name; a category by its number or its own name.
+            bounds: Least and greatest value by name, of categories likewise; by default the ranges, which leave out
+                what is unknown or missing.
             solutions: The most that are wanted.
             seed: Of the starting points.
 
         Raises:
-            ValueError: If a name is unknown, a number is not finite, or nothing fits together.
+            ValueError: If a name is unknown, a number is none or not finite, or nothing fits together.
         """
-        fixed, bounds = dict(fixed or {}), dict(bounds or {})
-        names = [c.name for c in self.coordinates]
-        for what, given in (("fixed", fixed), ("bounds", bounds)):
-            if unknown := sorted(set(given) - set(names)):
-                raise ValueError(f"{what}: unknown coordinate {unknown[0]!r}; there are {', '.join(names)}")
-            for c in self.coordinates:
-                if c.categories and c.name in given and not np.all(np.round(given[c.name]) == given[c.name]):
-                    raise ValueError(f"{what}: {c.name!r} holds categories, numbered from 0; got {given[c.name]}")
+        places = self._numbered("fixed", fixed or {}, ())
+        limits = self._numbered("bounds", bounds or {}, (2,))
         if isinstance(solutions, bool) or not isinstance(solutions, numbers.Integral) or solutions < 1:
             raise ValueError(f"solutions: expected a whole number of at least 1, got {solutions!r}")
         for c in self.coordinates:
-            pair = bounds.get(c.name, (c.lower, c.upper))
-            if np.shape(pair) != (2,) or not (np.isfinite(pair).all() and pair[0] <= pair[1]):
-                raise ValueError(f"bounds: expected of {c.name!r} two finite numbers, the least first, got {pair}")
-            low, high = pair if c.name in bounds else c.possible
-            if c.name in fixed and not low <= fixed[c.name] <= high:
-                raise ValueError(f"fixed: {c.name!r} is {fixed[c.name]:g}, outside its bounds [{low:g}, {high:g}]")
+            low, high = limits.get(c.name, c.possible)
+            if not (np.isfinite([low, high]).all() and low <= high):
+                raise ValueError(f"bounds: expected of {c.name!r} finite numbers, the least first, got {low}, {high}")
+            if c.name in places and not low <= places[c.name] <= high:
+                raise ValueError(f"fixed: {c.name!r} is {places[c.name]:g}, outside its bounds [{low:g}, {high:g}]")
         wanted = torch.as_tensor(target, dtype=torch.float64).flatten()
         if len(wanted) not in (1, len(self.values)) or not bool(torch.isfinite(wanted).all()):
             raise ValueError(f"target: expected {len(self.values)} finite numbers, got {wanted.tolist()}")
         if not self.link.valid(wanted):
             raise ValueError(f"target: expected values that are {self.link.requires}, got {wanted.tolist()}")
-        box = np.array([bounds.get(c.name, (c.lower, c.upper)) for c in self.coordinates], dtype=np.float64)
-        for name, place in fixed.items():
-            box[names.index(name)] = place
+        box = np.array([limits.get(c.name, (c.lower, c.upper)) for c in self.coordinates], dtype=np.float64)
+        for j, c in enumerate(self.coordinates):
+            box[j] = places.get(c.name, box[j])
         goal, starts = self.link.forward(wanted), _STARTS * solutions
         found = invert(self.layer, goal, box, n_solutions=solutions, starts=starts, max_steps=_STEPS, seed=seed)
         seen = np.sort(self.link.inverse(found.seen.clamp(*self.reach)).numpy(), axis=0)
@@ -246,6 +240,22 @@ class Surrogate:
         converged = (np.abs(values - wanted.numpy()) <= allowed).all(1)
         best_first = np.argsort(~converged, kind="stable")
         return Found(inputs[best_first], values[best_first], converged[best_first], seen)
+
+    def _numbered(self, what: str, given: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Array]:
+        """What is given of coordinates, by name, as numbers of this shape."""
+        coordinates, found = {c.name: c for c in self.coordinates}, {}
+        for name, value in given.items():
+            if name not in coordinates:
+                raise ValueError(f"{what}: unknown coordinate {name!r}; there are {', '.join(coordinates)}")
+            labels, array = coordinates[name].categories or (), np.asarray(value)
+            if array.dtype.kind == "U" and all(labels.count(word) == 1 for word in array.flat):
+                array = np.array([labels.index(word) for word in array.flat]).reshape(array.shape)
+            fine = array.dtype.kind in "fiub" and array.shape == shape
+            if not fine or (labels and not np.isin(array, np.arange(len(labels))).all()):
+                each = "a category by its number or name" if labels else "a number"
+                raise ValueError(f"{what}: expected of {name!r} {'twice ' if shape else ''}{each}, got {value!r}")
+            found[name] = array.astype(np.float64)
+        return found
 
     @functools.cached_property
     def _exact(self) -> SeparableLayer:
@@ -287,7 +297,7 @@ class Surrogate:
         """Inputs ``(N, D)`` as float64; what does not fit is named.
 
         Raises:
-            ValueError: If they are not numbers, not finite, between two categories, or of another shape.
+            ValueError: If they are not numbers, not finite, no category where there are some, or of another shape.
         """
         array = np.asarray(x)
         if array.dtype.kind not in "fiu":
@@ -299,10 +309,12 @@ class Surrogate:
             row, j = np.argwhere(~fine)[0]
             raise ValueError(f"points: row {row}, {self.coordinates[j].name!r} is {array[row, j]}")
         for j, coordinate in enumerate(self.coordinates):
-            if coordinate.categories and (between := array[:, j] != np.round(array[:, j])).any():
-                row = int(np.flatnonzero(between)[0])
+            numbered = np.arange(len(coordinate.categories or ()))
+            if coordinate.categories and (other := ~np.isin(array[:, j], numbered)).any():
+                row = int(np.flatnonzero(other)[0])
                 raise ValueError(
-                    f"points: row {row}, {coordinate.name!r} holds categories, numbered from 0; got {array[row, j]}"
+                    f"points: row {row}, {coordinate.name!r} holds categories, numbered from 0 to {numbered[-1]}; "
+                    f"got {array[row, j]}"
                 )
         return torch.from_numpy(array)
 

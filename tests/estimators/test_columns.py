@@ -170,6 +170,38 @@ def test_intervals_cover_categories_that_are_unseen() -> None:
     assert 0.91 < np.mean(shares) < 0.97
 
 
+def test_intervals_of_an_unseen_category_reach_from_what_is_missing_to_the_mean_of_all() -> None:
+    table, y, place = grouped(0)
+    table[place == 0] = None
+    found = np.diff(SeparableRegressor(1).fit(table, y).predict_interval(NEW))[0, 0] / 2
+    levels = np.array([y[place == k].mean() for k in range(30)])
+    noise = np.sum((y - levels[place]) ** 2) / (len(y) - 30)
+    between = levels.var(ddof=1) - noise / 20
+    kept = between / (between + noise / 20)  # of the distance of a level from the mean
+    error = noise / 600 + kept * noise / 20 * 29 / 30
+    away = kept * (levels[0] - levels.mean())
+    quantile = student.ppf(0.975, len(y) - 30)
+    assert found == pytest.approx(quantile * np.sqrt(noise + error + between * 31 / 30 + away**2), rel=1e-3)
+
+
+def test_intervals_cover_categories_that_are_unseen_where_training_missed_some_or_had_rare_ones(monkeypatch) -> None:
+    for missed in (True, False):
+        shares = []
+        for seed in range(12):
+            table, y, place = grouped(seed)
+            if missed:
+                table[place == seed] = None
+            else:
+                table[place == seed, 0] = [f"rare {k % 10}" for k in range(20)]
+                monkeypatch.setattr(column_policy, "_MOST_CATEGORIES", 29)
+            model = SeparableRegressor(1).fit(table, y)
+            low, high = model.predict_interval(NEW)[0]
+            shares.append(norm.cdf(high, scale=101**0.5) - norm.cdf(low, scale=101**0.5))
+            # Of rows that miss theirs training has seen many.
+            assert np.diff(model.predict_interval([[None]]))[0, 0] < 6
+        assert 0.93 < np.mean(shares) < 0.99
+
+
 def test_intervals_cover_where_a_number_is_missing_that_training_never_missed() -> None:
     random = np.random.default_rng(0)
     x = random.exponential(size=(600, 2))
@@ -225,6 +257,58 @@ def test_objects_arrays_and_lists_of_rows() -> None:
         assert np.isfinite(model.predict_proba(table)).all()
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint64", "Int64", "array"])
+def test_integers_that_floating_point_numbers_cannot_tell_apart_are_categories(kind: str) -> None:
+    random = np.random.default_rng(0)
+    code, x = random.integers(0, 5, 200), random.random(200)
+    ids = code + 2**60
+    table = pd.DataFrame({"id": pd.Series(ids).astype("int64" if kind == "array" else kind), "x": x})
+    if kind == "Int64":
+        table.loc[:3, "id"] = pd.NA
+    y = np.arange(5.0)[code]
+    given = np.stack([ids, code], axis=1) if kind == "array" else table
+    model = SeparableRegressor(1, categorical_features=[0]).fit(given, y)
+    assert model.columns_.features[0].categories == tuple(range(2**60, 2**60 + 5))
+    assert model.score(given, y) > 0.97
+    as_number = SeparableRegressor(1).fit(given, x)
+    assert as_number.columns_.features[0].categories is None
+    assert np.isfinite(as_number.predict(given)).all()
+
+
+@pytest.mark.parametrize("kind", ["datetime64[ns]", "datetime64[D]", "timedelta64[ns]", "timedelta64[s]"])
+def test_dates_and_spans_of_time_are_categories_where_they_are_named(kind: str) -> None:
+    random = np.random.default_rng(0)
+    code, x = random.integers(0, 3, 200), random.random(200)
+    start = "2020-01-01" if kind.startswith("datetime") else 0
+    times = (np.array(start, dtype=kind.replace("ns", "D").replace("[s]", "[D]")) + code).astype(kind)
+    frame = pd.DataFrame({"time": times, "x": x})
+    gap = frame.assign(time=frame.time.where(np.arange(200) > 3))
+    for table in (frame, gap, times[:, None], frame.assign(x="word")):
+        model = SeparableRegressor(1, categorical_features=[0]).fit(table, code * 1.0)
+        assert len(model.columns_.features[0].categories or ()) == 3
+        assert model.score(table, code * 1.0) > 0.97
+        name = "x0" if isinstance(table, np.ndarray) else "time"
+        with pytest.raises(TypeError, match=name):
+            SeparableRegressor(1).fit(table, code * 1.0)
+
+
+def test_a_series_is_refused_as_scikit_learn_refuses_one(table: pd.DataFrame) -> None:
+    for name in ("age", "city", "kind"):
+        with pytest.raises(ValueError, match="Expected"):
+            SeparableRegressor(1).fit(table[name], table.age)
+
+
+def test_rows_of_no_weight_are_not_read() -> None:
+    x = np.random.default_rng(0).random((40, 2))
+    weights = np.append(np.ones(39), 0.0)
+    plain = SeparableRegressor(1).fit(x[:-1], x[:-1, 0])
+    x[-1] = np.inf
+    for given in (x, pd.DataFrame(x, columns=["x0", "x1"])):
+        found = SeparableRegressor(1).fit(given, np.append(x[:-1, 0], 0.0), sample_weight=weights)
+        assert np.array_equal(found.encode(given[:-1]), plain.encode(x[:-1]))
+        np.testing.assert_allclose(found.predict(given[:-1]), plain.predict(x[:-1]))
+
+
 def test_a_column_of_nothing_but_gaps() -> None:
     table = np.column_stack([np.full(30, np.nan), np.arange(30.0)])
     model = SeparableRegressor().fit(table, np.arange(30.0))
@@ -244,6 +328,17 @@ def test_what_cannot_be_read_is_refused(table: pd.DataFrame) -> None:
 def test_medians_are_weighted() -> None:
     values, counts = np.array([3.0, 1.0, 2.0, 9.0]), np.array([2.0, 1.0, 3.0, 2.0])
     assert weighted_median(values, counts) == np.median(values.repeat(counts.astype(int)))
+
+
+def test_the_picture_names_the_classes_beside_categories() -> None:
+    random = np.random.default_rng(0)
+    city, x = random.choice(list(CITIES), 200), random.random(200)
+    y = np.where(random.random(200) < 0.9, np.char.lower(city), "paris")
+    model = SeparableClassifier(1).fit(pd.DataFrame({"city": city, "x": x}), y)
+    assert next(iter(model.interaction_strengths_)) == ("city",)
+    legend = model.plot().axes[1].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["oslo", "paris", "rome"]
 
 
 def test_the_picture_is_drawn(gappy, tmp_path) -> None:

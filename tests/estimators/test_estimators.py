@@ -290,6 +290,30 @@ def test_three_classes_by_the_kernel_and_by_the_smooth_model() -> None:
         SeparableClassifier(order=None).fit(x, y)
 
 
+@pytest.mark.parametrize(("order", "accuracy"), [("auto", 1e-6), (2, 0.05)])  # of the order in which classes are fitted
+def test_effects_do_not_depend_on_the_names_of_classes(order, accuracy: float) -> None:
+    x, y = load_iris(return_X_y=True)
+    plain, renamed = (SeparableClassifier(order).fit(x, each) for each in (y, (y + 1) % 3))
+    assert np.abs(plain.decision_function(x).sum(1)).max() < 1e-9
+    assert np.abs(plain.predict_proba(x) - np.roll(renamed.predict_proba(x), -1, axis=1)).max() < accuracy
+    for name, share in plain.interaction_strengths_.items():
+        assert renamed.interaction_strengths_.get(name, 0.0) == pytest.approx(share, abs=accuracy)
+    for name, shape in plain.shape_functions_.items():
+        np.testing.assert_allclose(
+            shape.values, np.roll(renamed.shape_functions_[name].values, -1, axis=1), atol=accuracy
+        )
+
+
+def test_errors_of_logits_are_of_logits_less_their_mean() -> None:
+    x, y = load_iris(return_X_y=True)
+    shape, model = (m := SeparableClassifier(1).fit(x, y)).shape_functions_["x2"], m.model_
+    functions, columns = model.terms.bases[2](shape.grid), model.terms.mains[2]
+    powers = [np.diagonal(functions @ (root.T @ root)[columns, columns] @ functions.T) for root in model.roots]
+    contrast = np.eye(3) - 1 / 3
+    expected = [np.diagonal(contrast @ np.diag(power) @ contrast.T) for power in np.transpose(powers)]
+    np.testing.assert_allclose(shape.standard_error**2, expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_few_rows_of_noise_are_not_believed(classes: int) -> None:
     """Log losses on fresh rows of labels that mean nothing; a certain model has 10 and more on these."""

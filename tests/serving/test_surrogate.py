@@ -128,7 +128,7 @@ def test_an_estimator_is_asked_on_its_encoded_columns():
     np.testing.assert_allclose(surrogate.evaluate(model.encode(table))[0][:, 0], model.predict(table), rtol=1e-9)
     assert surrogate.coordinates[1].categories == ("iron", "zinc", "unknown")
     assert surrogate.gradient(model.encode(table[:3]))[:, 0, 1].tolist() == [0.0] * 3
-    with pytest.raises(ValueError, match=r"row 1, .* holds categories, numbered from 0; got 0.5"):
+    with pytest.raises(ValueError, match=r"row 1, .* holds categories, .* got 0.5"):
         surrogate.evaluate([[0.3, 1.0], [0.3, 0.5]])
 
 
@@ -153,8 +153,38 @@ def test_an_inverse_chooses_no_category_that_is_unknown_and_nothing_missing(tmp_
         assert surrogate.inverse(5.5, fixed={"metal": 2}, solutions=1).converged.any()
         assert surrogate.inverse(3.0, bounds={"gap": (0, 1)}, solutions=1).converged.any()
         np.testing.assert_allclose(surrogate.evaluate([[0.5, 1.0, 0.0]])[0], 3.0, atol=0.1)
-        with pytest.raises(ValueError, match="'metal' is 3"):
+        with pytest.raises(ValueError, match="'metal'"):
             surrogate.inverse(5.5, fixed={"metal": 3})
+
+
+def test_categories_go_by_their_number_or_name_and_others_are_refused():
+    rng = np.random.default_rng(0)
+    table = np.empty((300, 2), dtype=object)
+    table[:, 0], table[:, 1] = rng.random(300), rng.choice(["iron", "zinc"], 300)
+    model = separable.SeparableRegressor(1).fit(table, table[:, 0].astype(float) + 10.0 * (table[:, 1] == "zinc"))
+    surrogate = Surrogate.of(model, names=["a", "metal"])
+    unknown = model.predict(np.array([[0.5, "lead"]], dtype=object))
+    np.testing.assert_allclose(surrogate.evaluate([[0.5, 2]])[0][:, 0], unknown)
+    for wrong in (-1, 3, 99):  # -1 is what pandas calls a gap
+        for question in (surrogate.evaluate, surrogate.gradient):
+            with pytest.raises(ValueError, match="row 1, 'metal'"):
+                question([[0.5, 0.0], [0.5, wrong]])
+    for options in ({"fixed": {"metal": "zinc"}}, {"bounds": {"metal": ("zinc", "zinc")}}):
+        found = surrogate.inverse(10.25, solutions=1, **options)
+        assert found.converged.all()
+        np.testing.assert_allclose(found.inputs, [[0.25, 1.0]], atol=0.01)
+    for options in (
+        {"fixed": {"metal": "lead"}},
+        {"fixed": {"metal": None}},
+        {"fixed": {"metal": [1]}},
+        {"bounds": {"metal": "zinc"}},
+        {"bounds": {"metal": ("iron", "lead")}},
+        {"bounds": {"metal": (-1, 1)}, "fixed": {"metal": -1}},
+    ):
+        with pytest.raises(ValueError, match="'metal'"):
+            surrogate.inverse(10.25, **options)
+    with pytest.raises(ValueError, match=r"fixed: .*'a'"):
+        surrogate.inverse(10.25, fixed={"a": "zinc"})
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e5])

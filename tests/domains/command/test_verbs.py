@@ -7,6 +7,7 @@ import importlib
 import re
 import warnings
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import tyro
@@ -83,6 +84,16 @@ def make(place: Path, /, config: Config = DEFAULT, loud: bool = False) -> None:
     seen.append((place, config, loud))
 
 
+def gather(part: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (), most_parts: int = 9) -> None:
+    """Gather.
+
+    Args:
+        part: of it.
+        most_parts: of them.
+    """
+    seen.append((part, most_parts))
+
+
 def cost(place: Path, /, config: Config = DEFAULT, loud: bool = False) -> Cost:
     return Cost(f"{config.steps} steps at {place}", seconds=config.steps)
 
@@ -120,6 +131,14 @@ def test_flags_go_before_the_file_and_the_file_before_the_defaults(tmp_path):
         (Path("there"), Config(SmallBall(6.0), 3), True),
         (Path("there"), Config(Cube(7.0), 10), False),
     ]
+
+
+def test_a_flag_that_is_given_several_times_goes_before_the_file(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("part: [a, b]\nmost_parts: 3")
+    for words in ([], ["--most-parts", "4"], ["--part", "c", "--part=d"], ["--part=b"]):
+        run_verb(gather, ["--config", str(file), *words], "gather")
+    assert seen == [(("a", "b"), 3), (("a", "b"), 4), (("c", "d"), 3), (("b",), 3)]
 
 
 def test_settings_are_printed_without_what_is_required_and_read_again(tmp_path, capsys):
