@@ -28,7 +28,7 @@ from domains.microstructure.janus import Janus
 from domains.microstructure.materials import Materials
 from domains.microstructure.phases import checked_cells
 from domains.microstructure.properties import read_properties
-from domains.microstructure.reachable import physical_bounds
+from domains.microstructure.reachable import require_reachable
 from domains.microstructure.train import axis_orders
 from separable.atomic_files import write_text
 from separable.files import checked_text, read_json, read_tensors, refusing, write_tensors
@@ -162,15 +162,10 @@ class Designer:
             raise ValueError(f"targets: expected one or more of {', '.join(names)}, got none")
         if fraction is not None and not 0 < fraction < 1:
             raise ValueError(f"volume_fraction: expected a share between 0 and 1, got {fraction}")
-        for name, value in targets.items():
+        for name in targets:
             if name not in names:
                 raise ValueError(f"target: expected one of {', '.join(names)}, got {name!r}")
-            low, high = physical_bounds(name, self.library.materials, self.model.config.size, fraction)
-            if not (low <= value <= high and value > 0):
-                where = "" if fraction is None else f" at a volume fraction of {fraction:g}"
-                raise ValueError(
-                    f"{name}: no cell of these phases{where} has {value:g}; bounds are {low:g} to {high:g}"
-                )
+        require_reachable(targets, self.library.materials, self.model.config.size, fraction)
 
     def design(
         self,
@@ -220,6 +215,8 @@ class Designer:
             raise ValueError(f"through: expected 'cell' or 'head', got {through!r}")
         if count < 1 or steps < 0:
             raise ValueError(f"count, steps: expected positive numbers, got {count}, {steps}")
+        if starts is not None and starts < 1:
+            raise ValueError(f"starts: expected a positive number of cells to start from, got {starts}")
         self.refuse_impossible(targets, volume_fraction)
         for name, half_width in (bands or {}).items():
             if name not in targets or not half_width >= 0:
@@ -240,7 +237,7 @@ class Designer:
         slack = slack / self.model.spread[places]
         warnings = self._far_from_known(wanted, places, volume_fraction)
         if images is None:
-            chosen = self._near(wanted, places, volume_fraction, starts or 4 * count)
+            chosen = self._near(wanted, places, volume_fraction, 4 * count if starts is None else starts)
             cells, offsets = self._turned(chosen), self.offsets[chosen]
         else:
             cells, offsets = images.float(), torch.zeros(len(images), len(names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,32 @@ from torch import Tensor
 from domains.microstructure.materials import Materials
 from domains.microstructure.permeability import permeability
 from domains.microstructure.properties import read_properties
+
+
+def require_reachable(
+    targets: Mapping[str, float], materials: Materials, size: Sequence[int], fraction: float | None = None
+) -> None:
+    """Refuse targets that no cell of these phases can have.
+
+    Args:
+        targets: wanted value of each named property.
+        materials: the phases.
+        size: voxels along each axis.
+        fraction: volume fraction of phase 1, where it is fixed.
+
+    Raises:
+        ValueError: no target, an unknown property, or a value outside `physical_bounds`, which are named.
+
+    Example:
+        >>> require_reachable({"conductivity_xx": 0.4}, Materials(), (8, 8))
+    """
+    if not targets:
+        raise ValueError("targets: expected the wanted value of one property or more, got none")
+    where = "" if fraction is None else f" at a volume fraction of {fraction:g}"
+    for name, value in targets.items():
+        low, high = physical_bounds(name, materials, size, fraction)
+        if not (low <= value <= high and value > 0):
+            raise ValueError(f"{name}: no cell of these phases{where} has {value:g}; bounds are {low:g} to {high:g}")
 
 
 def physical_bounds(

@@ -26,7 +26,7 @@ from torch import Tensor
 from domains.microstructure.connectivity import is_connected
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
-from domains.microstructure.reachable import physical_bounds
+from domains.microstructure.reachable import require_reachable
 
 Array = NDArray[np.float64]
 
@@ -85,14 +85,9 @@ def refine(
         >>> found.error < 0.01
         True
     """
-    if not targets:
-        raise ValueError("targets: expected the wanted value of one property or more, got none")
     if max_solves < 1:
         raise ValueError(f"max_solves: expected a positive number, got {max_solves}")
-    for name, value in targets.items():
-        low, high = physical_bounds(name, materials, tuple(cell.shape))
-        if not (low <= value <= high and value > 0):
-            raise ValueError(f"{name}: no cell of these phases has {value:g}; bounds are {low:g} to {high:g}")
+    require_reachable(targets, materials, tuple(cell.shape))
     if wrong := sorted({*cell.unique().tolist()} - {0.0, 1.0}):
         raise ValueError(f"cell: expected voxels of 0 and 1, got {wrong[0]:g}")
     if bool((cell == cell.flatten()[0]).all()):

@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from scipy import ndimage
 from torch import Tensor, nn
 
 from domains.microstructure.images import otsu
-from domains.microstructure.images.pictures import opened, upright
+from domains.microstructure.images.pictures import as_a_viewer_shows, opened, upright
 from domains.microstructure.janus import BLOCK, Janus
 from domains.microstructure.loop import loop_settings
 from separable.atomic_files import write_text
@@ -57,7 +57,8 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a picture, has fewer pixels than voxels along a side, or is nearly uniform.
+        ValueError: the file is not a picture, has fewer pixels than voxels along a side, is nearly uniform, or says of
+            numbers of floating point that white is zero.
 
     Example:
         >>> import tempfile
@@ -73,7 +74,7 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such drawing")
     with opened(Path(path)) as picture:
-        drawn = _eight_bits(upright(picture)).convert("RGBA")
+        drawn = _eight_bits(Path(path), upright(picture)).convert("RGBA")
     if drawn.width < size[0] or drawn.height < size[1]:
         raise ValueError(f"{path}: expected {size[0]} x {size[1]} pixels or more, got {drawn.width} x {drawn.height}")
     flat = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("F")
@@ -84,12 +85,14 @@ def read_sketch(path: str | Path, size: Sequence[int], ink: str = "dark") -> Ten
         raise ValueError(f"{path}: {error}") from error
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def _eight_bits(path: Path, picture: Image.Image) -> Image.Image:
     """The same with at most 8 bits a pixel: Pillow cuts grey values of 16 bits off at 255 instead of scaling them."""
-    if not picture.mode.startswith("I"):
+    if not picture.mode.startswith(("I", "F")):
         return picture
-    values = np.asarray(picture, dtype=np.float64)
-    return Image.fromarray((values / (257 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8))
+    values = np.asarray(picture)
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        values = as_a_viewer_shows(path, picture, values)
+    return Image.fromarray((values / (257.0 if values.max() > 255 else 1.0)).clip(0, 255).astype(np.uint8))
 
 
 def normalised(sketch: Tensor) -> Tensor:

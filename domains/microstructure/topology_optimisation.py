@@ -8,6 +8,7 @@ et al. 2004).  Whenever the grey cell is within the wanted error, the thresholde
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from domains.microstructure.materials import Materials
 from domains.microstructure.properties import read_properties
+from domains.microstructure.reachable import require_reachable
 from domains.microstructure.refine import blurred
 
 
@@ -25,7 +27,8 @@ class Optimised:
 
     Attributes:
         cell: ``(n_1, ..)`` of 0 and 1.
-        error: greatest relative distance from a target, solved on the thresholded cell.
+        error: greatest relative distance from a target, solved on the thresholded cell; infinite if a permeability is
+            wanted and no thresholded cell had any solid.
         seconds: wall time.
         solves: solver calls.
     """
@@ -62,7 +65,7 @@ def optimise_topology(
         seed: of the start.
 
     Raises:
-        ValueError: ``max_solves`` is below two.
+        ValueError: no target, one that no cell of these phases can have, or ``max_solves`` below two.
 
     Example:
         >>> found = optimise_topology({"conductivity_xx": 0.3}, Materials(), (16, 16), tolerance=0.05)
@@ -71,6 +74,7 @@ def optimise_topology(
     """
     if max_solves < 2:
         raise ValueError(f"max_solves: expected 2 or more, a grey cell and the thresholded one, got {max_solves}")
+    require_reachable(targets, materials, size)
     started = time.perf_counter()
     names = list(targets)
     wanted = torch.log(torch.tensor([targets[name] for name in names], dtype=torch.float32))
@@ -88,9 +92,11 @@ def optimise_topology(
         solves += 1
         if float(misfit.detach().abs().max()) < tolerance or solves % double_every == 0 or solves >= max_solves - 1:
             cell = (smooth.detach() > 0).to(torch.float32)
-            reached = torch.log(read_properties(needed.solve(cell[None]), names)[0])
-            solves += 1
-            error = float((torch.exp(reached - wanted) - 1).abs().max())
+            error = math.inf  # of a cell of fluid alone, which has no permeability to solve for
+            if not needed.permeability or bool(cell.any()):
+                reached = torch.log(read_properties(needed.solve(cell[None]), names)[0])
+                solves += 1
+                error = float((torch.exp(reached - wanted) - 1).abs().max())
             if best is None or error < best[0]:
                 best = (error, cell)
             if error <= tolerance:

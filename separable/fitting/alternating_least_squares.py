@@ -17,6 +17,9 @@ from separable.fitting.normal_equations import solve_step
 from separable.fitting.state import Seen, State
 from separable.interactions import Sweep
 
+# No step shrinks a column by more than this; its square, by which the penalised error rises, is near rounding.
+_LEAST = 1e-6
+
 
 def roughness_matrix(atom: Atom) -> Tensor:
     """Gram matrix of second derivatives (first, where all second ones vanish) with mean diagonal one, ``(K, K)``."""
@@ -65,8 +68,14 @@ def _coordinate(state: State, seen: Seen, j: int, ridge: float, roughness: float
         penalty += roughness * mean * torch.kron(rough, torch.eye(width, dtype=normal.dtype, device=normal.device))
     current = state.coefficients[j].reshape(unknowns, 1)
     moved = (current + solve_step(normal, gradient, current, penalty)).reshape(size, width)
-    norms = ((gram @ moved) * moved).sum(0).clamp_min(0).div(seen.rows.total_weight).sqrt()
-    scale, state.core = state.interaction.rescale(norms, state.core)
+
+    def norms(coefficients: Tensor) -> Tensor:
+        return ((gram @ coefficients) * coefficients).sum(0).clamp_min(0).div(seen.rows.total_weight).sqrt()
+
+    # A column that its ridge puts out is all rounding, which must not be scaled back up; the error hardly feels this.
+    least = _LEAST * state.coefficients[j]
+    moved = torch.where(norms(moved) < norms(least), least, moved)
+    scale, state.core = state.interaction.rescale(norms(moved), state.core)
     state.coefficients[j] = moved / scale
     if running is not None:
         ((bases, _),) = seen

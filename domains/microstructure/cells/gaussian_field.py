@@ -106,7 +106,8 @@ def spinodoid(
     """
     shape, generator = _start("spinodoid", size, volume_fraction, seed)
     d = len(shape)
-    cones = per_axis("spinodoid", "angles", angles[:d] if isinstance(angles, Sequence) else angles, d)
+    given = np.asarray(angles, dtype=np.float64)
+    cones = per_axis("spinodoid", "angles", given[:d] if given.ndim else given, d)
     if not all(0.0 <= angle <= 90.0 for angle in cones):
         raise ValueError(f"spinodoid: angles lie between 0 and 90 degrees, got {cones}")
     waves = _wave_vectors(shape)

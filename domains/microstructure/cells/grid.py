@@ -89,7 +89,7 @@ def random_source(kind: str, seed: int) -> np.random.Generator:
     return np.random.default_rng(int(seed))
 
 
-def per_axis(kind: str, name: str, value: float | Sequence[float], dimensions: int) -> tuple[float, ...]:
+def per_axis(kind: str, name: str, value: float | Sequence[float] | Array, dimensions: int) -> tuple[float, ...]:
     """One number for every axis, from one for all or one for each.
 
     Raises:
@@ -99,10 +99,10 @@ def per_axis(kind: str, name: str, value: float | Sequence[float], dimensions: i
         >>> per_axis("gaussian", "length", 4.0, 2)
         (4.0, 4.0)
     """
-    values = tuple(float(v) for v in value) if isinstance(value, Sequence) else (float(value),) * dimensions
-    if len(values) != dimensions:
-        raise ValueError(f"{kind}: {name} is one number or {dimensions}, one for each axis, got {values}")
-    return values
+    values = np.asarray(value, dtype=np.float64)
+    if values.shape not in ((), (dimensions,)):
+        raise ValueError(f"{kind}: {name} is one number or {dimensions}, one for each axis, got {values.tolist()}")
+    return tuple(np.broadcast_to(values, dimensions).tolist())
 
 
 def offsets(n: int, position: float) -> Array:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from domains.microstructure.cells.grid import Array, require_size, require_volume_fraction
+from domains.microstructure.cells.grid import Array, per_axis, require_size, require_volume_fraction
 from domains.microstructure.cells.level_set import level_set
 
 Surface = Callable[[Array, Array, Array], Array]
@@ -114,11 +114,12 @@ def require_repeats(kind: str, repeats: int | Sequence[int], size: tuple[int, ..
         >>> require_repeats("gyroid", 2, (32, 32, 32), least=8)
         (2, 2, 2)
     """
-    counts = tuple(repeats) if isinstance(repeats, Sequence) else (repeats,) * len(size)
-    if len(counts) != len(size) or any(r != int(r) or r < 1 for r in counts):
+    given = per_axis(kind, "repeats", repeats, len(size))
+    if not all(r.is_integer() and r >= 1 for r in given):
         raise ValueError(f"{kind}: repeats is one positive integer or {len(size)}, got {repeats}")
+    counts = tuple(int(r) for r in given)
     if any(n < least * r for n, r in zip(size, counts, strict=True)):
         raise ValueError(
             f"{kind}: a unit cell has at least {least} voxels along every axis, got {counts} repeats in {size} voxels"
         )
-    return tuple(int(r) for r in counts)
+    return counts

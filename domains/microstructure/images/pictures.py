@@ -131,14 +131,33 @@ def _grey(path: Path, image: Image.Image, labels: bool) -> NDArray[Any]:
         if (pixels == pixels[..., :1]).all():
             return pixels[..., 0]
         return np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
-    return _as_a_viewer_shows(path, image, pixels) if isinstance(image, TiffImagePlugin.TiffImageFile) else pixels
+    return as_a_viewer_shows(path, image, pixels) if isinstance(image, TiffImagePlugin.TiffImageFile) else pixels
 
 
-def _as_a_viewer_shows(path: Path, image: TiffImagePlugin.TiffImageFile, pixels: NDArray[Any]) -> NDArray[Any]:
-    """What Pillow leaves to others in TIFF of more than 8 bits: numbers without a sign, and white as zero."""
+def as_a_viewer_shows(path: Path, image: TiffImagePlugin.TiffImageFile, pixels: NDArray[Any]) -> NDArray[Any]:
+    """What Pillow leaves to others in a page of TIFF: whether its numbers have a sign, and white as zero.
+
+    Args:
+        path: The file, for the message.
+        image: The page, of one number a pixel.
+        pixels: ``(rows, columns)``, its numbers by Pillow.
+
+    Raises:
+        ValueError: If white is zero among numbers of floating point.
+
+    Example:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> Image.new("L", (2, 1), 7).save(file, "TIFF")
+        >>> with Image.open(file) as image:
+        ...     as_a_viewer_shows(Path("cell.tif"), image, np.asarray(image)).tolist()
+        [[7, 7]]
+    """
     signed = image.tag_v2.get(_SAMPLE_FORMAT, 1)
     if image.mode == "I" and image.tag_v2.get(_BITS) == (32,) and signed in (1, (1,)):
         pixels = pixels.view(np.uint32)
+    if image.mode == "L" and signed in (2, (2,)):
+        pixels = pixels.view(np.int8)
     if image.tag_v2.get(_PHOTOMETRIC) != 0 or image.mode in ("1", "L"):
         return pixels
     if pixels.dtype.kind == "f":

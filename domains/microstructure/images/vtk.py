@@ -176,7 +176,11 @@ def _legacy(path: Path, content: bytes) -> tuple[tuple[int, ...], tuple[float, .
                 found[words[1]] = on_cells, load
         elif key == "FIELD":
             for _ in range(int(words[2])):
-                array = line() or line()
+                array = line()
+                while at < len(content) and (not array or array[0] == "METADATA"):
+                    while array:  # what is told of the array before ends with a blank line
+                        array = line()
+                    array = line()
                 load = numbers(array[3], int(array[1]) * int(array[2]))
                 if int(array[1]) == 1 and int(array[2]) == count > 0:
                     found[array[0]] = on_cells, load

@@ -33,12 +33,24 @@ class Surroundings:
         emissivity: Of every free surface.
         base: Conductance from the lowest row of cells to the base plate, W/(m2 K); the default is of the size that
             spreading into a thick plate of the same metal gives.
+
+    Raises:
+        ValueError: If one of them is outside what is possible; the ambient temperature is below 4000 K.
     """
 
     ambient: float = 298.8
     convection: float = 25.0
     emissivity: float = 0.5
     base: float = 5000.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ambient < _HOTTEST:
+            raise ValueError(f"Surroundings: ambient is between 0 and {_HOTTEST:g} K, got {self.ambient!r}")
+        if not 0 <= self.emissivity <= 1:
+            raise ValueError(f"Surroundings: emissivity is from 0 to 1, got {self.emissivity!r}")
+        for field in ("convection", "base"):
+            if not 0 <= getattr(self, field) < np.inf:
+                raise ValueError(f"Surroundings: {field} is finite and not negative, got {getattr(self, field)!r}")
 
 
 class Plate:

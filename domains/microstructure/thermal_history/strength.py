@@ -69,7 +69,7 @@ def solidification(history: History, material: Material = INCONEL_718) -> tuple[
             )
         # From the last fully liquid moment down; what remelts in part afterwards is not counted as another melting.
         falling = values[liquid[-1] :]
-        below = int(np.argmax(falling < material.solidus))
+        below = int(np.argmax(falling <= material.solidus))
         start = _crossing(falling, 1, material.liquidus)
         stop = _crossing(falling, below, material.solidus)
         rates.append((material.liquidus - material.solidus) / ((stop - start) * history.step))

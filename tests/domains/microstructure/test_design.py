@@ -184,7 +184,15 @@ def test_what_no_cell_can_be_is_refused(small, targets, fraction):
 
 @pytest.mark.parametrize(
     "options",
-    [{"symmetry": "round"}, {"through": "wall"}, {"count": 0}, {"steps": -1}, {"images": torch.ones(1, 20, 16)}],
+    [
+        {"symmetry": "round"},
+        {"through": "wall"},
+        {"count": 0},
+        {"steps": -1},
+        {"starts": 0},
+        {"starts": -1},
+        {"images": torch.ones(1, 20, 16)},
+    ],
 )
 def test_bad_options_are_refused(small, options):
     with pytest.raises(ValueError):

@@ -30,6 +30,7 @@ from domains.microstructure.sketch import (
 from domains.microstructure.stress import StressDecoder
 from domains.microstructure.stress_training import StressTraining
 from domains.microstructure.train import TrainConfig
+from tests.domains.microstructure.tiff import plain_tiff
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,20 @@ def test_a_scan_of_sixteen_bits_is_that_of_eight(tmp_path, suffix):
     Image.fromarray(page.astype(np.uint16) * 257).save(tmp_path / f"sixteen.{suffix}")
     eight, sixteen = (read_sketch(tmp_path / name, (32, 16)) for name in ("eight.png", f"sixteen.{suffix}"))
     assert torch.allclose(sixteen, eight, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "white"), [("<u1", 0), ("<u2", 0), ("<u2", 1), ("<u4", 1)])
+def test_a_scan_is_as_bright_as_its_file_says(tmp_path, kind, white):
+    bright = np.random.default_rng(0).random((16, 32)) < 0.5
+    plain_tiff(tmp_path / "a.tif", np.where(bright == bool(white), np.iinfo(kind).max, 0).astype(kind), {262: white})
+    found = read_sketch(tmp_path / "a.tif", (32, 16))
+    assert found.tolist() == (~bright)[::-1].T.astype(float).tolist()  # dark ink is phase 1
+
+
+def test_a_scan_in_floating_point_whose_white_is_zero_is_refused(tmp_path):
+    plain_tiff(tmp_path / "a.tif", 255 * np.eye(16, dtype="<f4"), {262: 0, 339: 3})
+    with pytest.raises(ValueError, match="white is zero"):
+        read_sketch(tmp_path / "a.tif", (16, 16))
 
 
 def test_colour_and_transparency_are_ink_on_white_paper(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from domains.microstructure.conductivity import effective_conductivity
 from domains.microstructure.elasticity import Material, effective_stiffness
 from domains.microstructure.materials import Materials
+from domains.microstructure.permeability import permeability
 from domains.microstructure.topology_optimisation import optimise_topology
 
 
@@ -48,6 +49,28 @@ def test_no_more_is_solved_than_allowed(monkeypatch):
     for few in (0, 1):
         with pytest.raises(ValueError, match="max_solves"):
             optimise_topology({"conductivity_xx": 0.3}, Materials(), (8, 8), max_solves=few)
+
+
+def test_a_thresholded_cell_without_solid_is_a_miss_and_not_the_end():
+    materials = Materials(conductivities=None, young=None, permeability=True)
+    targets = {"permeability_xx": 7.0}
+    at_first = optimise_topology(targets, materials, (12, 12), max_solves=21)  # its one thresholded cell is all fluid
+    assert at_first.cell.max() == 0
+    assert at_first.error == float("inf")
+    found = optimise_topology(targets, materials, (12, 12), max_solves=60)
+    flow = float(permeability(found.cell.double(), voxel=1.0)[0, 0])
+    assert found.error == pytest.approx(abs(flow / 7.0 - 1), abs=1e-3)
+    assert found.error < 0.3
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [{}, *({"conductivity_xx": value} for value in (-1.0, 0.0, 0.09, 1.1, float("nan"), float("inf")))],
+)
+def test_targets_that_no_cell_can_have_are_refused_before_anything_is_solved(targets, monkeypatch):
+    monkeypatch.setattr(Materials, "solve", lambda *_: pytest.fail("solved"))
+    with pytest.raises(ValueError, match="targets" if not targets else "conductivity_xx"):
+        optimise_topology(targets, Materials(), (8, 8))
 
 
 def test_the_seed_decides():

@@ -108,7 +108,7 @@ def test_cells_of_layers_are_learned_as_they_are_and_turned():
     materials = Materials(young=None)
     config = CellDataConfig((16, 16), 160, feature=(0.4, 0.5))
     data = CellData(cells.byte(), materials.solve(cells.float()), ["gaussian"] * 160, config)
-    model = train_janus(data, MODEL, TrainConfig(steps=300, batch=16), progress=False)
+    model = train_janus(data, MODEL, TrainConfig(steps=300, batch=16, rate=1e-2), progress=False)
     for fresh in (cells[-16:].float(), cells[-16:].float().mT):
         known = read_properties(materials.solve(fresh), MODEL.properties)
         assert float((model.predict(fresh).detach() / known - 1).abs().median()) < 0.15

@@ -61,6 +61,24 @@ def test_a_repeated_unit_cell_is_the_unit_cell_repeated(kind):
     assert generate(kind, (n,) * d, 0.3, seed=7).equal(once)
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "option", "values"),
+    [
+        ("gaussian", (24, 24), "length", (4.0, 2.0)),
+        ("spinodoid", (24, 24), "angles", (30.0, 0.0)),
+        ("spinodoid", (24, 24), "angles", (30.0, 0.0, 10.0)),
+        ("gyroid", (16, 16, 16), "repeats", (2, 1, 1)),
+        ("square", (32, 32), "repeats", (2, 1)),
+    ],
+)
+def test_numbers_for_each_axis_may_be_an_array(kind, size, option, values):
+    cell = generate(kind, size, 0.4, **{option: values})
+    assert generate(kind, size, 0.4, **{option: np.array(values)}).equal(cell)
+    for wrong in (np.array(values[:1]), np.array([values, values])):
+        with pytest.raises(ValueError, match=rf"{kind}: {option}"):
+            generate(kind, size, 0.4, **{option: wrong})
+
+
 def test_the_other_phase():
     holes = generate("hard_spheres", (48, 48), 0.7, seed=2, phase=0, radius=5.0)
     balls = generate("hard_spheres", (48, 48), 1 - 0.7, seed=2, radius=5.0)

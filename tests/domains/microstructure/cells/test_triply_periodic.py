@@ -94,8 +94,8 @@ def test_networks_and_sheets_are_bicontinuous(name):
 
 
 def test_refuses_unit_cells_that_are_too_small():
-    for options in ({"surface": "gyroyd"}, {"surface": "gyroid", "repeats": 4}, {"surface": "gyroid", "repeats": 0}):
-        with pytest.raises(ValueError):
-            triply_periodic((24, 24, 24), 0.5, **options)
     with pytest.raises(ValueError):
-        triply_periodic((24, 24, 24), 0.5, surface="gyroid", repeats=(1, 2))
+        triply_periodic((24, 24, 24), 0.5, surface="gyroyd")
+    for repeats in (4, 0, 1.5, float("nan"), float("inf"), (1, 2)):
+        with pytest.raises(ValueError, match="gyroid: "):
+            triply_periodic((24, 24, 24), 0.5, surface="gyroid", repeats=repeats)

@@ -15,6 +15,7 @@ from PIL import Image, TiffImagePlugin
 
 from domains.microstructure.cells import generate
 from domains.microstructure.images import NotBinaryError, NotPeriodicWarning, mirrored, read_cell, write_cell
+from tests.domains.microstructure.tiff import plain_tiff
 from tests.reliability.damage import tif_of_one_strip
 
 PLANE = generate("overlapping_spheres", (16, 12), 0.4, 1, radius=2.0)
@@ -50,15 +51,6 @@ def test_pictures_have_x_to_the_right_and_y_upwards(tmp_path):
     assert stack[:, :, 1].equal(1 - cell)
 
 
-def plain_tiff(path, rows, tags):
-    """One uncompressed strip, written by hand: ``rows`` with the tags of TIFF that are given beside the needed ones."""
-    entries = {256: rows.shape[1], 257: rows.shape[0], 258: 8 * rows.itemsize, 259: 1, 273: 8, 277: 1}
-    entries |= {278: rows.shape[0], 279: rows.nbytes} | tags
-    listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
-    head = struct.pack("<2sHI", b"II", 42, 8 + rows.nbytes)
-    path.write_bytes(head + rows.tobytes() + struct.pack("<H", len(entries)) + listed + bytes(4))
-
-
 @pytest.mark.parametrize(("kind", "white"), [("<u1", 0), ("<u1", 1), ("<u2", 0), ("<u2", 1), ("<u4", 1)])
 def test_numbers_of_any_width_are_as_bright_as_the_file_says(tmp_path, kind, white):
     bright = np.array([[True, False, False], [False, False, True]])
@@ -67,6 +59,15 @@ def test_numbers_of_any_width_are_as_bright_as_the_file_says(tmp_path, kind, whi
     plain_tiff(tmp_path / "a.tif", rows, {262: white})
     cell = read_cell(tmp_path / "a.tif", periodic="accept")
     assert cell.equal(torch.from_numpy(bright[::-1].T.astype(float)))
+
+
+@pytest.mark.parametrize("kind", ["<i1", "<i2", "<i4"])
+def test_labels_with_a_sign_keep_it(tmp_path, kind):
+    labels = np.array([[-1, -1, 1], [1, -1, -1]])
+    plain_tiff(tmp_path / "a.tif", labels.astype(kind), {262: 1, 339: 2})
+    for phase in (None, 1):
+        cell = read_cell(tmp_path / "a.tif", periodic="accept", **({} if phase is None else {"phase": phase}))
+        assert cell.tolist() == (labels == 1)[::-1].T.astype(float).tolist()
 
 
 def test_whose_white_is_zero_in_floating_point_is_not_guessed(tmp_path):
@@ -251,6 +252,22 @@ def test_legacy_files_of_others(tmp_path, binary):
     (tmp_path / "cut.vtk").write_bytes(content[:-20])
     with pytest.raises(ValueError):
         read_cell(tmp_path / "cut.vtk", dataset="solid")
+
+
+def test_blank_lines_and_metadata_may_stand_between_the_arrays_of_a_field(tmp_path):
+    """VTK's own writer ends a line after nine numbers, and the array once more; of 12 numbers twice is as good."""
+    arrays = [np.roll(X_FASTEST, k) for k in range(3)]
+    content = b"POINT_DATA 12\nFIELD FieldData 3\n"
+    for k, values in enumerate(arrays):
+        content += b"a%d 1 12 int\n%s \n\n" % (k, " ".join(map(str, values)).encode())
+        content += b"METADATA\nINFORMATION 0\n\n" if k == 1 else b""
+    (tmp_path / "a.vtk").write_bytes(legacy(b"ASCII", content))
+    for k, values in enumerate(arrays):
+        found = read_cell(tmp_path / "a.vtk", dataset=f"a{k}", periodic="accept")
+        assert found.tolist() == values.reshape(3, 2, 2, order="F").astype(float).tolist()
+    (tmp_path / "short.vtk").write_bytes(legacy(b"ASCII", content.replace(b"FieldData 3", b"FieldData 4")))
+    with pytest.raises(ValueError, match=r"short\.vtk"):
+        read_cell(tmp_path / "short.vtk", dataset="a0")
 
 
 def test_legacy_files_that_are_no_cells(tmp_path):

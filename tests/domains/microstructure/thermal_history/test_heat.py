@@ -96,6 +96,21 @@ def test_the_stable_step_never_makes_cold_colder() -> None:
         assert plate.enthalpy.max() <= before
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("ambient", (-5.0, 0.0, 4000.0, np.nan)),
+        ("convection", (-1.0, np.inf, np.nan)),
+        ("emissivity", (-0.1, 1.1, np.nan)),
+        ("base", (-1.0, np.inf, np.nan)),
+    ],
+)
+def test_impossible_surroundings_are_refused_by_name(name: str, wrong: tuple[float, ...]) -> None:
+    for value in wrong:
+        with pytest.raises(ValueError, match=name):
+            th.Surroundings(**{name: value})
+
+
 def test_impossible_plates_and_too_much_heat_are_refused() -> None:
     plate = plate_at(300.0, (1, 1), 1e-3, 1e-3)
     plate.enthalpy[:] = 1e12

@@ -42,6 +42,14 @@ def test_a_wanted_strength_gives_a_history_that_has_it() -> None:
         inverter(5000.0)
 
 
+def test_predictions_do_not_depend_on_the_order_of_the_points() -> None:
+    data = synthetic()
+    order = np.random.default_rng(0).permutation(len(data))
+    first = th.khronos(data.histogram, data.strength, data.histogram[:9])
+    second = th.khronos(data.histogram[order], data.strength[order], data.histogram[:9])
+    np.testing.assert_allclose(second, first, atol=1e-5)  # MPa
+
+
 def test_windows_that_are_the_same_in_all_histories_stay_so() -> None:
     still = {0: 0.0, 3: 2.5}
     data = synthetic(120, still)

@@ -23,3 +23,12 @@ def test_the_cooling_rate_is_that_of_the_last_solidification() -> None:
         th.solidification(dataclasses.replace(history, temperature=temperature[:110, None]))
     with pytest.raises(ValueError):
         th.solidification(dataclasses.replace(history, temperature=np.full((400, 1), 900.0)))
+
+
+def test_a_point_may_end_exactly_at_the_solidus() -> None:
+    metal = th.INCONEL_718
+    temperature = np.linspace(metal.liquidus + 1, metal.solidus, 50)  # 0.01 s apart
+    history = th.History(0.01 * np.arange(1, 51), 0.01, temperature[:, None], 0.0, 0.0, 0.0)
+    rate, solid = th.solidification(history)
+    assert rate[0] == pytest.approx((metal.liquidus + 1 - metal.solidus) / 0.49)
+    assert solid[0] == pytest.approx(0.5)
