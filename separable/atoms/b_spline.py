@@ -72,6 +72,7 @@ class BSpline(Atom):
         object.__setattr__(self, "intervals", check_count("BSpline", "intervals", self.intervals, 1))
         object.__setattr__(self, "domain", check_domain("BSpline", self.domain))
         check_outside("BSpline", self.outside)
+        object.__setattr__(self, "periodic", bool(self.periodic))  # numpy's cannot be written to a file
         if self.periodic:
             object.__setattr__(self, "outside", "periodic")
             if self.intervals <= self.degree:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from separable.fitting.links import LINKS
+from separable.fitting.links import LINKS, Link
 from separable.fitting.posterior import STAGES, Posterior, checked_rows, learned, refuse_many
 from separable.fitting.product_prior import ProductPrior
 
@@ -30,9 +30,10 @@ def condition(
 ) -> Posterior:
     """Condition a Gaussian prior over separable functions on few rows: a surrogate that says how sure it is.
 
-    Use it for up to 3000 rows of a smooth function, computed or measured; `separable.fit` and `separable.grow` take any
-    number. Coordinates on which y depends through a logarithm or a root are bent by the prior itself. Time grows with
-    N^3: on one core 1000 rows of 8 coordinates take some seconds, 3000 a minute or two.
+    Use it for 10 rows a coordinate (fewer give intervals that are too narrow, see LIMITS.md) up to 3000 of a smooth
+    function, computed or measured; `separable.fit` and `separable.grow` take any number. Coordinates on which y depends
+    through a logarithm or a root are bent by the prior itself. Time grows with N^3: on one core 1000 rows of 8
+    coordinates take some seconds, 3000 a minute or two.
 
     Args:
         x: Inputs ``(N, D)``.
@@ -65,16 +66,25 @@ def condition(
         raise ValueError(f"condition: links are some of {', '.join(LINKS)}; got {links!r}")
     if not isinstance(degree, int) or degree < 1:
         raise ValueError(f"condition: degree is an integer of at least 1, got {degree!r}")
-    inputs, targets = checked_rows(x, y)
+    given = None if domain is None else [(float(a), float(b)) for a, b in domain]
+    inputs, targets = checked_rows(x, y, given)
     refuse_many(len(inputs))
-    ends = _domain(inputs, domain)
+    ends = _domain(inputs, given)
     allowed = [LINKS[name] for name in dict.fromkeys(links) if LINKS[name].valid(targets)]
     if not allowed:
         needs = ", ".join(f"{name}: {LINKS[name].requires}" for name in links)
         raise ValueError(f"condition: no link fits targets from {targets.min():g} to {targets.max():g} ({needs})")
-    start, first = ProductPrior.start(inputs.shape[1], degree), STAGES[0][0]
-    some = torch.from_numpy(np.random.default_rng(seed).permutation(len(inputs))[:first])
-    tried = [learned(inputs[some], targets[some], ends, k, start, STAGES[:1], {}, started) for k in allowed]
+    some = torch.from_numpy(np.random.default_rng(seed).permutation(len(inputs))[: STAGES[0][0]])
+
+    def likeliest(link: Link) -> Posterior:
+        # Of few or noisy rows the likelihood has several maxima, which one start does not find.
+        found = (
+            learned(inputs[some], targets[some], ends, link, start, STAGES[:1], {}, started)
+            for start in ProductPrior.starts(inputs.shape[1], degree)
+        )
+        return max(found, key=lambda posterior: posterior.report.log_likelihood)
+
+    tried = [likeliest(link) for link in allowed]
     errors = {p.link.name: p.report.error for p in tried}
     best = min(tried, key=lambda p: p.report.error * (1.0 if p is tried[0] else _MARGIN))
     return learned(inputs, targets, ends, best.link, best.prior, STAGES[1:], errors, started, seed)
@@ -86,13 +96,10 @@ def _domain(x: Tensor, domain: Sequence[tuple[float, float]] | None) -> tuple[tu
         # A constant column has no range of its own; one of its size keeps it in the middle.
         wide = [0.0 if b > a else 0.5 * max(1.0, abs(a)) for a, b in zip(lowest, highest, strict=True)]
         domain = [(a - w, b + w) for a, b, w in zip(lowest, highest, wide, strict=True)]
-    ends = tuple((float(a), float(b)) for a, b in domain)
-    if len(ends) != x.shape[1]:
-        raise ValueError(f"condition: x has {x.shape[1]} columns, the domain {len(ends)} pairs")
-    for j, ((a, b), low, high) in enumerate(zip(ends, lowest, highest, strict=True)):
+    for j, ((a, b), low, high) in enumerate(zip(domain, lowest, highest, strict=True)):
         if not (np.isfinite([a, b]).all() and 0 < b - a < np.inf and a <= low and high <= b):
             raise ValueError(
                 f"condition: domain {j} is finite, increasing and holds its column, which runs from {low:g} to "
                 f"{high:g}; got ({a:g}, {b:g})"
             )
-    return ends
+    return tuple(domain)

@@ -2,8 +2,8 @@
 
 A move first *prunes* degrees that contribute little, then tries more terms (`widen`: rank-one terms fitted to the
 residual by weighted alternating least squares), richer bases (`enrich`: each coordinate refitted alone on each richer
-basis, those that gain most are taken), and after a failure both at once. A few joint steps judge each try; the best
-one gets more.
+basis, those that gain most are taken), and after a failure both at once, low degrees rising by two. A few joint steps
+judge each try; the best one gets more.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Sample:
         target: Training targets ``(N,)``.
         weight: Roots of the training rows' weights.
         held_out_target: Targets of the rows that judge.
-        held_out_weight: Roots of their weights.
+        held_out_weight: Roots of their weights, of mean one among them.
     """
 
     axes: Sequence[Axis]
@@ -191,7 +191,7 @@ class Contestant:
         gains = []
         for j, (axis, old) in enumerate(zip(self.axes, model.atoms, strict=True)):
             environment = (around[j][:rows] * weight)[:, None, :]
-            for new in axis.richer(old):
+            for new in axis.richer(old, leap=self._in_vain > 0):
                 basis = axis.basis(new).training
                 extra = (new.size - old.size) * model.rank
                 if basis.shape[1] <= len(model.coefficients[j]) or model.parameters + extra > self._most:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -29,7 +29,7 @@ def fit(
     weights: Any = None,
     ridge: float = 1e-10,
     roughness: float = 0.0,
-    validation: float | tuple[Any, Any] | None = None,
+    validation: float | Sequence[Any] | None = None,
     method: Method = "auto",
     rank_growth: bool = True,
     max_steps: int = 100,
@@ -51,7 +51,8 @@ def fit(
         x: Inputs ``(N, D_in)`` as a tensor, array, memory map or HDF5 data set, or an iterable of batches ``(x, y)``
             or ``(x, y, w)`` that can be iterated many times (then ``y`` is None). Memory stays bounded by one batch,
             but for a ``validation`` that is a share.
-        y: Targets ``(N,)`` or ``(N, O)``.
+        y: Targets ``(N,)`` or ``(N, O)``. The squared errors of all outputs are added up: bring outputs of different
+            units to one scale first, or small ones are not learned and the error of the report does not show it.
         weights: Weights ``(N,)`` of the squared errors.
         ridge: Penalty on the size of coefficients, relative to each block's own scale. The default only makes
             degenerate data well posed; 1e-4 to 1e-2 damps noise.
@@ -93,13 +94,13 @@ def fit(
     began = time.perf_counter()
     _check(ridge, roughness, max_steps, tolerance, patience, starts, method)
     learns = bool(layer.coordinates is not None or list(layer.expansion.atom_parameters.parameters()))
-    sizes = {"inputs": layer.in_features, "outputs": layer.out_features}
+    expected = _expected(layer)
     held_out = None
-    if isinstance(validation, tuple):
-        held_out = Rows(*validation, **sizes, batch_size=batch_size, device=layer.core.device)
+    if isinstance(validation, Sequence):
+        held_out = Rows(*validation, **expected, batch_size=batch_size)
     elif validation is not None:
         x, y, weights, held_out = _split(x, y, weights, validation, seed, batch_size, layer)
-    rows = Rows(x, y, weights, **sizes, batch_size=batch_size, device=layer.core.device)
+    rows = Rows(x, y, weights, **expected, batch_size=batch_size)
     best: _Run | None = None
     for start in range(starts if layer.coordinates is not None else 1):
         run = _Run(
@@ -151,8 +152,8 @@ def _split(
     if y is None:
         raise ValueError("fit: rows that arrive in batches cannot be split; give validation=(x, y)")
     # Checked before splitting, so that errors name rows of the data as given.
-    sizes = {"inputs": layer.in_features, "outputs": layer.out_features}
-    every = Rows(x, y, weights, **sizes, batch_size=max(batch_size, len(x)), device=layer.core.device)
+    expected = _expected(layer)
+    every = Rows(x, y, weights, **expected, batch_size=max(batch_size, len(x)))
     assert every.single is not None
     order = torch.randperm(every.count, generator=torch.Generator().manual_seed(seed)).to(layer.core.device)
     count = round(share * every.count)
@@ -160,7 +161,14 @@ def _split(
         raise ValueError(f"fit: a share of {share} of {every.count} rows leaves no validation or no training rows")
     held, kept = order[:count], order[count:]
     bx, by, bw = every.single
-    return bx[kept], by[kept], bw[kept], Rows(bx[held], by[held], bw[held], **sizes, device=layer.core.device)
+    return bx[kept], by[kept], bw[kept], Rows(bx[held], by[held], bw[held], **expected)
+
+
+def _expected(layer: SeparableLayer) -> dict[str, Any]:
+    """What rows for the layer are like; learned coordinates leave the ranges of the inputs open."""
+    domain = None if layer.coordinates is not None else [atom.domain for atom in layer.atoms]
+    sizes = {"inputs": layer.in_features, "outputs": layer.out_features}
+    return {**sizes, "domain": domain, "device": layer.core.device}
 
 
 def _rank(state: State) -> int:

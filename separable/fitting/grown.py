@@ -90,5 +90,5 @@ class Grown:
         core = self.layer.core
         wanted = isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled()
         with torch.set_grad_enabled(wanted):
-            f = self.layer(as_tensor(x).to(core))[..., 0]
+            f = self.layer(as_tensor(x, "x").to(core))[..., 0]
             return self.link.inverse(f.clamp(*self.reach))

@@ -195,8 +195,8 @@ def _sample(
     judges, training = order[:count][: max(1, int(share * _SEARCH_ROWS))], order[count:][:_SEARCH_ROWS]
     low, high = inputs.min(0), inputs.max(0)
     axes = [Axis(inputs[training, j], inputs[judges, j], float(low[j]), float(high[j])) for j in range(inputs.shape[1])]
-    root = np.sqrt(weights)
-    return axes, Sample(axes, targets[training], root[training], targets[judges], root[judges])
+    root, own = np.sqrt(weights[training]), np.sqrt(weights[judges] / weights[judges].mean())
+    return axes, Sample(axes, targets[training], root, targets[judges], own)
 
 
 def _judges(rows: int, share: float) -> int:

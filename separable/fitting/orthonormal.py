@@ -75,14 +75,20 @@ class Axis:
             self._bases[atom] = Basis(transform, splines @ transform, held_out)
         return self._bases[atom]
 
-    def richer(self, atom: BSpline) -> list[BSpline]:
-        """The next bases: a higher degree, or more intervals of degree 5 at most."""
+    def richer(self, atom: BSpline, leap: bool) -> list[BSpline]:
+        """The next bases: a higher degree, or more intervals of degree 5 at most.
+
+        Args:
+            atom: The present one.
+            leap: Whether low degrees are also raised by two at once. On a function that is odd about the middle the
+                even degree between gains nothing.
+        """
         if atom.intervals > 1:
             finer = 2 * atom.intervals
             found = [self.atom(atom.degree, finer)] if finer <= _MOST_INTERVALS else []
         else:
-            degree = atom.degree + (1 if atom.degree < 3 else 2)
-            found = [self.atom(degree)] if degree <= _HIGHEST_DEGREE else []
+            raised = (2,) if atom.degree >= 3 else (1, 2) if leap else (1,)
+            found = [self.atom(atom.degree + more) for more in raised if atom.degree + more <= _HIGHEST_DEGREE]
             if atom.degree >= 3:
                 found.append(self.atom(min(atom.degree, 5), 3))
         return [new for new in found if atom.size < new.size <= self._distinct]

@@ -34,6 +34,7 @@ from separable.layers import SeparableLayer
 MOST_ROWS = 3000
 STAGES = (300, 80), (600, 50), (MOST_ROWS, 25)  # rows that a search of the sizes sees, and its steps
 _CHUNK = 2_000_000  # kernel entries in memory at a time
+_LEAST_LEFT = 1 / 8  # degrees of freedom that the sizes of a prior leave to a row; most shares of many are idle
 _SIZES = "share", "fading", "bend"  # arrays of a prior
 
 
@@ -124,7 +125,8 @@ class Posterior:
         """Standard deviation ``(...)``, in the unit of y, at inputs ``(..., D)``.
 
         For a link other than the identity it is the deviation on its scale times the link's slope (first order);
-        `interval` is exact for every link.
+        `interval` is exact for every link. Of few rows it is too small, since it takes the learned sizes of the prior
+        for known; `interval` allows for them.
 
         Args:
             x: Inputs.
@@ -139,7 +141,10 @@ class Posterior:
     def interval(self, x: Any, coverage: float = 0.9, noisy: bool = True) -> tuple[Tensor, Tensor]:
         """Lower and upper ends ``(...)`` between which y lies with the given probability, at inputs ``(..., D)``.
 
-        Quantiles of Student's law with N - 1 degrees of freedom, since the scale s was learned.
+        Quantiles of Student's law. As in regression the scale is ``s^2 N / n`` and the degrees of freedom are the n
+        that N rows leave when each of the 3 D + 1 sizes of the prior, which were learned as well, has taken one: at
+        least one, and an eighth of the rows. Of fewer than some 10 D rows an interval of 90 % still holds too little,
+        40 to 85 % (LIMITS.md). Equal targets have no spread: their intervals are of width zero.
 
         Args:
             x: Inputs.
@@ -147,12 +152,16 @@ class Posterior:
             noisy: Whether of a new target, noise included (rounding counts as noise), or of the function itself.
 
         Raises:
-            ValueError: If the last axis is not D, or the probability is not between 0 and 1.
+            ValueError: If the last axis is not D, the probability is not between 0 and 1, or there is only one row.
         """
+        if len(self.x) == 1:
+            raise ValueError("interval: expected at least two rows, from which the spread can be learned, got 1")
         if not 0 < coverage < 1:
             raise ValueError(f"interval: coverage is between 0 and 1, got {coverage}")
         mean, variance = self._moments(x, noisy=noisy)
-        reach = float(stdtrit(max(1, len(self.x) - 1), 0.5 + 0.5 * coverage)) * variance.sqrt()
+        rows = len(self.x)
+        left = max(1.0, rows * _LEAST_LEFT, rows - len(self.prior.vector()))
+        reach = float(stdtrit(left, 0.5 + 0.5 * coverage)) * (variance * rows / left).sqrt()
         ends = [_target(end, self.link, self.y) for end in (mean - reach, mean + reach)]
         return torch.minimum(*ends), torch.maximum(*ends)
 
@@ -194,7 +203,7 @@ class Posterior:
             ValueError: As `condition` does.
         """
         started = time.perf_counter()
-        inputs, targets = checked_rows(x, y, len(self.domain))
+        inputs, targets = checked_rows(x, y, self.domain)
         lower, upper = torch.tensor(self.domain, dtype=torch.float64).unbind(1)
         if bool((beyond := (inputs < lower) | (inputs > upper)).any()):
             row, j = (int(i) for i in beyond.nonzero()[0])
@@ -251,7 +260,7 @@ class Posterior:
 
     def _moments(self, x: Any, *, variance: bool = True, noisy: bool = False) -> tuple[Tensor, Tensor]:
         """Mean and variance on the scale of the link, of inputs in chunks."""
-        inputs = as_tensor(x).detach().to("cpu", torch.float64)
+        inputs = as_tensor(x, "x").detach().to("cpu", torch.float64)
         if inputs.shape[-1:] != (len(self.domain),):
             raise ValueError(f"Posterior: expected inputs (..., {len(self.domain)}), got {tuple(inputs.shape)}")
         flat = inputs.reshape(-1, len(self.domain))
@@ -313,12 +322,14 @@ def _in_own_units(y: Tensor, link: Link) -> tuple[float, float, Array]:
     return level, spread, ((f - level) / spread).numpy()
 
 
-def checked_rows(x: Any, y: Any, inputs: int | None = None) -> tuple[Tensor, Tensor]:
+def checked_rows(x: Any, y: Any, domain: Sequence[tuple[float, float]] | None) -> tuple[Tensor, Tensor]:
     """Inputs ``(N, D)`` and targets ``(N,)``, float64 copies; refused as `condition` says."""
     shape = tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
     if len(shape) != 2 or shape[1] == 0 or y is None:
         raise ValueError(f"condition: expected x of shape (N, D) with targets y, got {shape}")
-    rows = Rows(x, y, inputs=inputs or shape[1], outputs=1, batch_size=max(1, shape[0]))
+    if domain is not None and len(domain) != shape[1]:
+        raise ValueError(f"condition: x has {shape[1]} columns, the domain {len(domain)} pairs")
+    rows = Rows(x, y, inputs=shape[1], outputs=1, domain=domain, batch_size=max(1, shape[0]))
     assert rows.single is not None
     return rows.single[0].clone(), rows.single[1][:, 0].clone()
 

@@ -55,10 +55,10 @@ class ProductPrior:
     degree: int
 
     @classmethod
-    def start(cls, coordinates: int, degree: int) -> "ProductPrior":
-        """Where a search for the sizes begins: smooth, nearly straight and nearly free of noise."""
+    def starts(cls, coordinates: int, degree: int) -> "list[ProductPrior]":
+        """Where searches for the sizes begin: smooth and nearly straight, nearly free of noise and with some."""
         one = np.ones(coordinates)
-        return cls(-2.0 * one, -2.5 * one, 0.01 * one, -14.0, degree)
+        return [cls(-2.0 * one, -2.5 * one, 0.01 * one, noise, degree) for noise in (-14.0, -2.0)]
 
     @property
     def coordinates(self) -> int:

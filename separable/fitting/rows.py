@@ -5,7 +5,7 @@ with ``shape`` and slices) or any iterable of batches that can be iterated more 
 at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor, Tensor]
+
+_ROUNDED = torch.float16, torch.bfloat16, torch.float32
 
 
 class Rows:
@@ -24,12 +26,14 @@ class Rows:
         weights: Non-negative weights ``(N,)`` of the squared errors; None for ones.
         inputs: The D that is expected.
         outputs: The O that is expected.
+        domain: Ends of the D coordinates' ranges, if they have any. An input that is an end as its dtype rounds it, 0.1
+            in single precision say, is that end, and does not lie outside.
         batch_size: Rows in a batch taken from arrays.
         device: Where the batches go.
 
     Raises:
-        ValueError: On a wrong shape, no rows, a NaN or infinite value (its row and column are named), a negative
-            weight or a sum of weights of zero.
+        ValueError: On a wrong shape, no rows, a NaN, masked or infinite value (its row and column are named), complex
+            numbers, a negative weight or a sum of weights of zero.
         TypeError: If the batches can be iterated only once.
     """
 
@@ -41,12 +45,14 @@ class Rows:
         *,
         inputs: int,
         outputs: int,
+        domain: Sequence[tuple[float, float]] | None = None,
         batch_size: int = 65536,
         device: torch.device | str = "cpu",
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"fit: batch_size is at least 1, got {batch_size}")
         self.inputs, self.outputs, self.batch_size, self.device = inputs, outputs, batch_size, torch.device(device)
+        self._ends = None if domain is None else torch.tensor(domain, dtype=torch.float64, device=self.device).unbind(1)
         if y is None:
             if not isinstance(x, Iterable) or hasattr(x, "shape"):
                 raise ValueError("fit: targets are missing; give x and y, or an iterable of batches (x, y)")
@@ -92,18 +98,28 @@ class Rows:
     def _batches(self) -> Iterator[Batch]:
         if self._targets is None:
             for batch in self._source:
-                x, y, *rest = (self._tensor(part) for part in batch)
+                part, y, *rest = batch
+                x, y = self._inputs(part), self._tensor(y, "y")
                 y = y[:, None] if y.ndim == 1 else y
-                yield x, y, rest[0] if rest else torch.ones(len(x), dtype=torch.float64, device=self.device)
+                yield x, y, self._tensor(rest[0], "weights") if rest else x.new_ones(len(x))
             return
         for start in range(0, self._source.shape[0], self.batch_size):
             rows = slice(start, start + self.batch_size)
-            x, y = self._tensor(self._source[rows]), self._tensor(self._targets[rows])
-            w = x.new_ones(len(x)) if self._weights is None else self._tensor(self._weights[rows])
+            x, y = self._inputs(self._source[rows]), self._tensor(self._targets[rows], "y")
+            w = x.new_ones(len(x)) if self._weights is None else self._tensor(self._weights[rows], "weights")
             yield x, (y[:, None] if y.ndim == 1 else y), w
 
-    def _tensor(self, part: Any) -> Tensor:
-        return as_tensor(part).detach().to(device=self.device, dtype=torch.float64)
+    def _tensor(self, part: Any, name: str) -> Tensor:
+        return as_tensor(part, name).detach().to(device=self.device, dtype=torch.float64)
+
+    def _inputs(self, part: Any) -> Tensor:
+        given = as_tensor(part, "x").detach().to(self.device)
+        x = given.to(torch.float64)
+        if self._ends is None or given.dtype not in _ROUNDED or x.shape[1:] != (self.inputs,):
+            return x
+        for end in self._ends:
+            x = torch.where(given == end.to(given.dtype), end, x)
+        return x
 
     def _checked(self) -> Iterator[Batch]:
         start = 0
@@ -127,15 +143,22 @@ class Rows:
             yield x, y, w
 
 
-def as_tensor(values: Any) -> Tensor:
-    """A tensor as it is, anything else in float64.
+def as_tensor(values: Any, name: str) -> Tensor:
+    """A tensor as it is, arrays of half and single precision in theirs, anything else in float64.
 
     An array's own memory is used where torch takes it; those that may only be read, such as a memory map, and those
-    that run backwards are copied.
+    that run backwards are copied. What a masked array hides is NaN.
+
+    Raises:
+        ValueError: If the values, whose name is given, are complex.
     """
-    if isinstance(values, Tensor):
-        return values
-    return torch.from_numpy(np.require(values, np.float64, ["C_CONTIGUOUS", "WRITEABLE"]))
+    array = values if isinstance(values, Tensor | np.ma.MaskedArray) else np.asarray(values)
+    if array.is_complex() if isinstance(array, Tensor) else np.iscomplexobj(array):
+        raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
+    if isinstance(array, Tensor):
+        return array
+    kind = array.dtype.type if array.dtype.type in (np.float16, np.float32) else np.float64
+    return torch.from_numpy(np.require(np.ma.filled(array.astype(kind, copy=False), np.nan), None, ["C", "W"]))
 
 
 def _array(values: Any) -> Any:

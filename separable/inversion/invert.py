@@ -5,8 +5,9 @@ From many starting points at once, damped Gauss-Newton steps inside a box minimi
     sum_o (max(|f_o(x) - t_o| - band_o, 0) / s_o)^2  +  sum_i ((x_i - m_i) / q_i)^2  noise^2
 
 with s_o the spread of output o over the box; the second sum is there only with a prior (mean m, standard deviation q),
-and then the result is the maximum a posteriori for outputs known to ``noise`` times their spread. Jacobians are exact,
-from the atoms. With fewer outputs than free inputs the solutions form a surface; those returned are chosen far apart.
+and then the result is the maximum a posteriori for outputs known to ``noise`` times their spread. On a circle
+``x_i - m_i`` is the shorter way round. Jacobians are exact, from the atoms. With fewer outputs than free inputs the
+solutions form a surface; those returned are chosen far apart.
 """
 
 import copy
@@ -168,7 +169,7 @@ class _Problem:
             raise ValueError(f"invert: bounds are {inputs} finite pairs (least, greatest), got {box.tolist()}")
         self.lower, self.upper = box.clone().unbind(1)  # a tensor or array of the caller's is not to be written in
         self.free = self.upper > self.lower
-        for i, value in fixed.items():
+        for i, value in ((i, float(value)) for i, value in fixed.items()):
             if not 0 <= i < inputs:
                 raise ValueError(f"invert: fixed names input {i}, but there are {inputs} inputs")
             if not self.lower[i] <= value <= self.upper[i]:
@@ -240,7 +241,8 @@ class _Problem:
         if self.prior is None:
             return gap
         mean, deviation = self.prior
-        return torch.cat([gap, self.noise * (x - mean) / deviation], dim=1)
+        away = self.width * _shorter((x - mean) / self.width, self.turns)
+        return torch.cat([gap, self.noise * away / deviation], dim=1)
 
     def descend(self, x: Tensor, steps: int) -> Tensor:
         """Damped Gauss-Newton steps from every start at once; a step that does not help is not taken."""
@@ -277,9 +279,7 @@ class _Problem:
 
     def _apart(self, unit: Tensor, place: int) -> Tensor:
         """Distances ``(N,)`` from one of the rows, free inputs in units of the box; round the circle where one is."""
-        away, turns = unit - unit[place], self.turns[self.free]
-        away = away - torch.where(turns > 0, (away * turns).round() / turns, torch.zeros_like(away))
-        distance: Tensor = torch.linalg.vector_norm(away, dim=1)
+        distance: Tensor = torch.linalg.vector_norm(_shorter(unit - unit[place], self.turns[self.free]), dim=1)
         return distance
 
     def choose(self, x: Tensor, count: int, tolerance: float, separation: float, seen: Tensor) -> Inversion:
@@ -306,3 +306,8 @@ class _Problem:
             distance = torch.minimum(distance, self._apart(unit, following))
         rows = candidates[sorted(picked, key=lambda i: float(merit[candidates[i]]))]
         return Inversion(x[rows], values[rows], gap[rows], converged[rows], seen, self.target)
+
+
+def _shorter(away: Tensor, turns: Tensor) -> Tensor:
+    """Differences ``(..., D)`` in units of the box, the shorter way round where it holds some turns of a circle."""
+    return away - torch.where(turns > 0, (away * turns).round() / turns, torch.zeros_like(away))

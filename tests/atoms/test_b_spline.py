@@ -190,6 +190,10 @@ def test_local_values_are_the_dense_ones():
             close(atom(x, order), dense)
 
 
+def test_a_numpy_truth_value_becomes_a_plain_one():
+    assert BSpline(6, periodic=np.bool_(True)).periodic is True
+
+
 def test_numpy_integers_become_plain_ones():
     atom = BSpline(intervals=np.int64(4), degree=np.int32(2))
     assert type(atom.intervals) is int

@@ -1,6 +1,7 @@
 """`separable.fit` against independent least squares, on degenerate data, and streaming."""
 
 import copy
+import functools
 import importlib
 import itertools
 import types
@@ -168,6 +169,20 @@ def test_arrays_that_torch_does_not_take_give_the_same_fit(tmp_path) -> None:
         torch.testing.assert_close(surrogate.predict(mapped[0]), surrogate.predict(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("as_given", [lambda v: v, lambda v: v.numpy(), lambda v: v.bfloat16()])
+def test_ends_of_the_domain_as_single_precision_rounds_them_lie_inside(as_given) -> None:
+    x = as_given(torch.linspace(0, 0.1, 11, dtype=torch.float32)[:, None])
+    y = torch.linspace(0, 1, 11)
+    for outside in ("error", "periodic"):
+        atom = Chebyshev(1, domain=(0.0, 0.1), outside=outside)
+        assert separable.fit(layer(1, atoms=atom), x, y).training < 1e-2
+        batches = [(x[:6], y[:6]), (x[6:], y[6:])]
+        assert separable.fit(layer(1, atoms=atom), batches).training < 1e-2
+    posterior = separable.condition(x, y, domain=[(0.0, 0.1)])
+    assert float(posterior.x.max()) == 0.1
+    assert posterior.extended(x[-1:], y[-1:]).x[-1].tolist() == [0.1]
+
+
 def test_single_precision_layers_are_fitted_in_double() -> None:
     x = data(300, 2)
     model = SeparableLayer(2, 1, atoms=BSpline(4, 3), interaction=CanonicalPolyadic(rank=2))
@@ -180,7 +195,7 @@ def test_the_report_is_of_the_layer_as_it_was_left() -> None:
     x = data(500, 2)
     y = torch.sin(3 * x[:, 0]) * x[:, 1]
     model = layer(2, interaction=CanonicalPolyadic(rank=3)).to(torch.bfloat16)
-    report = separable.fit(model, x, y, validation=(x, y))
+    report = separable.fit(model, x, y, validation=[x, y])
     with torch.no_grad():
         found = float((copy.deepcopy(model).double()(x)[:, 0] - y).square().mean().sqrt())
     assert report.training == pytest.approx(found, rel=1e-6)
@@ -259,6 +274,11 @@ def test_degenerate_data_gets_a_finite_regularised_answer(
         lambda x, y: (x, y.index_fill(0, torch.tensor([3]), float("inf"))),
         lambda x, y: (x, torch.stack([y, y], 1)),
         lambda x, y: (x[0], y[0]),
+        lambda x, y: (np.ma.masked_less(x.numpy(), 0.2), y),
+        lambda x, y: (x, np.ma.masked_array(y.numpy(), np.arange(10) == 3)),
+        lambda x, y: (x, y + 1j),
+        lambda x, y: (x.numpy() + 0j, y),
+        lambda x, y: ([(x, np.ma.masked_array(y.numpy(), np.arange(10) == 3))], None),
     ],
 )
 def test_bad_data_is_refused_and_the_layer_left_alone(spoil) -> None:
@@ -268,6 +288,16 @@ def test_bad_data_is_refused_and_the_layer_left_alone(spoil) -> None:
     with pytest.raises(ValueError):
         separable.fit(model, *spoil(x, y))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_what_a_mask_hides_is_told_apart_from_numbers() -> None:
+    x, y = data(20, 2).numpy(), np.ma.masked_array(np.ones(20), np.arange(20) == 3)
+    for learn in (functools.partial(separable.fit, layer(2)), separable.grow, separable.condition):
+        with pytest.raises(ValueError, match="y is nan at row 3"):
+            learn(x, y)
+        learn(x, np.ma.masked_array(np.ones(20)))
+    predicted = separable.condition(x, x[:, 0]).predict(np.ma.masked_array(x, np.arange(40).reshape(20, 2) == 0))
+    assert predicted.isnan().tolist() == [True, *[False] * 19]
 
 
 def test_bad_settings_are_refused() -> None:
@@ -290,6 +320,26 @@ def test_bad_settings_are_refused() -> None:
         separable.fit(layer(2), iter([(x, y)]))
     with pytest.raises(ValueError):
         separable.fit(layer(2), x)
+
+
+@pytest.mark.parametrize(
+    "interaction",
+    [CanonicalPolyadic(rank=4), CanonicalPolyadic(rank=3, order=2), TensorTrain(rank=2), Tucker(rank=2)],
+)
+def test_terms_that_a_ridge_puts_out_do_not_come_back_as_rounding(interaction) -> None:
+    """Sums over rows in another order round otherwise, and nothing else is different."""
+    generator = torch.Generator().manual_seed(2)
+    x, new = data(200, 5), data(50, 5, seed=1)
+    y = torch.sin(3 * x[:, 0]) * x[:, 1] + x[:, 2] ** 2 * x[:, 3]
+    y = y + 0.1 * torch.randn(200, dtype=torch.float64, generator=generator)
+    order = torch.randperm(200, generator=generator)
+    found = []
+    for rows in (torch.arange(200), order):
+        model = layer(5, interaction=interaction)
+        separable.fit(model, x[rows], y[rows], ridge=0.1, max_steps=6, method="alternating_least_squares")
+        found.append(model(new).detach())
+    assert float((found[0] - found[1]).abs().max()) < 1e-8
+    assert float(found[0].std()) > 0.1  # it has learned something
 
 
 def test_the_same_seed_gives_the_same_fit() -> None:

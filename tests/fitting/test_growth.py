@@ -65,6 +65,21 @@ def test_predictions_stay_finite_far_outside_the_data_and_have_gradients():
     assert torch.allclose(gradient, torch.tensor([[1 / 3, -2 / 9, -2 / 9]], dtype=torch.float64), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda a, b: np.sin(2 * np.pi * a) + b,
+        lambda a, b: np.tanh(5 * (a - 0.5)) * b,
+        lambda a, b: np.cos(2 * np.pi * a) + b,
+    ],
+)
+def test_functions_that_degree_two_does_not_help_are_learned_from_few_rows(formula):
+    x, unseen = rows(n=150, d=2, low=0, high=1), rows(1, d=2, low=0, high=1)
+    truth = formula(*unseen.T)
+    grown = separable.grow(x, formula(*x.T), links=["identity"])
+    assert np.sqrt(np.mean((grown.predict(unseen).numpy() - truth) ** 2)) < 1e-3 * truth.std()
+
+
 @pytest.mark.parametrize("most", [8, 20, 60])
 def test_the_limit_on_parameters_is_kept(most):
     x = rows(n=600)
@@ -125,6 +140,15 @@ def test_weights_are_those_of_the_squared_errors():
     y, weights = np.tile([0.0, 1.0], 200) + x[:, 0], np.tile([3.0, 1.0], 200)
     grown = separable.grow(x, y, weights=weights, links=["identity"], max_parameters=8)
     assert abs(float((grown.predict(x) - torch.from_numpy(x[:, 0])).mean()) - 0.25) < 0.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_validation_error_is_the_weighted_mean_of_the_rows_held_out(seed):
+    # Of a column that is constant only a level near zero is learned: about one is the error of every row, and their
+    # mean, whichever of the six heavy rows are held out.
+    y, weights = np.tile([-1.0, 1.0], 100), np.where(np.arange(200) < 6, 1e4, 1.0)
+    grown = separable.grow(np.ones((200, 1)), y, weights=weights, links=["identity"], seed=seed)
+    assert 0.5 < grown.report.validation < 1.5
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 12])

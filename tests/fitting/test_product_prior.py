@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.polynomial import legendre
+from scipy import stats
 from scipy.optimize import approx_fprime
 
 import separable
-from separable.fitting.product_prior import ProductPrior, evidence, loss_and_slope, robust_evidence
+from separable.fitting.product_prior import ProductPrior, evidence, loss_and_slope, most_likely, robust_evidence
 from separable.problems import OTL_CIRCUIT
 
 UNIT = [(0.0, 1.0)] * 3
@@ -136,6 +137,27 @@ def test_intervals_of_noisy_data_hold_the_share_that_they_promise():
     assert 0.85 < np.mean(held) < 0.95
 
 
+def test_intervals_are_those_of_student_with_a_degree_of_freedom_less_for_every_size(noisy):
+    new = np.random.default_rng(8).random((20, 3))
+    few = separable.condition(*data(10), domain=UNIT, links=("identity",))
+    for posterior, left in ((noisy, 150 - 10), (few, 10 / 8)):
+        scale = posterior.deviation(new) * (len(posterior.x) / left) ** 0.5
+        expected = stats.t.interval(0.9, left, posterior.predict(new), scale)
+        for found, end in zip(posterior.interval(new, 0.9), expected, strict=True):
+            np.testing.assert_allclose(found, end, rtol=1e-9)
+
+
+def test_the_sizes_are_the_most_likely_that_a_search_from_either_start_finds():
+    likelier = []
+    for seed in range(2):
+        x, y = data(12, seed, noise=0.3)
+        z, found = (y - y.mean()) / y.std(), separable.condition(x, y, domain=UNIT, links=("identity",))
+        losses = [robust_evidence(most_likely(p, x, z, 80), x, z).loss for p in ProductPrior.starts(3, 10)]
+        assert found.report.log_likelihood == pytest.approx(-min(losses), abs=1e-3)
+        likelier.append(int(np.argmin(losses)))
+    assert likelier == [1, 0]
+
+
 def test_deviations_of_exact_data_are_of_the_size_of_the_errors():
     # The prior is not the truth's law, so its 90 % intervals of exact data hold about, not exactly, 90 %.
     x, y = OTL_CIRCUIT.sample(150, 1, space_filling=True)
@@ -195,6 +217,9 @@ def test_few_rows_give_finite_predictions(rows):
     assert bool(torch.isfinite(posterior.predict(new)).all())
     assert bool(torch.isfinite(posterior.deviation(new)).all())
     assert posterior.suggest(4).shape == (4, 3)
+    if rows == 1:  # from which no spread can be learned
+        with pytest.raises(ValueError, match="two rows"):
+            posterior.interval(new)
 
 
 def test_a_constant_target_is_predicted():

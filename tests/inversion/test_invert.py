@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,9 +46,10 @@ def test_a_determined_system_has_all_its_solutions_and_no_more(circle: Separable
 
 
 def test_fixed_inputs_and_bounds_are_kept(circle: SeparableLayer) -> None:
-    found = separable.invert(circle, 0.5, outputs=[0], fixed={1: 0.1}, bounds=[(0.0, 1.0), (-1.0, 1.0)])
-    assert len(found) == 1
-    assert torch.allclose(found.inputs, torch.tensor([[0.7, 0.1]], dtype=torch.float64), atol=1e-4)
+    for value in (0.1, np.float32(0.1), torch.tensor(0.1)):
+        found = separable.invert(circle, 0.5, outputs=[0], fixed={1: value}, bounds=[(0.0, 1.0), (-1.0, 1.0)])
+        assert len(found) == 1
+        assert torch.allclose(found.inputs, torch.tensor([[0.7, 0.1]], dtype=torch.float64), atol=1e-4)
 
 
 def test_inputs_that_are_all_fixed_reach_their_own_output(circle: SeparableLayer) -> None:
@@ -135,6 +137,22 @@ def test_the_two_ends_of_a_circle_are_one_solution() -> None:
         assert sorted((found.inputs[:, 0] % 359.99).round().tolist()) == angles
     apart = separable.invert(model, 1.0, bounds=[(90.0, 450.0), (0.5, 0.5)], outputs=[0], n_solutions=4)
     assert apart.inputs[:, 0].round().tolist() == [360.0]  # a box that begins elsewhere
+
+
+def test_a_prior_counts_the_shorter_way_round_a_circle() -> None:
+    model = SeparableLayer(
+        1, 1, atoms=Fourier(2, domain=(0.0, 360.0)), interaction=CanonicalPolyadic(1), dtype=torch.float64
+    )
+    x = torch.linspace(0.0, 359.0, 360, dtype=torch.float64)
+    assert separable.fit(model, x[:, None], torch.deg2rad(x - 350.0).cos()).training < 1e-6
+    # cos(angle - 350) = 0.95 at 350 - 18.195 and 350 + 18.195 - 360.
+    for mean, box, expected in (
+        (359.0, (0.0, 360.0), 8.195),
+        (0.0, (0.0, 360.0), 8.195),
+        (1.0, (180.0, 540.0), 368.195),
+    ):
+        found = separable.invert(model, 0.95, [box], prior=(mean, 5.0), n_solutions=2)
+        assert float(found.inputs[0, 0]) == pytest.approx(expected, abs=0.02)
 
 
 def test_learned_coordinates_are_inverted_within_given_bounds() -> None:
