@@ -1,5 +1,7 @@
 """`SeparableClassifier`: a table of numbers and categories to probabilities of classes, as a separable layer."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from separable.estimators.choice import richer_is_better, split
+from separable.estimators.choice import LEAST_ROWS, richer_is_better, split
 from separable.estimators.conversion import as_layer
 from separable.estimators.copies import merged
 from separable.estimators.estimator import SeparableEstimator
@@ -24,7 +26,8 @@ Array = NDArray[np.float64]
 
 _KERNEL_ROWS = 4000  # its cost grows with their cube
 _SMOOTH_COLUMNS = 3000  # coordinates times functions times classes, beyond which only the kernel model is tried
-_ROUNDS = 3  # of growth on working targets
+_ROUNDS = 3  # of growth on working targets, at most
+_WITHIN = 1.5  # times the smooth model's loss, beyond which a product is given up
 _LARGEST = 5.0  # logits on which working targets rest: a row on the wrong side has one of exp(5), which others outweigh
 
 
@@ -149,22 +152,22 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
         )
 
     def _fit_two(self, z: Array, y: Array, weights: Array, seed: int) -> None:
-        grown = self.order is None
-        if self._compared(z):
-            grown = self._grown_is_better(z, y, weights, seed)
+        rounds = 0
+        if self._compared(z) or self.order is None:
+            rounds = self._rounds(z, y, weights, seed)
         smooth = self._smooth(z, y, weights)
-        if grown:
-            self._keep_grown(self._grow(z, y, weights, seed, smooth))
-        else:
+        if rounds == 0:
             self._keep_smooth(smooth)
+            return
+        for _ in itertools.islice(self._growing(z, y, weights, seed, smooth), rounds):
+            pass
 
-    def _grow(self, z: Array, y: Array, weights: Array, seed: int, pilot: SmoothModel) -> ProductModel:
-        """A product grown on the working targets of the logistic likelihood, which the pilot's logits start.
+    def _growing(self, z: Array, y: Array, weights: Array, seed: int, pilot: SmoothModel) -> Iterator[None]:
+        """Keep one product after another, grown on the working targets of the logistic likelihood at the last one.
 
-        Nothing makes a round better than the one before: that of the least log loss is kept, and each has its logits
-        in the scale that has the least.
+        The first is grown at the pilot's logits. Each has its own in the scale of least log loss.
         """
-        outputs, found, least = pilot.outputs(z), None, np.inf
+        outputs = pilot.outputs(z)
         for _ in range(_ROUNDS):
             weight, target = Bernoulli(y).working(np.clip(outputs, -_LARGEST, _LARGEST), 0)
             model = fit_product_model(
@@ -189,23 +192,30 @@ class SeparableClassifier(ClassifierMixin, SeparableEstimator):  # type: ignore[
                 for part in (model.layer.core, *([] if model.layer.bias is None else [model.layer.bias])):
                     part.mul_(float(np.exp(scale.x)))
             outputs = np.exp(scale.x) * outputs
-            if scale.fun < least:
-                found, least = model, float(scale.fun)
-        assert found is not None
-        return found
+            yield
 
-    def _grown_is_better(self, z: Array, y: Array, weights: Array, seed: int) -> bool:
+    def _rounds(self, z: Array, y: Array, weights: Array, seed: int) -> int:
+        """The round whose product has the least loss of held-out rows; 0 where the smooth model is as good.
+
+        Rows that it was grown on say little: rounds that separate them grow worse for all others.
+        """
         training, judges = split(weights, np.random.default_rng(seed))
-        if len(np.unique(y[training])) < 2:
-            return False
-        judged, losses = Bernoulli(y[judges]), {}
+        if len(z) < LEAST_ROWS or len(np.unique(y[training])) < 2:
+            return int(self.order is None)
+        judged, share = Bernoulli(y[judges]), weights[judges] / weights[judges].sum()
         smooth = self._smooth(z[training], y[training], weights[training])
-        losses["smooth"] = judged.loss(smooth.outputs(z[judges]))
-        self._keep_grown(self._grow(z[training], y[training], weights[training], seed, smooth))
-        losses["grown"] = judged.loss(self._layer_outputs(z[judges]))
-        share = weights[judges] / weights[judges].sum()
-        self.held_out_errors_ = {name: float(share @ loss) for name, loss in losses.items()}
-        return richer_is_better(losses["smooth"], losses["grown"], weights[judges])
+        simple = judged.loss(smooth.outputs(z[judges]))
+        losses, means = list[Array](), list[float]()
+        for _ in self._growing(z[training], y[training], weights[training], seed, smooth):
+            losses.append(judged.loss(self._layer_outputs(z[judges])))
+            means.append(float(share @ losses[-1]))
+            if means[-1] > min(means) or means[-1] > _WITHIN * (share @ simple):
+                break
+        best = int(np.argmin(means))
+        if self.order is None:
+            return 1 + best
+        self.held_out_errors_ = {"smooth": float(share @ simple), "grown": means[best]}
+        return 1 + best if richer_is_better(simple, losses[best], weights[judges]) else 0
 
     def _fit_many(self, z: Array, y: Array, weights: Array, seed: int) -> None:
         z, y, weights, left = merged(z, y, weights, self.columns_.tables)

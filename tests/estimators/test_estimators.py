@@ -10,7 +10,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scipy.stats import norm
 from sklearn.base import clone
-from sklearn.datasets import load_iris, make_friedman1
+from sklearn.datasets import load_iris, make_friedman1, make_gaussian_quantiles
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -89,6 +90,13 @@ def test_an_interval_without_a_degree_of_freedom_is_refused() -> None:
     model = SeparableRegressor(order=1).fit(x, np.array([0.0, 1.0, -1.0]))
     with pytest.raises(ValueError, match="degree of freedom"):
         model.predict_interval(x)
+
+
+def test_a_grown_classifier_keeps_the_round_that_new_rows_like() -> None:
+    """Two shells in five dimensions: a round that separates the training rows costs new ones a log loss of 0.2."""
+    x, y = make_gaussian_quantiles(n_samples=2800, n_features=5, n_classes=2, random_state=0)
+    model = SeparableClassifier(order=None).fit(x[:800], y[:800])
+    assert log_loss(y[800:], model.predict_proba(x[800:])) < 0.15
 
 
 def test_a_grown_classifier_is_no_worse_than_a_guess_where_classes_are_apart() -> None:
