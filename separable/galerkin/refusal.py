@@ -109,7 +109,8 @@ def _refuse_held(problem: Problem, discrete: Discretisation) -> None:
         if held <= highest:
             continue
         at_both = _ENDS[coordinate.left] == _ENDS[coordinate.right] == 1
-        if highest == 1 and at_both and not _leaves(problem, discrete, j, any):
+        squared = any(orders.get(name) for orders in factors)  # carried by the solution itself, which says where to
+        if highest == 1 and at_both and (squared or not _leaves(problem, discrete, j, any)):
             continue  # what is carried comes in at both ends
         raise ValueError(
             f"solve: the equation has derivative {highest} along {name}, which takes {highest} conditions, and {held} "

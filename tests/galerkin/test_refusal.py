@@ -80,6 +80,29 @@ def test_what_is_carried_in_from_both_ends_is_held_at_both():
     assert error(u, lambda x: np.sin(PI * x), x=(0, 1)) < 1e-4
 
 
+def test_what_the_solution_itself_carries_in_from_both_ends_is_held_at_both():
+    """``u_t + u u_x = 0`` from ``-sin(pi x)``: u is constant along ``x = s - t sin(pi s)`` until these cross."""
+    coordinates = [
+        Coordinate("x", BSpline(16, 4, (-1.0, 1.0)), "value", "value"),
+        Coordinate("t", BSpline(8, 4, (0.0, 0.15)), "value"),
+    ]
+    lift = [{"x": lambda x: -np.sin(PI * x)}]
+    u = solve(
+        Problem(coordinates, [{"t": (1, 0)}], products=[Product({}, {"x": 1})], lift=lift),
+        rank=8,
+        estimate=False,
+        progress=False,
+    )
+    starts = np.linspace(-1, 1, 2001)
+
+    def truth(x, t):
+        return -np.sin(PI * np.interp(x, starts - t * np.sin(PI * starts), starts))
+
+    for t in (0.05, 0.15):
+        x = np.linspace(-1, 1, 201)
+        assert np.abs(u(x=x, t=np.full_like(x, t)) - truth(x, t)).max() < 5e-3
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_coefficient_that_is_not_finite_is_refused(bad):
     operator = [{"x": (1, 1, lambda x: np.where(x > 0.7, bad, 1.0))}, {"y": (1, 1)}]
