@@ -26,13 +26,16 @@ $(VENV)/peers: $(VENV)/installed
 	$(PIP) --editable '.[peers]'
 	touch $@
 
-$(VENV)/exponax/bin/python: $(VENV)/installed
+$(VENV)/exponax/installed: $(VENV)/installed
 	$(PYTHON) -m venv $(VENV)/exponax
-	$@ -m pip install --quiet --disable-pip-version-check exponax==0.2.0
+	$(VENV)/exponax/bin/python -m pip install --quiet --disable-pip-version-check exponax==0.2.0
+	touch $@
 
 $(VENV)/docs: $(VENV)/installed
 	$(PIP) --editable '.[docs]'
 	touch $@
+
+BESIDE = $(VENV)/peers $(VENV)/docs $(VENV)/exponax/installed # what benchmarks need besides the library
 
 install: $(VENV)/installed ## Set up .venv with the library, its tools and its tests (the other targets do this themselves)
 
@@ -58,10 +61,10 @@ lowest: ## The tests with the lowest versions that pyproject.toml states (5 GB o
 	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist loadfile -W default --deselect \
 		tests/packaging/test_third_party.py::test_what_the_core_brings_in_is_listed_with_the_licence_that_is_stated
 
-validate: install $(VENV)/docs ## Slow evidence: tests/validation
+validate: $(BESIDE) ## Slow evidence: tests/validation; a trial of every benchmark among it
 	$(BIN)/pytest -o 'norecursedirs=.*' tests/validation
 
-benchmark: $(VENV)/peers $(VENV)/docs $(VENV)/exponax/bin/python ## Every record again, side by side with peers; writes benchmarks/results and RESULTS.md
+benchmark: $(BESIDE) ## Every record again, side by side with peers; writes benchmarks/results and RESULTS.md (days; TRIAL=1 tries that all run)
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/docs ## The documents in build/docs/index.html (1 minute; RUN_EXAMPLES=1 runs the examples too, 10 minutes)

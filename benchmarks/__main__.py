@@ -2,7 +2,7 @@
 
 Usage: ``python -m benchmarks`` for all, ``python -m benchmarks library_feynman galerkin_poisson`` for some. What a
 study has finished is kept below ``runs/benchmarks``, and is not done again. Variables of the environment come before
-those of the commands.
+those of the commands; ``TRIAL=1`` tries that all of them run (`benchmarks.trial`).
 """
 
 import sys

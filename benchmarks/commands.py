@@ -7,11 +7,9 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks import record
-
-HERE = Path(__file__).parent
+from benchmarks.trial import HERE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +72,7 @@ def known() -> tuple[str, ...]:
 
 def commands() -> list[Command]:
     """Each once, in the order of the names."""
-    lines = {json.loads(path.read_text())["command"] for path in record.RESULTS.glob("*.json")}
+    lines = {json.loads(path.read_text())["command"] for path in record.COMMITTED.glob("*.json")}
     found = {Command.read(line) for line in lines}
     found |= {Command(name) for name in known() if name not in {command.name for command in found}}
     return sorted(found, key=lambda command: (command.name, command.arguments))

@@ -9,7 +9,7 @@ A token costs 6 operations a number of the student, and 2 of the teacher where i
 not counted: the row of a teacher says what it cost. MINUTES is the teacher's time on one core; finished cells are kept.
 
     MINUTES=10 SEEDS=3 python -m benchmarks.distillation_against_alone
-    TRIAL=1 python -m benchmarks.distillation_against_alone         # tries that it runs, and writes no record
+    TRIAL=1 python -m benchmarks.distillation_against_alone         # tries that it runs and writes its record
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,12 +29,12 @@ from benchmarks.teaching_setting import (
     KIND,
     MINUTES,
     SEEDS,
-    TRIAL,
     family,
     lesson_after,
     steps_in_minutes,
     text,
 )
+from benchmarks.trial import STUDIES, usual
 from domains.language.distillation.adaptation import adapt
 from domains.language.distillation.pruned_model import load
 from domains.language.distillation.students import multiplied, prune_to
@@ -45,10 +44,10 @@ from domains.language.evaluate import evaluate
 from domains.language.tokens import Tokens
 from domains.language.train import MODEL
 
-FOLDER = Path("runs/benchmarks/distillation_against_alone") / KIND
+FOLDER = STUDIES / "distillation_against_alone" / KIND
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={MINUTES:g} SEEDS={SEEDS} python -m benchmarks.distillation_against_alone"
-TEACHER = 60_000 if TRIAL else 800_000
-STUDENTS = (20_000, 30_000) if TRIAL else (40_000, 80_000, 160_000, 320_000)
+TEACHER = usual(800_000, trial=60_000)
+STUDENTS = usual((40_000, 80_000, 160_000, 320_000), trial=(20_000, 30_000))
 
 
 def pruned_alone(tokens: Tokens, config: SweepConfig, student: int, seed: int) -> dict[str, Any]:
@@ -108,8 +107,6 @@ def main() -> None:
                 }
             )
             print(measured[-1], flush=True)
-    if TRIAL:
-        return
     teachers = [row for row in rows if row["arm"] == "teacher"]
     helps = [row for row in measured if row["gain"] > 0]
     record.write(

@@ -7,16 +7,16 @@ the student nothing, ``|a_1..m| <= max(T, (T / D) |a_1..n|)``; on this floor the
 second check, perceptrons of many widths on a small mapping problem, is `distillation_mapping`.
 """
 
-import argparse
 from typing import Any
 
 import numpy as np
 
 from benchmarks import record
+from benchmarks.trial import usual
 from domains.language.distillation.kernel_regression import KernelRegression
 
-STUDENTS = (20, 50, 100, 200, 400)
-SEEDS = tuple(range(10))
+STUDENTS = usual((20, 50, 100, 200, 400), trial=(20,))
+SEEDS = usual(tuple(range(10)), trial=(0,))
 ROUNDING = 1e-12
 
 
@@ -57,16 +57,10 @@ def row(student: int, seeds: tuple[int, ...]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and record; ``--tiny`` only tries the code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="one seed, and no record")
-    chosen = parser.parse_args()
-    seeds = SEEDS[:1] if chosen.tiny else SEEDS
-    rows = [row(student, seeds) for student in (STUDENTS[:1] if chosen.tiny else STUDENTS)]
+    """Measure and record."""
+    rows = [row(student, SEEDS) for student in STUDENTS]
     for each in rows:
         print(each)
-    if chosen.tiny:
-        return
     exact = all(
         each["seeds whose smallest best teacher has n modes"] == len(SEEDS) and each["which is where the norms say"]
         for each in rows

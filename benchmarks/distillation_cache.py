@@ -4,12 +4,11 @@ A small teacher on the docstrings of Python's standard library; students pruned 
 has not seen, from the teacher itself, from its most probable tokens with the mass of the rest, and from draws. Time
 counts the training; writing the cache is given beside it, as it is done once for any number of students.
 
-    python -m benchmarks.distillation_cache [--tiny]
+    python -m benchmarks.distillation_cache
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks import record
+from benchmarks.trial import STUDIES, usual
 from domains.language.corpus import CorpusConfig
 from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.logits_cache import Batch, LogitsCache, LogitsCacheConfig, cached_loss, write_logits
@@ -34,7 +34,7 @@ from domains.language.train import LanguageConfig, evenly, train
 from separable.sequence import LanguageModel, TransformerConfig
 from separable.training import ShuffledRows, TrainingConfig, run_training
 
-FOLDER = Path("runs/benchmarks/language/docstrings_257")
+FOLDER = STUDIES / "language/docstrings_257"
 SPARSITY, PART, BAR = 0.6, "test", 0.01  # the part that students learn from, which the teacher has not seen
 
 
@@ -51,6 +51,9 @@ class Size:
     entries: tuple[int, ...] = (8, 32)
     windows: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
+
+
+SIZE = usual(Size(), trial=Size(32, 2, 32, 4, 4, 2, (4,), 4, (0,)))
 
 
 def rows_of(tokens: Tokens, size: Size, seed: int, folder: Path) -> list[dict[str, Any]]:
@@ -119,24 +122,18 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure and record; ``--tiny`` only tries the code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="seconds, and no record")
-    chosen = parser.parse_args()
-    size = Size(32, 2, 32, 4, 4, 2, (4,), 4, (0,)) if chosen.tiny else Size()
+    """Measure and record."""
     tokens = Tokens(write_tokens(FOLDER, TokenizeConfig(CorpusConfig("docstrings")), progress=False))
     with tempfile.TemporaryDirectory() as folder:
-        rows = summary([row for seed in size.seeds for row in rows_of(tokens, size, seed, Path(folder))])
+        rows = summary([row for seed in SIZE.seeds for row in rows_of(tokens, SIZE, seed, Path(folder))])
     for row in rows:
         print(row)
-    if chosen.tiny:
-        return
     online, *stored = rows
-    kept = next(row for row in stored if row["teacher"] == f"top_k, {max(size.entries)}")
+    kept = next(row for row in stored if row["teacher"] == f"top_k, {max(SIZE.entries)}")
     record.write(
         "distillation",
         "6",
-        claim=f"A student of the {max(size.entries)} most probable tokens and the mass of the rest, "
+        claim=f"A student of the {max(SIZE.entries)} most probable tokens and the mass of the rest, "
         f"{kept['bytes a token']:.0f} bytes a token, ends {kept['nats above online']:+.4f} nats from one of the "
         f"teacher itself, in {kept['time, share of online']:.2f} times its time (V = {tokens.vocabulary}, a teacher of "
         "0.2 million parameters)",
@@ -145,9 +142,9 @@ def main() -> None:
         holds=abs(kept["nats above online"]) <= BAR,
         baselines=[online],
         command="python -m benchmarks distillation_cache",
-        seeds=list(size.seeds),
-        spread=f"means over {len(size.seeds)} teachers, differences seed by seed in the table; {size.student_steps} "
-        f"steps of {size.batch * size.context} tokens, one thread",
+        seeds=list(SIZE.seeds),
+        spread=f"means over {len(SIZE.seeds)} teachers, differences seed by seed in the table; {SIZE.student_steps} "
+        f"steps of {SIZE.batch * SIZE.context} tokens, one thread",
     )
 
 

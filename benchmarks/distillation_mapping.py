@@ -11,7 +11,7 @@ KL). Measured is the student's cross-entropy of the labels over all inputs.
 
     python -m benchmarks.distillation_mapping               # minutes of a core
     WIDE=1 python -m benchmarks.distillation_mapping        # their student of 256 features, hours
-    TRIAL=1 python -m benchmarks.distillation_mapping       # tries that it runs, and writes no record
+    TRIAL=1 python -m benchmarks.distillation_mapping       # tries that it runs and writes its record
 
 Source: Busbridge et al., Distillation Scaling Laws (2025, arXiv:2502.08606), appendix on the mapping problem; their
 student has 256 features and their widths go further up. Finished networks are kept.
@@ -34,20 +34,16 @@ from torch.nn.functional import cross_entropy, kl_div, one_hot
 
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
+from benchmarks.trial import STUDIES, usual
 
-TRIAL = bool(os.environ.get("TRIAL"))
-FOLDER = Path("runs/benchmarks/distillation_mapping") / ("trial" if TRIAL else "full")
+FOLDER = STUDIES / "distillation_mapping/full"
 DIGITS, BATCH, RATE = 8, 512, 3e-4
-LEAST = 4 if TRIAL else 500  # steps
-A_PARAMETER = 0.0 if TRIAL else 20.0  # samples
+LEAST = usual(500, trial=4)  # steps
+A_PARAMETER = usual(20.0, trial=0.0)  # samples
 WIDE = bool(os.environ.get("WIDE"))
-if TRIAL:
-    TEACHERS, STUDENTS = (4, 8), (4,)
-elif WIDE:
-    TEACHERS, STUDENTS = (16, 32, 64, 128, 256, 512, 1024), (256,)
-else:
-    TEACHERS, STUDENTS = (4, 8, 16, 32, 64, 128, 256), (8, 16, 32, 64)
-SEEDS = (0,) if TRIAL else (0, 1, 2, 3)
+TEACHERS = usual((16, 32, 64, 128, 256, 512, 1024) if WIDE else (4, 8, 16, 32, 64, 128, 256), trial=(4, 8))
+STUDENTS = usual((256,) if WIDE else (8, 16, 32, 64), trial=(4,))
+SEEDS = usual((0, 1, 2, 3), trial=(0,))
 
 
 def inputs_of(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,8 +191,6 @@ def main() -> None:
             }
         )
         print(table[-1])
-    if TRIAL:
-        return
     seen = [row["largest above the best"] for row in table if row["rise and fall in every seed"]]
     told = f"; with the largest teacher they are worse by {min(seen):.4f} to {max(seen):.4f} nats" if seen else ""
     path = record.write(

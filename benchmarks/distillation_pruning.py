@@ -6,17 +6,15 @@ normalised, has to be what `importances` says. Then small teachers are trained o
 library, pruned by three rankings (random numbers, the norms of a unit's weights, the published importances) at equal
 sizes, and distilled for a while.
 
-    python -m benchmarks.distillation_pruning [--tiny]
+    python -m benchmarks.distillation_pruning
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import record
+from benchmarks.trial import STUDIES, usual
 from domains.language.corpus import CorpusConfig
 from domains.language.distillation.importance import Units, full_masks, importances
 from domains.language.distillation.losses import distillation_loss
@@ -35,7 +34,7 @@ from domains.language.train import LanguageConfig, evenly, train
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.training import TrainingConfig, run_training
 
-FOLDER = Path("runs/benchmarks/language/docstrings_257")
+FOLDER = STUDIES / "language/docstrings_257"
 RANKINGS = ("random", "magnitude", "published")
 STEP = 1e-5
 
@@ -54,6 +53,9 @@ class Size:
     windows: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
     sparsities: tuple[float, ...] = (0.4, 0.6)
+
+
+SIZE = usual(Size(), trial=Size(32, 2, 32, 4, 4, 2, 2, 4, (0,), (0.5,)))
 
 
 @contextlib.contextmanager
@@ -201,24 +203,18 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure and record; ``--tiny`` only tries the code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="seconds, and no record")
-    chosen = parser.parse_args()
-    size = Size(32, 2, 32, 4, 4, 2, 2, 4, (0,), (0.5,)) if chosen.tiny else Size()
+    """Measure and record."""
     off = greatest_difference()
     print(f"greatest difference of importances: {off:.1e}", flush=True)
     tokens = Tokens(write_tokens(FOLDER, TokenizeConfig(CorpusConfig("docstrings"))))
-    rows = summary([row for seed in size.seeds for row in ablation(tokens, size, seed)])
+    rows = summary([row for seed in SIZE.seeds for row in ablation(tokens, SIZE, seed)])
     for row in rows:
         print(row)
-    if chosen.tiny:
-        return
     by = {(row["sparsity"], row["ranking"]): row for row in rows}
     better = {
         name: all(
             by[sparsity, "published"][name] < by[sparsity, other][name]
-            for sparsity in size.sparsities
+            for sparsity in SIZE.sparsities
             for other in RANKINGS[:2]
         )
         for name in ("pruned nats", "distilled nats")
@@ -236,9 +232,9 @@ def main() -> None:
         holds=off < 1e-6 and all(better.values()),
         baselines=[row for row in rows if row["ranking"] != "published"],
         command="python -m benchmarks distillation_pruning",
-        seeds=list(size.seeds),
-        spread=f"means over {len(size.seeds)} teachers, least and greatest in the table; teachers of "
-        f"{size.teacher_steps} and students of {size.student_steps} steps of {size.batch * size.context} tokens, bytes",
+        seeds=list(SIZE.seeds),
+        spread=f"means over {len(SIZE.seeds)} teachers, least and greatest in the table; teachers of "
+        f"{SIZE.teacher_steps} and students of {SIZE.student_steps} steps of {SIZE.batch * SIZE.context} tokens, bytes",
     )
 
 

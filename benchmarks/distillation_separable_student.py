@@ -5,7 +5,7 @@ scratch and at one number of parameters, differ in embedding and head: what a ki
 MINUTES is the teacher's time on one core, students have half as many steps; finished trainings are kept.
 
     MINUTES=10 SEEDS=3 python -m benchmarks.distillation_separable_student
-    TRIAL=1 python -m benchmarks.distillation_separable_student         # tries that it runs, and writes no record
+    TRIAL=1 python -m benchmarks.distillation_separable_student         # tries that it runs and writes its record
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import torch
 
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
-from benchmarks.teaching_setting import BATCH, CONTEXT, KIND, MINUTES, SEEDS, TRIAL, family, steps_in_minutes, text
+from benchmarks.teaching_setting import BATCH, CONTEXT, KIND, MINUTES, SEEDS, family, steps_in_minutes, text
+from benchmarks.trial import STUDIES, usual
 from domains.language.compare import equalised, parameters
 from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.pruned_model import load
@@ -31,18 +32,18 @@ from domains.language.train import MODEL, LanguageConfig, build, train
 from separable.sequence import TransformerConfig
 from separable.training import RunFolder
 
-VOCABULARY = 512 if TRIAL else 4096
-FOLDER = Path("runs/benchmarks/distillation_separable_student") / KIND
+VOCABULARY = usual(4096, trial=512)
+FOLDER = STUDIES / "distillation_separable_student" / KIND
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={MINUTES:g} SEEDS={SEEDS} python -m benchmarks.distillation_separable_student"
-TEACHER = 150_000 if TRIAL else 3_000_000
-WIDTH = 32 if TRIAL else 64  # of the students
-GENERATED = "generated:rank=2,frequent=8" if TRIAL else "generated:rank=32,frequent=256"
+TEACHER = usual(3_000_000, trial=150_000)
+WIDTH, LAYERS = usual((64, 4), trial=(32, 2))  # of the students
+GENERATED = usual("generated:rank=32,frequent=256", trial="generated:rank=2,frequent=8")
 KINDS = (
     "table table:tied=false",  # which sets the number of parameters
     "table table:tied=true",
     "low_rank:rank=16 table:tied=false",
     f"{GENERATED} table:tied=false",
-    f"{GENERATED} hierarchical:rank={16 if TRIAL else 256}",
+    f"{GENERATED} hierarchical:rank={usual(256, trial=16)}",
 )
 SEPARABLE = tuple(kind for kind in KINDS if kind.startswith("generated"))
 
@@ -58,7 +59,7 @@ def teacher_of(tokens: Tokens, config: LanguageConfig, seed: int) -> Path:
 
 def measured(tokens: Tokens, kind: str, teacher: Path, lesson: DistillationConfig, seed: int) -> dict[str, Any]:
     """One student, distilled."""
-    small = TransformerConfig(width=WIDTH, layers=2 if TRIAL else 4, heads=WIDTH // 16)
+    small = TransformerConfig(width=WIDTH, layers=LAYERS, heads=WIDTH // 16)
     first, head = KINDS[0].split()
     base = LanguageConfig(small, first, head, CONTEXT)
     embedding, head = kind.split()
@@ -124,8 +125,6 @@ def main() -> None:
         )
     for line in lines:
         print(line)
-    if TRIAL:
-        return
     best = max((line for line in lines if line["student"] in SEPARABLE), key=lambda line: line["gain over the first"])
     others = [line for line in lines if line["student"] not in SEPARABLE]
     record.write(

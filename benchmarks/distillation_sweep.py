@@ -6,14 +6,13 @@ several processes that run this file share the cells, and what is finished is ne
 16 MINUTES of a core for each seed, and 7 minutes for measuring.
 
     MINUTES=10 SEEDS=3 SCALE=1 ARMS="pruned scratch scratch_compute" python -m benchmarks.distillation_sweep
-    TRIAL=1 python -m benchmarks.distillation_sweep         # tries that it runs, and writes no record
+    TRIAL=1 python -m benchmarks.distillation_sweep         # tries that it runs and writes its record
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,29 +24,26 @@ from benchmarks.teaching_setting import (
     KIND,
     MINUTES,
     SEEDS,
-    TRIAL,
     family,
     lesson_after,
     steps_in_minutes,
     text,
 )
+from benchmarks.trial import STUDIES, usual
 from domains.language.distillation.law import PUBLISHED
 from domains.language.distillation.sweep import SweepConfig, sweep
 from domains.language.distillation.sweep_report import curses, law, points, statement, write_sweep_report
 
 SCALE = float(os.environ.get("SCALE", "1"))  # of all sizes
 ARMS = tuple(os.environ.get("ARMS", "pruned scratch scratch_compute").split())  # pruned is always among them
-FOLDER = Path("runs/benchmarks/distillation_sweep") / (KIND if SCALE == 1 else f"{KIND}-scale_{SCALE:g}")
+FOLDER = STUDIES / "distillation_sweep" / (KIND if SCALE == 1 else f"{KIND}-scale_{SCALE:g}")
 SETTINGS = f"MINUTES={MINUTES:g} SEEDS={SEEDS} SCALE={SCALE:g} ARMS='{' '.join(ARMS)}'"
 COMMAND = f"OMP_NUM_THREADS=1 {SETTINGS} python -m benchmarks.distillation_sweep"
-if TRIAL:
-    STUDENTS, TEACHERS = (20_000, 30_000), (40_000, 60_000)
-else:
-    STUDENTS = tuple(round(SCALE * size) for size in (40_000, 60_000, 90_000, 135_000))
-    TEACHERS = tuple(
-        round(SCALE * size)
-        for size in (65_000, 100_000, 150_000, 225_000, 340_000, 500_000, 750_000, 1_100_000, 1_700_000)
-    )
+SIZES = usual((40_000, 60_000, 90_000, 135_000), trial=(60_000, 70_000, 80_000))
+LARGER = usual(
+    (65_000, 100_000, 150_000, 225_000, 340_000, 500_000, 750_000, 1_100_000, 1_700_000), trial=(120_000, 180_000)
+)
+STUDENTS, TEACHERS = (tuple(round(SCALE * size) for size in sizes) for sizes in (SIZES, LARGER))
 
 
 def config_of(steps: int) -> SweepConfig:
@@ -77,8 +73,6 @@ def main() -> None:
         found = points(rows, arm)
         print(f"{arm}: {statement(found)}", flush=True)
         measured += [{"arm": arm, **row, **cost(rows, arm, row)} for row in curses(found)]
-    if TRIAL:
-        return
     pruned = points(rows, "pruned")
     fitted = law(pruned)
     assert fitted is not None

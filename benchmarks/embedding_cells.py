@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -22,6 +21,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.kept import kept, kept_path
+from benchmarks.trial import STUDIES, usual
 from domains.language.compare import Spend, equalised, parameters
 from domains.language.corpus import CorpusConfig
 from domains.language.evaluate import evaluate
@@ -31,32 +31,32 @@ from domains.language.train import LanguageConfig, evenly, train
 from separable.sequence import TransformerConfig
 from separable.training import RunFolder, TrainingConfig
 
-TRIAL = bool(os.environ.get("TRIAL"))
-SIZES = "seed_dim=8,heads=1,knots=4,rank=4" if TRIAL else "seed_dim=64,heads=4,knots=8,rank=32"  # of generators
+# of generators
+SIZES = usual("seed_dim=64,heads=4,knots=8,rank=32", trial="seed_dim=8,heads=1,knots=4,rank=4")
 PUBLISHED = "seed_dim=128,heads=8,knots=16,rank=64"  # 1.2 million and more: not where a table has fewer
-RANK, FREQUENT = (4, 16) if TRIAL else (32, 512)
+RANK, FREQUENT = usual((32, 512), trial=(4, 16))
 BASELINE, TIED = "table, untied", "table, tied"
 KINDS = {
     BASELINE: ("table", "table:tied=false"),
     TIED: ("table", "table:tied=true"),
     "low rank (ALBERT)": (f"low_rank:rank={RANK}", "table:tied=false"),
     "low rank, embedding and head": (f"low_rank:rank={RANK}", "low_rank"),
-    "tensor train": (f"tensor_train:rank={4 if TRIAL else 16}", "table:tied=false"),
-    "hashed": (f"hashed:buckets={32 if TRIAL else 1024}", "table:tied=false"),
+    "tensor train": (f"tensor_train:rank={usual(16, trial=4)}", "table:tied=false"),
+    "hashed": (f"hashed:buckets={usual(1024, trial=32)}", "table:tied=false"),
     "Leviathan, published recipe": (f"leviathan:{SIZES}", "table:tied=false"),
     "Leviathan, published sizes": (f"leviathan:{PUBLISHED}", "table:tied=false"),
     "generated": (f"generated:{SIZES}", "table:tied=false"),
     "generated and frequent": (f"generated:{SIZES},frequent={FREQUENT}", "table:tied=false"),
     "generated, low-rank head": (f"generated:{SIZES}", f"low_rank:rank={RANK}"),
-    "generated, hierarchical head": (f"generated:{SIZES}", f"hierarchical:rank={16 if TRIAL else 256}"),
-    "generated, product-mixture head": (f"generated:{SIZES}", f"product_mixture:rank={1 if TRIAL else 8}"),
+    "generated, hierarchical head": (f"generated:{SIZES}", f"hierarchical:rank={usual(256, trial=16)}"),
+    "generated, product-mixture head": (f"generated:{SIZES}", f"product_mixture:rank={usual(8, trial=1)}"),
     "generated, adaptive head": (f"generated:{SIZES}", "adaptive"),
 }
-RATES = (1e-3, 4e-3) if TRIAL else (2e-3, 4e-3, 8e-3, 1.6e-2)
-TABLE_RATES = (4e-3, 8e-3)
+RATES = usual((2e-3, 4e-3, 8e-3, 1.6e-2), trial=(4e-3,))
+TABLE_RATES = usual((4e-3, 8e-3), trial=(4e-3,))
 TUNING, TUNING_SEED = 0.15, 100  # share of the tokens, and a seed that no final training has
-EVALUATIONS = 1 if TRIAL else 5  # of a training, evenly; a tuning has one
-WINDOWS, TUNING_WINDOWS = (20, 20) if TRIAL else (1000, 200)  # of the part that a model is measured on
+EVALUATIONS = usual(5, trial=1)  # of a training, evenly; a tuning has one
+WINDOWS, TUNING_WINDOWS = usual((1000, 200), trial=(20, 20))  # of the part that a model is measured on
 
 Budget = Literal["tuning", "tokens", "minutes"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -83,7 +83,7 @@ class Study:
         warm_up: steps of a training by minutes, whose number of steps is not known.
     """
 
-    folder: Path = Path("runs/benchmarks/language/embeddings")
+    folder: Path = STUDIES / "language/embeddings"
     source: str = "standard_library"
     tokens: float = 4.0
     minutes: float = 15.0

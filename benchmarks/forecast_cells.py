@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.forecast_study import Setting, fourier, noisy, u_net
+from benchmarks.forecast_study import Setting, fourier, noisy, tried, u_net
 from benchmarks.kept import kept
+from benchmarks.trial import STUDIES, usual
 from domains.turbulence.baselines.climatology import Climatology
 from domains.turbulence.baselines.coarse_solver import CoarseSolver
 from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
@@ -28,6 +29,7 @@ from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.flows import KolmogorovFlow
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.held_spectrum import ROUNDS, hold_spectrum
+from domains.turbulence.innovation_forecaster import InnovationConfig
 from domains.turbulence.networks import SeparableNetwork
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 from domains.turbulence.readers import FlowData, read_flow
@@ -44,12 +46,20 @@ HALVED = ("core", FIRST_ORDER, "B")  # head B is trained on a core: half the min
 HELD = 1.0  # minutes of head B's that the runs take by which it holds the spectrum
 HELD_SPREAD = 0.5  # of head A's that the ensembles take by which it holds the spread
 TUNING = 0.2  # of these minutes for each setting of a baseline that is tried
-SEEDS = (0, 1, 2)
+SEEDS = usual((0, 1, 2), trial=(0,))
 FLOW = KolmogorovFlow(viscosity=0.01, drag=0.1, forcing_mode=4)
 # A start that is wrong by a tenth of a standard deviation is correlated 0.56 with the truth after ten frames.
-LEARNED = FlowDataConfig(FLOW, trajectories=128, frames=80, spin_up=40.0, seed=0, precision="float32")
-TESTED = dataclasses.replace(LEARNED, trajectories=32, frames=62, seed=1)
-FOLDER = Path("runs/benchmarks/turbulence_forecast")
+LEARNED = FlowDataConfig(
+    FLOW,
+    trajectories=usual(128, trial=6),
+    frames=usual(80, trial=6),
+    spacing=usual(1.0, trial=0.1),
+    spin_up=usual(40.0, trial=1.0),
+    seed=0,
+    precision="float32",
+)
+TESTED = dataclasses.replace(LEARNED, trajectories=usual(32, trial=2), frames=usual(62, trial=16), seed=1)
+FOLDER = STUDIES / "turbulence_forecast"
 STARTS, LEADS = (0, 10), 50  # frames of each test trajectory that are the last known ones (of one), frames after them
 
 
@@ -98,7 +108,12 @@ SETTINGS: dict[str, list[Setting]] = {
         {"model": first_order(24, 18), "rate": 1.2e-2},
     ],
 }
+SETTINGS = tried(SETTINGS)
 FREE = ("persistence", "climatology", "half resolution")  # nothing is learned
+INNOVATIONS = usual(
+    InnovationTrainConfig(),
+    trial=InnovationTrainConfig(InnovationConfig(modes=(7, 7)), examples=20, spectrum_steps=3, spectrum_runs=2),
+)
 # What is tried where nothing is trained, chosen by leads 1 and 5: an eddy viscosity, in units of the flow's own, for
 # what a coarse grid does not resolve; how large residuals are, in units of their own size, and how many there are.
 # Those of the core, head B's null, are taken as they are.
@@ -112,6 +127,7 @@ CHOICES: dict[str, list[Setting]] = {
         *({"size": 1.0, "count": count} for count in (100, 4000)),
     ],
 }
+CHOICES = tried(CHOICES)
 HELD_DRAWS = "core + residuals, held"  # draws whose size holds the spectrum as that of head B does
 NEEDS = {"FNO + residuals": "FNO", "core + residuals": "core", HELD_DRAWS: "core", "B": "core"}  # built on another one
 NAMES = (*SETTINGS, *NEEDS, *FREE)
@@ -120,8 +136,8 @@ NAMES = (*SETTINGS, *NEEDS, *FREE)
 def flow_data() -> tuple[FlowData, FlowData]:
     """Trajectories to learn from and to test on; made once, in about five minutes of the processor."""
     found = []
-    for name, config in (("learn", learned()), ("test", tested())):
-        folder = FOLDER / (f"trial {name}" if trial() else name)
+    for name, config in (("learn", LEARNED), ("test", TESTED)):
+        folder = FOLDER / name
         # Only one process may make a data set; those that read a finished one must not stand in each other's way.
         if not all(shard_path(folder, index).exists() for index in range(config.shards)):
             generate_data(folder, config, processes=int(os.environ.get("PROCESSES", "1")))
@@ -129,30 +145,19 @@ def flow_data() -> tuple[FlowData, FlowData]:
     return found[0], found[1]
 
 
-def learned() -> FlowDataConfig:
-    """The data set to learn from; smaller for a trial of the study."""
-    return dataclasses.replace(LEARNED, trajectories=12, frames=12, spin_up=5.0, shard=6) if trial() else LEARNED
-
-
-def tested() -> FlowDataConfig:
-    """The data set to test on."""
-    return dataclasses.replace(TESTED, trajectories=4, frames=16, spin_up=5.0) if trial() else TESTED
-
-
-def trial() -> bool:
-    """Whether this only tries that the study runs: few data, short trainings, no record."""
-    return bool(os.environ.get("TRIAL"))
-
-
 def place(name: str, seed: int | str) -> Path:
     """The folder of a cell."""
-    return FOLDER / f"{'trial' if trial() else f'{MINUTES:g}'} minutes" / name.replace(" ", "_") / str(seed)
+    return FOLDER / f"{MINUTES:g} minutes" / name.replace(" ", "_") / str(seed)
+
+
+def length(minutes: float) -> dict[str, Any]:
+    """Settings of a training that is to last some minutes of the processor."""
+    return usual({"minutes": minutes}, trial={"steps": 2, "batch": 2})
 
 
 def config_of(setting: Setting, seed: int, minutes: float) -> TrainConfig:
     """What a training is given."""
-    length = {"steps": 4, "batch": 2} if trial() else {"minutes": minutes}
-    return TrainConfig(**setting | length, seed=seed)
+    return TrainConfig(**setting | length(minutes), seed=seed)
 
 
 def trained(name: str, setting: Setting, seed: int, minutes: float, folder: Path) -> dict[str, Any]:
@@ -251,13 +256,8 @@ def innovations(seed: int) -> None:
     folder = place("B", seed)
     if (folder / "finished.json").exists():
         return
-    default = InnovationTrainConfig()
-    config = dataclasses.replace(
-        default, descent=dataclasses.replace(default.descent, minutes=minutes_of("B") - HELD, seed=seed)
-    )
-    if trial():
-        less = dataclasses.replace(config.descent, steps=4, batch=2)
-        config = InnovationTrainConfig(descent=less, examples=20, spectrum_steps=3, spectrum_runs=2)
+    descent = dataclasses.replace(INNOVATIONS.descent, **length(minutes_of("B") - HELD), seed=seed)
+    config = dataclasses.replace(INNOVATIONS, descent=descent)
     run = RunFolder(folder, {"name": "B", **dataclasses.asdict(config)}, seed)
     core = load_forecaster(place("core", seed))
     forecaster = train_innovations(core, flow_data()[0], config, run=run)  # type: ignore[arg-type]
@@ -280,16 +280,15 @@ def forecaster_of(name: str, seed: int) -> tuple[Forecaster, bool]:
     if name in NEEDS and name != "B":
         draws = residual_draws(name, seed, **chosen(name)[0] if name in CHOICES else {})
         if name == HELD_DRAWS:
-            default = InnovationTrainConfig()
-            windows = learn.windows(draws.history, math.ceil(default.spectrum_steps / ROUNDS), samples=rows)
-            hold_spectrum(draws, windows, default.spectrum_runs, seed)
+            windows = learn.windows(draws.history, math.ceil(INNOVATIONS.spectrum_steps / ROUNDS), samples=rows)
+            hold_spectrum(draws, windows, INNOVATIONS.spectrum_runs, seed)
         return draws, True
     return load_forecaster(place(name, seed)), name in ("A", "B", "noisy FNO")
 
 
 def seeds_of(name: str) -> tuple[int, ...]:
     """Seeds of a model; one where nothing is random but the draws."""
-    return (0,) if name in FREE else SEEDS[:1] if trial() else SEEDS
+    return (0,) if name in FREE else SEEDS
 
 
 def starts(test: FlowData, history: int = 1) -> tuple[Tensor, Tensor, list[int]]:

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from benchmarks import forecast_cells as cells
 from benchmarks.kept import kept
+from benchmarks.trial import usual
 from domains.turbulence.scores import LongRun, compared, long_run
 
-RUN, LONG, RUNS = 500, 2000, 100  # steps of a long run; of the runs of which none may be lost, and their number
-SETTLED = 100  # steps after which a run of 500 has forgotten its start: spectra from here on are kept for each start
+RUN = usual(500, trial=2)  # steps of a long run
+LONG, RUNS = usual(2000, trial=2), usual(100, trial=4)  # steps of the runs of which none may be lost, and their number
+SETTLED = RUN // 5  # steps after which a run has forgotten its start: spectra from here on are kept for each start
 MEMBERS = 2  # from each start, of a forecaster whose members differ
 TOGETHER = 256  # members advanced at once; to draw tokens from many costs little more than from few
 ENDURING = ("A", "B")  # in runs of 2,000 steps
@@ -25,8 +27,8 @@ def weighed(name: str, seed: int) -> dict[str, Any]:
 def _weigh(name: str, seed: int) -> dict[str, Any]:
     forecaster, ensemble = cells.forecaster_of(name, seed)
     past, _, _ = cells.starts(cells.flow_data()[1], forecaster.history)
-    first, members, steps = past[: len(past) // 2], MEMBERS if ensemble else 1, 20 if cells.trial() else RUN
-    run = long_run(forecaster, first, frames_of_the_flow(), steps, members=members, together=TOGETHER, progress=True)
+    first, members = past[: len(past) // 2], MEMBERS if ensemble else 1
+    run = long_run(forecaster, first, frames_of_the_flow(), RUN, members=members, together=TOGETHER, progress=True)
     settled = run.spectra[len(run.spectra) * SETTLED // RUN :]
     by_start = settled.unflatten(1, (len(first), members)).nanmean((0, 2))
     return told_of(run) | {"runs": members * len(first), "spectra": by_start.tolist()}
@@ -40,10 +42,9 @@ def endured(name: str) -> dict[str, Any]:
 def _endure(name: str) -> dict[str, Any]:
     forecaster, _ = cells.forecaster_of(name, 0)
     past, _, _ = cells.starts(cells.flow_data()[1], forecaster.history)
-    runs, steps = (4, 20) if cells.trial() else (RUNS, LONG)
-    chosen = past[torch.arange(runs) % len(past)]
+    chosen = past[torch.arange(RUNS) % len(past)]
     return {
-        "lost": long_run(forecaster, chosen, frames_of_the_flow(), steps, seed=1, together=TOGETHER, progress=True).lost
+        "lost": long_run(forecaster, chosen, frames_of_the_flow(), LONG, seed=1, together=TOGETHER, progress=True).lost
     }
 
 

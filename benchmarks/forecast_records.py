@@ -1,6 +1,7 @@
 """Records 1 to 4 of the area turbulence and their pictures, from the scores that the cells of the study left."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from benchmarks import forecast_cells as cells
 from benchmarks import record
 from benchmarks.forecast_climate import climate_of_the_test
 from benchmarks.forecast_tables import Found, against, mean, ratio, seeds_apart, table, told
+from benchmarks.trial import RESULTS
 from separable.distributions import BootstrapInterval, bootstrap_interval
 
 COMPARED = {
@@ -32,17 +34,23 @@ def gathered() -> Found:
     """Scores of all cells that are there."""
     found: Found = {}
     for name in cells.NAMES:
-        paths = [cells.place(name, seed) / "scores.json" for seed in cells.seeds_of(name)]
-        paths = [path for path in paths if path.exists()]
-        if not paths:
+        if not (rows := left_by(name, cells.seeds_of(name))):
             continue
-        found[name] = [json.loads(path.read_text()) for path in paths]
-        for path, row in zip(paths, found[name], strict=True):
-            if (climate := path.with_name("climate.json")).exists():
-                row["climate"] = json.loads(climate.read_text())
+        found[name] = rows
         if (endured := cells.place(name, 0) / "endured.json").exists():
             found[name][0] |= json.loads(endured.read_text())
     return found
+
+
+def left_by(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """What the cells of a model that are there have left: their scores, and the climate of those with long runs."""
+    paths = [cells.place(name, seed) / "scores.json" for seed in seeds]
+    paths = [path for path in paths if path.exists()]
+    rows: list[dict[str, Any]] = [json.loads(path.read_text()) for path in paths]
+    for path, row in zip(paths, rows, strict=True):
+        if (climate := path.with_name("climate.json")).exists():
+            row["climate"] = json.loads(climate.read_text())
+    return rows
 
 
 def _whole(seed: int) -> bool:
@@ -51,7 +59,7 @@ def _whole(seed: int) -> bool:
 
 
 def write_records(command: str) -> None:
-    """Every record whose cells are there; a trial prints them only."""
+    """Every record whose cells are there."""
     found = gathered()
     half = cells.MINUTES / 2
     minutes = (
@@ -62,12 +70,11 @@ def write_records(command: str) -> None:
         "Kolmogorov flow (viscosity 0.01, drag 0.1, force at k = 4) on 64 x 64 points, frames one unit of time apart; "
         f"{minutes}; CRPS and energy score (over the root of the points) in standard deviations, fair, 8 members"
     )
-    write = _printed if cells.trial() else record.write
     common: dict[str, Any] = {"command": command, "seeds": [seed for seed in cells.SEEDS if _whole(seed)]}
     if "A" in found and {"FNO", "climatology"} <= found.keys():
         ratios, holds = against(found, "A", COMPARED)
         small = found["A"][0]["parameters"] <= found["FNO"][0]["parameters"] / 10
-        write(
+        record.write(
             "turbulence",
             "1",
             claim=f"Head A's ensembles are sharper than those of every baseline. {setup}",
@@ -81,10 +88,10 @@ def write_records(command: str) -> None:
         )
         _picture("1", draw_crps(found))
     if "A" in found:
-        _calibration(found, write, common, setup)
-        _climate(found, write, common, setup)
+        _calibration(found, common, setup)
+        _climate(found, common, setup)
     if {"B", "core + residuals"} <= found.keys():
-        _innovations(found, write, common, setup)
+        _innovations(found, common, setup)
 
 
 def _tried() -> str:
@@ -104,7 +111,7 @@ def _tried() -> str:
     return ". ".join(parts)
 
 
-def _calibration(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
+def _calibration(found: Found, common: dict[str, Any], setup: str) -> None:
     rows, holds = [], True
     for name in (n for n in ("A", "B", "noisy FNO", "FNO + residuals", "core + residuals") if n in found):
         ratios, coverage = calibration(found[name])
@@ -123,7 +130,7 @@ def _calibration(found: Found, write: Any, common: dict[str, Any], setup: str) -
         rows.append(row)
     each = [calibration([row])[0].estimate for row in found["A"]]
     apart = ", ".join(f"{float(ratios.min()):.3f} to {float(ratios.max()):.3f}" for ratios in each)
-    write(
+    record.write(
         "turbulence",
         "2",
         claim=f"The spread of head A's ensembles says how wrong they are, at leads 1 to 20. {setup}; here 24 members, "
@@ -152,7 +159,7 @@ def calibration(rows: list[dict[str, Any]]) -> tuple[BootstrapInterval, Bootstra
     return bootstrap_interval(torch.stack([variance, error], -1), spread_over_skill), bootstrap_interval(coverage)
 
 
-def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
+def _climate(found: Found, common: dict[str, Any], setup: str) -> None:
     rows = []
     for name, content in found.items():
         if _weighed(content):
@@ -185,7 +192,7 @@ def _climate(found: Found, write: Any, common: dict[str, Any], setup: str) -> No
         for name, row in ours.items()
         if name in ("A", "B")
     )
-    write(
+    record.write(
         "turbulence",
         "3",
         claim="Left alone for 500 steps our forecasts keep the flow's spectrum, energy, enstrophy and distribution. "
@@ -240,7 +247,7 @@ def _between(interval: BootstrapInterval, digits: int) -> str:
     return f"{estimate} ({low} to {high})"
 
 
-def _innovations(found: Found, write: Any, common: dict[str, Any], setup: str) -> None:
+def _innovations(found: Found, common: dict[str, Any], setup: str) -> None:
     crps = ratio(mean(found["B"], "crps"), mean(found["core + residuals"], "crps"))
     names = ("B", "core + residuals", cells.HELD_DRAWS)
     # Some thousandths of a decade are what chance makes of the last fifth of 64 runs; four times as many frames tell.
@@ -260,7 +267,7 @@ def _innovations(found: Found, write: Any, common: dict[str, Any], setup: str) -
         holds &= float(interval.estimate) <= 0.7
     last = [float(np.mean([row["climate"]["spectrum error"] for row in found[name]])) for name in names[:2]]
     measured["the last hundred steps alone"] = f"{last[0] / last[1]:.2f}"
-    write(
+    record.write(
         "turbulence",
         "4",
         claim=f"Innovations that know the state are better than residuals drawn at random, on the same core. {setup}",
@@ -279,13 +286,8 @@ def _each(rows: list[dict[str, Any]]) -> str:
     return ", ".join(f"{row['climate']['spectrum error']:.4f}" for row in rows)
 
 
-def _printed(area: str, item: str, **content: Any) -> None:
-    print(f"{area}-{item}", json.dumps(content, indent=1, default=float))
-
-
 def _picture(item: str, figure: Any) -> None:
-    folder = cells.FOLDER if cells.trial() else record.RESULTS
-    figure.savefig(folder / f"turbulence-{item}.png", dpi=100, bbox_inches="tight")
+    figure.savefig(RESULTS / f"turbulence-{item}.png", dpi=100, bbox_inches="tight")
 
 
 def draw_crps(found: Found) -> Any:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.trial import usual
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.baselines.noisy_forecaster import NoisyConfig
 from domains.turbulence.baselines.u_net import UNetNetwork
@@ -22,6 +23,11 @@ from separable.training import RunFolder
 
 Setting = dict[str, Any]  # of TrainConfig
 TUNING = 0.2  # share of the minutes for each setting that is tried
+
+
+def tried(settings: dict[str, list[Setting]]) -> dict[str, list[Setting]]:
+    """What is tried of each model: all its settings, in a trial the first and the last."""
+    return {name: found[:: usual(1, trial=max(1, len(found) - 1))] for name, found in settings.items()}
 
 
 def fourier(channels: int, modes: int, rate: float = 3e-3, layers: int = 4, rounds: int = 1, **more: Any) -> Setting:
@@ -50,7 +56,7 @@ class Study:
         data: to learn from.
         settings: of each model; one is taken as it is, of several the best.
         minutes: of the processor, a model.
-        common: of every training, such as symmetries; ``{"steps": 4}`` tries that all runs.
+        common: of every training, such as symmetries.
         scores: whose sum says which setting is best, "crps_1" or "crps_5" or both.
         held: minutes of a model's that pass after its training, in which its spread is held.
     """

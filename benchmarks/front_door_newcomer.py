@@ -4,7 +4,8 @@ The repository is cloned into an empty folder, installed as its README says, and
 each path below is followed there as a newcomer would type it, in processes of its own, on files that no program of this
 repository wrote. A path ends
 with a file or an answer that is looked at: what is asked of it stands beside its time. What is in the package index's
-cache, and how far away the index is, is a matter of the machine; so the installation has a line of its own.
+cache, and how far away the index is, is a matter of the machine; so the installation has a line of its own. A trial
+installs nothing, takes the environment that it runs in, shows two parts of the demonstration and follows three paths.
 """
 
 import csv
@@ -25,9 +26,20 @@ import numpy as np
 import xarray
 
 from benchmarks import record
+from benchmarks.trial import usual
 
 BAR, DEMO_BAR = 10.0, 5.0  # minutes of a path and of the demonstration, without the installation
 REPOSITORY = Path(__file__).parents[1]
+INSTALL = usual(["make", "install"], trial=["make", "--old-file=install", "install"])
+STEPS = usual("40000", trial="1000")  # of flying
+TWO_PARTS = """
+from domains import demo
+for part in ("compare_tables", "design_microstructure", "fly_waypoints", "forecast_flow", "train_language_model"):
+    setattr(demo, part, lambda run, report: None)
+demo.ask_in_reverse = demo.invert_borehole
+demo.main()
+"""
+DEMO = usual(["make", "demo"], trial=[sys.executable, "-c", TWO_PARTS])
 
 OWN_TABLE = """
 import numpy as np, torch, separable
@@ -165,7 +177,7 @@ JOURNEYS = {
                 "--wind",
                 "0.5",
                 "--steps",
-                "40000",
+                STEPS,
             ),
             ("separable", "navigation", "evaluate", "runs/own", "--episodes", "200", "--out", "flown.json"),
         ),
@@ -200,6 +212,11 @@ JOURNEYS = {
         lambda _: _asked(),
     ),
 }
+TRIED = (
+    "library: a table of one's own",
+    "microstructure: an image of one's own",
+    "navigation: a world of one's own",
+)
 
 
 def _scored() -> str:
@@ -231,7 +248,7 @@ def _typed(command: tuple[str, ...]) -> str:
 def shown(clone: Path) -> dict[str, Any]:
     """The demonstration in a clone: its time, and what its page holds and fetches."""
     started = time.perf_counter()
-    subprocess.run(["make", "demo"], cwd=clone, check=True)
+    subprocess.run(DEMO, cwd=clone, check=True)
     minutes = (time.perf_counter() - started) / 60
     page = (clone / "runs" / "demo" / "report.html").read_text()
     pictures, moving = page.count("data:image/png"), page.count("data:image/gif")
@@ -249,13 +266,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as empty:
         started = time.perf_counter()
         subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), f"{empty}/separable"], check=True)
-        subprocess.run(["make", "install", f"PYTHON={sys.executable}"], cwd=f"{empty}/separable", check=True)
+        subprocess.run([*INSTALL, f"PYTHON={sys.executable}"], cwd=f"{empty}/separable", check=True)
         installed = (time.perf_counter() - started) / 60
         print(f"clone and installation: {installed:.1f} minutes", flush=True)
         demonstration = shown(Path(empty, "separable"))
         print(demonstration, flush=True)
-        os.environ["PATH"] = f"{empty}/separable/.venv/bin:{os.environ['PATH']}"
-        for name, journey in JOURNEYS.items():
+        environment = usual(f"{empty}/separable/.venv", trial=sys.prefix)
+        os.environ["PATH"] = f"{environment}/bin:{os.environ['PATH']}"
+        for name in usual(tuple(JOURNEYS), trial=TRIED):
+            journey = JOURNEYS[name]
             folder = Path(empty, name.partition(":")[0])
             folder.mkdir()
             os.chdir(folder)

@@ -19,6 +19,7 @@ import torch
 
 import separable
 from benchmarks import record
+from benchmarks.trial import usual
 from domains.turbulence.flows import KolmogorovFlow
 from domains.turbulence.grid import Grid
 from separable.atoms import BSpline
@@ -28,7 +29,7 @@ from separable.sequence import LanguageModel, LanguageModelConfig, TransformerCo
 from separable.sequence.embeddings import embedding_config
 from separable.sequence.heads import head_config
 
-REPETITIONS = 2
+REPETITIONS, SIZES = usual((2, 4), trial=(1, 3))  # of a step, of a sweep
 TOKENS = 512  # of a step of a language model
 BANDWIDTH = 1.25e9  # bytes a second of a 10 gigabit network, which the projection assumes
 Step = Callable[[], object]
@@ -122,7 +123,7 @@ def power(sizes: tuple[int, ...], times: list[float]) -> tuple[float, float]:
 
 def row(name: str) -> dict[str, Any]:
     """Times over a sweep, the power that they follow, and the largest size beside what the power said."""
-    make, sizes = SWEEPS[name]
+    make, sizes = SWEEPS[name][0], SWEEPS[name][1][:SIZES]
     times = [seconds(make(size)) for size in sizes]
     factor, exponent = power(sizes[:-1], times[:-1])
     foretold = factor * sizes[-1] ** exponent

@@ -2,7 +2,7 @@
 
 Each file of tests/validation runs in a process of its own. What has passed is kept in
 runs/benchmarks/front_door_validation, with its commit, so that a run that was cut off goes on; with names of files only
-those are run, and the record is written once none is missing.
+those are run, and the record is written once none is missing. A trial runs a part of one file.
 
     python -m benchmarks.front_door_validation [test_killed_jobs ...]
 """
@@ -17,16 +17,19 @@ from typing import Any
 from benchmarks import record
 from benchmarks.kept import kept
 from benchmarks.pytest_reports import counts, noted
+from benchmarks.trial import STUDIES, usual
 
 REPOSITORY = Path(__file__).parents[1]
 TESTS = REPOSITORY / "tests" / "validation"
-FOLDER = REPOSITORY / "runs" / "benchmarks" / "front_door_validation"
-KILLS = "50"
+FOLDER = REPOSITORY / STUDIES / "front_door_validation"
+PATTERNS = usual(["test_*.py", "*_test.py"], trial=["test_damaged_files.py"])  # as pytest collects
+CHOSEN = usual(list[str](), trial=["-k", "settings and JSON"])
+KILLS = usual("50", trial="1")
 
 
 def files() -> list[Path]:
-    """Of the slow evidence, as pytest collects them."""
-    return sorted({*TESTS.rglob("test_*.py"), *TESTS.rglob("*_test.py")})
+    """Of the slow evidence."""
+    return sorted({file for pattern in PATTERNS for file in TESTS.rglob(pattern)})
 
 
 def ran(file: Path) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def ran(file: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         words = [sys.executable, "-m", "pytest", "-q", "-o", "norecursedirs=.*", "-o", "junit_family=xunit1"]
-        words += [str(file), f"--junitxml={report}"]
+        words += [str(file), f"--junitxml={report}", *CHOSEN]
         subprocess.run(words, cwd=REPOSITORY, env={"KILLS": KILLS} | os.environ, check=False)
         count = counts(report)
         tried = noted(report, "files")

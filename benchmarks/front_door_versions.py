@@ -6,7 +6,8 @@ that a run that was cut off goes on; with names only those are run, and the reco
 
     python -m benchmarks.front_door_versions [3.10 3.11 3.12 3.13 lowest]
 
-Needs interpreters of all versions, on PATH or beside the one that runs.
+Needs interpreters of all versions, on PATH or beside the one that runs. A trial runs one file of tests by `make suite`
+in the environment that it runs in.
 """
 
 import os
@@ -20,11 +21,14 @@ from typing import Any
 from benchmarks import record
 from benchmarks.kept import kept
 from benchmarks.pytest_reports import counts
+from benchmarks.trial import STUDIES, TRIAL, usual
 
 REPOSITORY = Path(__file__).parents[1]
-FOLDER = REPOSITORY / "runs" / "benchmarks" / "front_door_versions"
+FOLDER = REPOSITORY / STUDIES / "front_door_versions"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 LOWEST = "lowest"
+ENVIRONMENTS = usual((*VERSIONS, LOWEST), trial=("at hand",))
+TESTS = usual("", trial="tests/atoms/test_atom.py")  # all by default
 TOLD = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib", "xarray", "gymnasium", "stable-baselines3")
 _SAY = "import importlib.metadata as m, platform, sys; print(platform.python_version(), *map(m.version, sys.argv[1:]))"
 
@@ -48,6 +52,9 @@ def ran(name: str) -> dict[str, Any]:
     environment = REPOSITORY / "build" / (name if name == LOWEST else f"python{name}")
     if name == LOWEST:
         words = ["make", "lowest"]
+    elif TRIAL:
+        environment = Path(sys.prefix)
+        words = ["make", "suite", "--old-file=install", f"VENV={environment}"]
     else:
         python = interpreter(name)
         if python is None:
@@ -55,7 +62,7 @@ def ran(name: str) -> dict[str, Any]:
         words = ["make", "suite", f"PYTHON={python}", f"VENV={environment.relative_to(REPOSITORY)}"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = {"PYTEST_ADDOPTS": f"--junitxml={report} -o junit_family=xunit1"}
+        options = {"PYTEST_ADDOPTS": f"--junitxml={report} -o junit_family=xunit1 {TESTS}"}
         subprocess.run(words, cwd=REPOSITORY, env=os.environ | options, check=False)
         count = counts(report)
     asked = [environment / "bin" / "python", "-c", _SAY, *TOLD]
@@ -66,12 +73,11 @@ def ran(name: str) -> dict[str, Any]:
 
 def main(names: list[str]) -> None:
     """Run what is asked for, and record once all is there."""
-    everything = [*VERSIONS, LOWEST]
-    for name in names or everything:
+    for name in names or ENVIRONMENTS:
         print(kept(FOLDER / f"{name}.json", lambda n=name: ran(n)), flush=True)  # type: ignore[misc]
-    if not all((FOLDER / f"{name}.json").exists() for name in everything):
+    if not all((FOLDER / f"{name}.json").exists() for name in ENVIRONMENTS):
         return
-    rows = [kept(FOLDER / f"{name}.json", dict) for name in everything]
+    rows = [kept(FOLDER / f"{name}.json", dict) for name in ENVIRONMENTS]
     failed = sum(row["failed"] for row in rows)
     record.write(
         "front_door",

@@ -15,11 +15,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.atoms import BSpline
 from separable.galerkin import Coordinate, Problem, Product, Solution, Term, solve
 
 PI = math.pi
 NU = 0.01 / PI
+# intervals of x and t: at one viscosity, over a decade of them, inviscid
+VISCOUS, DECADE, FRONT = usual(((128, 100), (72, 44), (96, 40)), trial=((16, 8), (12, 6), (12, 6)))
+ENDS = usual((0.15, 0.25, 0.30, 0.36), trial=(0.15, 0.36))  # of time, inviscid
 COMMAND = "python -m benchmarks.galerkin_burgers"
 
 
@@ -30,7 +34,9 @@ def graded(intervals: int, strength: float) -> tuple[float, ...]:
     return tuple(knots.tolist())
 
 
-def burgers(nu: float, intervals: int = 128, steps: int = 100, end: float = 1.0, strength: float = 5.0) -> Problem:
+def burgers(
+    nu: float, intervals: int = VISCOUS[0], steps: int = VISCOUS[1], end: float = 1.0, strength: float = 5.0
+) -> Problem:
     """The problem at one viscosity."""
     return Problem(
         [
@@ -43,7 +49,7 @@ def burgers(nu: float, intervals: int = 128, steps: int = 100, end: float = 1.0,
     )
 
 
-def parametric(scale: float, intervals: int = 72, steps: int = 44) -> Problem:
+def parametric(scale: float, intervals: int = DECADE[0], steps: int = DECADE[1]) -> Problem:
     """Nu = scale * 0.01/pi * 10^m with the coordinate m in [0, 1]: a decade of viscosities."""
     return Problem(
         [
@@ -115,11 +121,11 @@ def over_a_decade() -> tuple[Solution, float, float]:
 def inviscid() -> list[dict[str, Any]]:
     """Errors of the inviscid problem over [0, end], for ends before and after the front forms at 1/pi = 0.318."""
     rows = []
-    for end in (0.15, 0.25, 0.30, 0.36):
+    for end in ENDS:
         u = None
         for factor in (24.0, 6.0, 2.0):
             u = solve(
-                burgers(factor * NU, 96, 40, end),
+                burgers(factor * NU, *FRONT, end),
                 rank=14,
                 tolerance=1e-3,
                 newton=4,
@@ -129,7 +135,7 @@ def inviscid() -> list[dict[str, Any]]:
                 progress=False,
             )
         try:
-            u = solve(burgers(0.0, 96, 40, end), rank=18, tolerance=1e-5, newton=10, sweeps=4, start=u, progress=False)
+            u = solve(burgers(0.0, *FRONT, end), rank=18, tolerance=1e-5, newton=10, sweeps=4, start=u, progress=False)
         except ValueError as error:
             rows.append(
                 {"end of time": end, "relative L2 error": float("nan"), "estimate": float("nan"), "newton": str(error)}

@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.atoms import BSpline
 from separable.galerkin import Coordinate, Problem, Solution, Source, solve
 from separable.galerkin.alternating import sweep
 from separable.galerkin.discretisation import Discretisation
 
 PI = math.pi
-DIMENSIONS = (2, 3, 4, 6, 8, 10, 12, 16, 20)
+DIMENSIONS = usual((2, 3, 4, 6, 8, 10, 12, 16, 20), trial=(2, 4, 6))
 
 
 def modes(dimensions: int) -> list[tuple[float, list[int]]]:

@@ -17,11 +17,14 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.galerkin_networks_peers import Derivative, Network, Pinn, Setting, Spinn, Task, train, tuned, uniform
+from benchmarks.trial import usual
 from separable.atoms import BSpline
 from separable.galerkin import Coordinate, Problem, Product, Source, Term, solve
 
 END = 10.0
-SHORT = 25.0  # seconds that each setting of a network is tried
+INTERVALS = usual(120, trial=10)  # of time
+SHORT = usual(25.0, trial=0.1)  # seconds that each setting of a network is tried
+LEAST, LONGER = usual((60.0, 10), trial=(0.5, 2))  # the best one's: at least, and in times of ours
 
 
 def exact(x: Any, y: Any, t: Any) -> Any:
@@ -29,7 +32,7 @@ def exact(x: Any, y: Any, t: Any) -> Any:
     return (x + y) * np.cos(2 * t) + x * y * np.sin(2 * t)
 
 
-def klein_gordon(intervals: int = 120, degree: int = 5) -> Problem:
+def klein_gordon(intervals: int = INTERVALS, degree: int = 5) -> Problem:
     """The problem; ``intervals`` of time."""
 
     def z(x: Any) -> Any:
@@ -162,7 +165,7 @@ def main() -> None:
     equal: dict[type[Network], float] = {}
     for kind, settings in SETTINGS.items():
         best, tried = tuned(kind, TASK, settings, SHORT)
-        for budget in (seconds, max(60.0, 10 * seconds)):
+        for budget in (seconds, max(LEAST, LONGER * seconds)):
             torch.manual_seed(1)
             model = kind(TASK, best)
             steps = train(model, budget)

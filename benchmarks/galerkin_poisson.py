@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.atoms import BSpline, Fourier
 from separable.galerkin import Coordinate, Field, Problem, Solution, Source, solve
 
 PI = math.pi
+SIZES = usual((16, 32, 64, 128, 256, 512), trial=(16, 32))  # degrees of freedom
+CELLS = usual((5, 8, 11, 16, 23), trial=(5,))  # of the finite elements, along a side
+KANS: Any = usual((([2, 3, 1], 3, 20), ([2, 5, 1], 5, 20), ([2, 10, 1], 8, 20)), trial=(([2, 3, 1], 3, 1),))
 COMMAND = "python -m benchmarks.galerkin_poisson"
 
 
@@ -210,7 +214,7 @@ def _tail(row: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Measure and record."""
     rows = []
-    for dof in (16, 32, 64, 128, 256, 512):
+    for dof in SIZES:
         row: dict[str, Any] = {"degrees of freedom": dof}
         for degree in (2, 3, 5):
             began = time.perf_counter()
@@ -221,7 +225,7 @@ def main() -> None:
         rows.append(row)
     best = min(rows[-1][f"degree {d}"] for d in (2, 3, 5))
     baselines: list[dict[str, Any]] = []
-    for cells in (5, 8, 11, 16, 23):
+    for cells in CELLS:
         for quadratic, count in ((False, cells), (True, max(2, (cells + 1) // 2))):
             found = finite_elements(count, quadratic)
             if found is not None:
@@ -232,7 +236,7 @@ def main() -> None:
                         "squared L2 error": found[1],
                     }
                 )
-    for width, grid, steps in (([2, 3, 1], 3, 20), ([2, 5, 1], 5, 20), ([2, 10, 1], 8, 20)):
+    for width, grid, steps in KANS:
         trained = kan(width, grid, steps)
         if trained is not None:
             baselines.append(

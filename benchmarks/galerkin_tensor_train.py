@@ -20,6 +20,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.atoms import BSpline
 from separable.galerkin import Coordinate, Problem, Solution, Term, solve
 from separable.galerkin.discretisation import Discretisation
@@ -32,7 +33,7 @@ CASES: dict[str, tuple[int, list[tuple[int, int]]]] = {
     "the same chain of 4, coordinates in another order": (4, [(0, 2), (2, 1), (1, 3)]),
     "chain of 6": (6, [(j, j + 1) for j in range(5)]),
 }
-PRODUCTS, BONDS = (10, 20, 40, 80), (4, 8, 12)
+PRODUCTS, BONDS = usual(((10, 20, 40, 80), (4, 8, 12)), trial=((10,), (4,)))
 
 
 def springs(dimensions: int, pairs: Sequence[tuple[int, int]], intervals: int = 12) -> Problem:

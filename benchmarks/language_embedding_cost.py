@@ -26,12 +26,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.layers import LeviathanEmbedding
 from separable.sequence.embeddings import embedding_config
 
 KINDS = ("table", "leviathan", "generated")
-SIZES = ((8192, 256), (32768, 256), (100_256, 256), (200_376, 256), (8192, 2048), (200_376, 2048))
-TOKENS, ROUNDS = 4096, 7
+SIZES = usual(
+    ((8192, 256), (32768, 256), (100_256, 256), (200_376, 256), (8192, 2048), (200_376, 2048)), trial=((500, 16),)
+)
+TOKENS, ROUNDS = usual(4096, trial=64), 7
 PUBLISHED = 200_376, 2048, 2_252_928  # tokens, width, parameters
 
 
@@ -130,9 +133,8 @@ def difference() -> tuple[int, float]:
 
 
 def main() -> None:
-    """Measure and record; ``--tiny`` only tries the code."""
+    """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="a size that says nothing, and no record")
     parser.add_argument("--cell", nargs=4, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.cell:
@@ -140,17 +142,15 @@ def main() -> None:
         print(json.dumps(cell(kind, *map(int, sizes))))
         return
     rows = []
-    for vocabulary, width in ((500, 16),) if chosen.tiny else SIZES:
+    for vocabulary, width in SIZES:
         for kind in KINDS:
             command = [sys.executable, "-m", "benchmarks.language_embedding_cost", "--cell", kind]
-            sizes = [str(vocabulary), str(width), str(64 if chosen.tiny else TOKENS)]
+            sizes = [str(vocabulary), str(width), str(TOKENS)]
             done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             print(rows[-1], flush=True)
     parameters, off = difference()
     print(parameters, off)
-    if chosen.tiny:
-        return
     tables = {(row["V"], row["width"]): row for row in rows if row["kind"] == "table"}
     ours = [row for row in rows if row["kind"] != "table"]
     for row in ours:

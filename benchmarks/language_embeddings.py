@@ -7,7 +7,7 @@ runs/benchmarks/language/embeddings and what was cut off goes on; several machin
 
     MINUTES=15 PROCESSES=2 python -m benchmarks.language_embeddings [--seeds 3] [--share 0/2] [--device cuda]
     MINUTES=0.6 python -m benchmarks.language_embeddings --tokens 0.5 --batch 8 --tuned-at 64 --timed-widths 64 ...
-    TRIAL=1 python -m benchmarks.language_embeddings                tries that it runs, and writes no record
+    TRIAL=1 python -m benchmarks.language_embeddings ...            tries that it runs, whatever sizes are asked for
 
 Item 2: with L = exp(a) N^-c fitted to bits a byte of the untied table over the sizes (least squares of logarithms), a
 model of N parameters and L bits a byte is worth N' = (exp(a) / L)^(1/c) parameters; the factor is the geometric mean of
@@ -39,7 +39,6 @@ from benchmarks.embedding_cells import (
     RATES,
     TABLE_RATES,
     TIED,
-    TRIAL,
     TUNING,
     Budget,
     Study,
@@ -48,6 +47,7 @@ from benchmarks.embedding_cells import (
     tuned,
     whole,
 )
+from benchmarks.trial import TRIAL
 from domains.language.compare import Spend
 
 # What is added to the names of kinds that spend what they save in another way, in a record that has the usual beside.
@@ -132,7 +132,7 @@ def main() -> None:
     summary = summarised(rows, speeds=not chosen.shared)
     for row in (*summary, *factors(rows)):
         print(row)
-    if shares > 1 or TRIAL:
+    if shares > 1:
         return
     if chosen.beside:
         others = _beside(study, chosen)
@@ -306,12 +306,9 @@ def _record_factors(measured: list[dict[str, Any]], chosen: argparse.Namespace) 
 
 def _arguments() -> argparse.Namespace:
     spends: tuple[Spend, ...] = ("width", "perceptron", "layers", "nothing")
-    trial = {"vocabularies": [512], "widths": [16, 32], "seeds": 1, "tokens": 0.0005, "minutes": 0.005, "layers": 1}
-    trial |= {"context": 32, "batch": 4, "source": "docstrings", "folder": Study().folder.with_name("embeddings_trial")}
     usual = {"vocabularies": [8192, 32768], "widths": [64, 96, 128, 192], "seeds": 3, "tokens": Study().tokens}
     usual |= {"minutes": float(MINUTES), "layers": 4, "context": 128, "batch": 32}
     usual |= {"source": Study().source, "folder": Study().folder}
-    default = {name: trial[name] if TRIAL else value for name, value in usual.items()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vocabularies", type=int, nargs="+")
     parser.add_argument("--widths", type=int, nargs="+")
@@ -349,11 +346,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--share", default="0/1", help="which of how many shares of the sizes and kinds to train")
     parser.add_argument("--only-kept", action="store_true", help="train nothing: records of what is there")
     parser.add_argument("--processes", type=int, default=int(os.environ.get("PROCESSES", "1")), help="or PROCESSES")
-    parser.set_defaults(**default)
+    parser.set_defaults(**usual)
     chosen = parser.parse_args()
     chosen.timed_widths = chosen.timed_widths or chosen.widths
     chosen.seeded_widths = chosen.seeded_widths or chosen.widths
+    if TRIAL:
+        _lessen(chosen)
     return chosen
+
+
+def _lessen(chosen: argparse.Namespace) -> None:
+    """To the sizes of a trial, and to the processor."""
+    sizes = {"vocabularies": [512], "widths": [16, 32], "timed_widths": [16], "seeds": 1, "seeds_beside": 1}
+    sizes |= {"tokens": 0.0005, "tuning_tokens": 0.0, "minutes": 0.005, "layers": 1, "context": 32, "batch": 4}
+    vars(chosen).update(sizes, source="docstrings", device="cpu", tuned_at=min(chosen.tuned_at, 16))
+    for place in (chosen.tuned_on, chosen.beside):
+        if place:
+            place[0] = "cpu"
 
 
 if __name__ == "__main__":

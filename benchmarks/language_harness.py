@@ -8,7 +8,6 @@ request, one request at a time, and adds up log-probabilities in float64.
     python -m benchmarks.language_harness        where `lm_eval[hf]` and the extras language and huggingface are
 """
 
-import argparse
 import importlib.util
 import json
 import math
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import record
+from benchmarks.trial import STUDIES, usual
 from domains.language.corpus import CorpusConfig, documents
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokenisers import Tokeniser, load_tokeniser
@@ -31,7 +31,8 @@ from domains.language.train import LanguageConfig, train
 from separable.sequence import LanguageModel, TransformerConfig
 from separable.training import RunFolder, TrainingConfig
 
-FOLDER = Path("runs/benchmarks/language/harness")
+FOLDER = STUDIES / "language/harness"
+STEPS, QUESTIONS = usual((300, 100), trial=(20, 8))
 CORPUS = CorpusConfig("docstrings")
 CONTEXT, CHOICES, TOLERANCE = 128, 4, 1e-4  # of nats, for each nat of a request beyond the first
 SETTINGS = {
@@ -149,17 +150,14 @@ def by_ourselves(
 
 
 def main() -> None:
-    """Train, score both ways, record; ``--tiny`` only tries the code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="a size that says nothing, and no record")
-    tiny = parser.parse_args().tiny
-    if not all(importlib.util.find_spec(name) for name in ("lm_eval", "transformers", "tokenizers")):
-        print("lm_eval[hf], transformers and tokenizers are not all installed: nothing measured")
+    """Train, score both ways, record."""
+    needed = ("lm_eval", "transformers", "tokenizers")
+    if missing := [name for name in needed if not importlib.util.find_spec(name)]:
+        print(f"not installed: {', '.join(missing)} (pip install 'lm_eval[hf]' tokenizers): nothing measured")
         return
-    folder = FOLDER.with_name("harness_tiny") if tiny else FOLDER
-    run = trained(folder, 20 if tiny else 300)
-    rows = write_tasks(folder / "tasks", 8 if tiny else 100)
-    theirs, requests = by_harness(run, folder / "tasks", folder / "found")
+    run = trained(FOLDER, STEPS)
+    rows = write_tasks(FOLDER / "tasks", QUESTIONS)
+    theirs, requests = by_harness(run, FOLDER / "tasks", FOLDER / "found")
     ours, own = by_ourselves(LanguageModel.load(run / "model"), load_tokeniser(run / "model"), rows)
     off = {task: np.abs(np.array(requests[task]) - own[task]) for task in SETTINGS}
     relative = {task: float((off[task] / np.maximum(1, np.abs(own[task]))).max()) for task in SETTINGS}
@@ -180,8 +178,6 @@ def main() -> None:
     ]
     for row in (*measured, *baselines):
         print(row)
-    if tiny:
-        return
     scores_agree = all(math.isclose(theirs[name], ours[name], rel_tol=TOLERANCE) for name in ours)
     record.write(
         "language",

@@ -5,7 +5,6 @@ is that of medians, to the faster of two tables: torch's linear map and cross en
 `TableHead`, which goes by chunks.
 """
 
-import argparse
 import dataclasses
 import statistics
 import time
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.sequence.embeddings import TableEmbedding
 from separable.sequence.heads import Head, TableHead, head_config
 
@@ -46,9 +46,6 @@ class Settings:
     widths: tuple[int, ...] = (128, 256)
     targets: int = 1024
     rounds: int = 9
-
-
-TINY = Settings((500,), (16,), 64, 2)
 
 
 def seconds_of(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -111,11 +108,8 @@ def rows_of(vocabulary: int, width: int, settings: Settings) -> list[dict[str, A
 
 
 def main() -> None:
-    """Print the table and record it; ``--tiny`` only tries the code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="a size that says nothing, and no record")
-    chosen = parser.parse_args()
-    settings = TINY if chosen.tiny else Settings()
+    """Print the table and record it."""
+    settings = usual(Settings(), trial=Settings((500,), (16,), 64, 2))
     torch.set_num_threads(1)
     torch.manual_seed(0)
     measured: list[dict[str, Any]] = []
@@ -124,8 +118,6 @@ def main() -> None:
             for row in rows_of(vocabulary, width, settings):
                 measured.append(row)
                 print("  ".join(f"{name} {_short(value)}" for name, value in row.items()), flush=True)
-    if chosen.tiny:
-        return
     tables, others = (
         [row for row in measured if row["head"].startswith("table") == is_table] for is_table in (True, False)
     )

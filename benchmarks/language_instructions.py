@@ -4,12 +4,11 @@ A transformer of bytes that has read nothing is trained on the conversations of 
 of their tokens, and asked those that were held out; right is what agrees word for word. Beside it stands the answer
 that is most frequent in a task.
 
-    MINUTES=3 OMP_NUM_THREADS=1 python -m benchmarks.language_instructions [--tiny]
+    MINUTES=3 OMP_NUM_THREADS=1 python -m benchmarks.language_instructions
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
 import os
 import statistics
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import record
+from benchmarks.trial import usual
 from domains.language.instruction.chat import encode, padded
 from domains.language.instruction.tasks import Instruction, instructions
 from domains.language.instruction.train import InstructionConfig, accuracy, tune
@@ -28,8 +28,9 @@ from domains.language.tokenisers import ByteTokeniser
 from separable.sequence import LanguageModel, LanguageModelConfig, TransformerConfig
 from separable.training import ShuffledRows, TrainingConfig, run_training
 
-MINUTES = os.environ.get("MINUTES", "3")
-SEEDS = (0, 1, 2)
+MINUTES = usual(os.environ.get("MINUTES", "3"), trial="0.005")
+SEEDS, DRAWN, ASKED = usual((range(3), 60_000, 500), trial=(range(1), 1000, 60))
+TRANSFORMER = usual(TransformerConfig(width=128, layers=4, heads=4), trial=TransformerConfig(width=32, layers=1))
 ANSWERS, EVERYTHING, FREQUENT = "the answers' tokens alone", "all tokens", "the most frequent answer of the task"
 
 
@@ -48,13 +49,11 @@ def trained_on_everything(model: LanguageModel, learnt: Sequence[Instruction], t
     run_training(model, loss, ShuffledRows(len(encoded), load, training.seed), training, progress=False)
 
 
-def answered(arm: str, learnt: Sequence[Instruction], asked: Sequence[Instruction], seed: int, tiny: bool) -> Any:
+def answered(arm: str, learnt: Sequence[Instruction], asked: Sequence[Instruction], seed: int) -> Any:
     """Share of right answers by task, of one training."""
     torch.manual_seed(seed)
-    transformer = TransformerConfig(width=32, layers=1) if tiny else TransformerConfig(width=128, layers=4, heads=4)
-    model = LanguageModel(LanguageModelConfig(ByteTokeniser().vocabulary, transformer))
-    length = {"steps": 3} if tiny else {"minutes": float(MINUTES), "clock": "processor"}
-    training = TrainingConfig(batch=32, rate=3e-3, warm_up=1 if tiny else 100, seed=seed, **length)
+    model = LanguageModel(LanguageModelConfig(ByteTokeniser().vocabulary, TRANSFORMER))
+    training = TrainingConfig(minutes=float(MINUTES), clock="processor", batch=32, rate=3e-3, warm_up=100, seed=seed)
     if arm == ANSWERS:
         conversations = [each.conversation for each in learnt]
         tune(model, ByteTokeniser(), conversations, config=InstructionConfig(training=training), progress=False)
@@ -76,21 +75,15 @@ def most_frequent(learnt: Sequence[Instruction], asked: Sequence[Instruction]) -
 
 
 def main() -> None:
-    """Train, ask and write the record; tiny writes none."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="seconds, and no record")
-    tiny = parser.parse_args().tiny
-    drawn = list(instructions(300 if tiny else 60_000))
+    """Train, ask and write the record."""
+    drawn = list(instructions(DRAWN))
     learnt = [each for each in drawn if not each.held_out]
-    asked = list(dict.fromkeys(each for each in drawn if each.held_out))[: 10 if tiny else 500]
-    seeds = SEEDS[:1] if tiny else SEEDS
-    rows = {arm: [answered(arm, learnt, asked, seed, tiny) for seed in seeds] for arm in (ANSWERS, EVERYTHING)}
+    asked = list(dict.fromkeys(each for each in drawn if each.held_out))[:ASKED]
+    rows = {arm: [answered(arm, learnt, asked, seed) for seed in SEEDS] for arm in (ANSWERS, EVERYTHING)}
     told = [{"learnt from": arm, **_mean(shares)} for arm, shares in rows.items()]
     told.append({"learnt from": FREQUENT, **_mean([most_frequent(learnt, asked)])})
     for row in told:
         print(row)
-    if tiny:
-        return
     gains = [ours["all"] - theirs["all"] for ours, theirs in zip(rows[ANSWERS], rows[EVERYTHING], strict=True)]
     record.write(
         "language",
@@ -102,7 +95,7 @@ def main() -> None:
         holds=min(gains) > 0,
         baselines=told[1:],
         command=f"MINUTES={MINUTES} OMP_NUM_THREADS=1 python -m benchmarks.language_instructions",
-        seeds=list(seeds),
+        seeds=list(SEEDS),
         spread="the columns least and greatest: over seeds, of all questions; tasks as means over seeds",
     )
 

@@ -8,7 +8,7 @@ then the others for some steps; the first round is not counted. Ours is timed ov
 without a run folder: the plain side writes nothing either. The plain loop stands there again as it is within
 `memory_kept`, as ours is: what it would gain.
 
-    python -m benchmarks.language_nanogpt [--tiny]
+    python -m benchmarks.language_nanogpt
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import record
+from benchmarks.trial import STUDIES, usual
+from domains.language.corpus import CorpusConfig
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens, WindowStream
 from domains.language.train import LanguageConfig, build
@@ -37,7 +39,8 @@ from separable.sequence import LanguageModel, TransformerConfig
 from separable.training import TrainingConfig, run_training
 from separable.training.allocation import memory_kept
 
-FOLDER = Path("runs/benchmarks/language")
+FOLDER = STUDIES / "language"
+SOURCE = usual("standard_library", trial="docstrings")
 PLAIN = "plain loop, GPT-2"
 
 
@@ -192,15 +195,14 @@ def _train() -> float:
 
 
 def main() -> None:
-    """Measure and write the record; tiny writes none."""
+    """Measure and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="seconds, and no record")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
-    size = Size(32, 2, 2, 32, 4, 300, 3, 3) if chosen.tiny else Size()
-    config = TokenizeConfig(vocabulary=size.vocabulary)
-    folder = write_tokens(FOLDER / f"standard_library_{size.vocabulary}", config)
-    small = "generated:seed_dim=8,heads=1,knots=4,rank=4" if chosen.tiny else "generated"
+    size = usual(Size(), trial=Size(32, 2, 2, 32, 4, 512, 3, 3))
+    small = usual("generated", trial="generated:seed_dim=8,heads=1,knots=4,rank=4")
+    config = TokenizeConfig(CorpusConfig(SOURCE), vocabulary=size.vocabulary)
+    folder = write_tokens(FOLDER / f"{SOURCE}_{size.vocabulary}", config)
     sides = {
         PLAIN: Alone(PlainLoop, size, folder, chosen.device),
         f"{PLAIN}, memory kept": Alone(PlainLoop, size, folder, chosen.device, True),
@@ -224,21 +226,20 @@ def main() -> None:
     )
     for row in (plain, plain_kept, *ours):
         print(row)
-    if not chosen.tiny:
-        record.write(
-            "language",
-            "4",
-            claim="Our training loop, checks and all, trains a model of equal size at least as fast as a plain PyTorch "
-            f"loop ({size.layers} layers of width {size.width}, V = {size.vocabulary}, {size.batch} "
-            f"windows of {size.context}, {torch.get_num_threads()} threads)",
-            measured=ours,
-            target="ratio of tokens per second, tied table on both sides, of 1 or more",
-            holds=ours[0]["ratio to the plain loop"] >= 1,
-            baselines=[plain, plain_kept],
-            command=f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.language_nanogpt",
-            seeds=[0],
-            spread=f"{size.rounds - 1} rounds of {size.steps} steps a side, by turns; medians, least and greatest",
-        )
+    record.write(
+        "language",
+        "4",
+        claim="Our training loop, checks and all, trains a model of equal size at least as fast as a plain PyTorch "
+        f"loop ({size.layers} layers of width {size.width}, V = {size.vocabulary}, {size.batch} "
+        f"windows of {size.context}, {torch.get_num_threads()} threads)",
+        measured=ours,
+        target="ratio of tokens per second, tied table on both sides, of 1 or more",
+        holds=ours[0]["ratio to the plain loop"] >= 1,
+        baselines=[plain, plain_kept],
+        command=f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.language_nanogpt",
+        seeds=[0],
+        spread=f"{size.rounds - 1} rounds of {size.steps} steps a side, by turns; medians, least and greatest",
+    )
 
 
 def _ratios(seconds: dict[str, list[float]], name: str) -> list[float]:

@@ -7,7 +7,7 @@ for a share of the minutes, on a seed of its own, and the one with the lowest va
 the processor, all threads together: 15 on 2 cores are 30. What is left of them is for evaluations.
 
     MINUTES=15 PROCESSES=1 python -m benchmarks.language_tiny_shakespeare [--seeds 3] [--sides SIDE]
-    TRIAL=1 python -m benchmarks.language_tiny_shakespeare                tries that it runs, and writes no record
+    TRIAL=1 python -m benchmarks.language_tiny_shakespeare                tries that it runs, on documentation strings
 
 A training is kept in runs/benchmarks/language/shakespeare and goes on when it is cut off. The text is looked for in
 ../shared/data/text beside the repository, or where --text says.
@@ -31,7 +31,8 @@ import torch
 
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
-from domains.language.corpus import CorpusConfig
+from benchmarks.trial import STUDIES, usual
+from domains.language.corpus import BUILT_IN, CorpusConfig
 from domains.language.evaluate import evaluate
 from domains.language.shards import TokenizeConfig, write_tokens
 from domains.language.tokens import Tokens
@@ -39,16 +40,18 @@ from domains.language.train import LanguageConfig, train
 from separable.sequence import TransformerConfig
 from separable.training import RunFolder, TrainingConfig
 
-TEXT = Path(__file__).parents[2] / "shared" / "data" / "text" / "tinyshakespeare.txt"
-TRIAL = bool(os.environ.get("TRIAL"))
-MINUTES = 0.02 if TRIAL else float(os.environ.get("MINUTES", "15"))  # of the clock, on CORES cores
+TEXT = usual(Path(__file__).parents[2] / "shared" / "data" / "text" / "tinyshakespeare.txt", trial=Path("docstrings"))
+VALIDATION = usual(0.1, trial=0.02)  # share of the text
+MINUTES = usual(float(os.environ.get("MINUTES", "15")), trial=0.02)  # of the clock, on CORES cores
 CORES = 2  # whose processor time a training may have; with one thread a training is by the clock twice as long
-FOLDER = Path("runs/benchmarks/language/shakespeare") / ("trial" if TRIAL else f"minutes_{MINUTES:g}")
+FOLDER = STUDIES / "language/shakespeare" / f"minutes_{MINUTES:g}"
 TARGET = 1.60
 OURS, PLAIN = "separable embedding", "plain transformer, untied table"
 SIDES = {OURS: "generated:seed_dim=32,heads=2,knots=8,rank=32", PLAIN: "table"}
 SETTINGS = list(itertools.product((2e-3, 4e-3), (0.0, 0.1)))  # rate, dropout
 TUNING, TUNING_SEED = 0.12, 100  # share of the minutes, and a seed that no final training has
+BODY = usual(TransformerConfig(192, 4, 6), trial=TransformerConfig(32, 1, 2))
+CONTEXT, BATCH, WINDOWS, EVALUATIONS = usual((128, 16, 160, 20), trial=(32, 8, 50, 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,22 +67,21 @@ class Cell:
 
     def config(self) -> LanguageConfig:
         """The same for both sides but for the embedding; a fifteenth of the time is for evaluations and the end."""
-        body = TransformerConfig(32, 1, 2) if TRIAL else TransformerConfig(192, 4, 6)
         return LanguageConfig(
-            dataclasses.replace(body, dropout=self.dropout),
+            dataclasses.replace(BODY, dropout=self.dropout),
             embedding=SIDES[self.side],
             head="table:tied=false",
-            context=32 if TRIAL else 128,
-            validation_windows=50 if TRIAL else 160,
+            context=CONTEXT,
+            validation_windows=WINDOWS,
             training=TrainingConfig(
                 minutes=self.minutes * CORES * 14 / 15,
                 clock="processor",
-                batch=8 if TRIAL else 16,
+                batch=BATCH,
                 rate=self.rate,
-                warm_up=10 if TRIAL else 100,
+                warm_up=100,
                 floor=0.02,
                 betas=(0.9, 0.99),
-                evaluations=2 if TRIAL else 20,
+                evaluations=EVALUATIONS,
                 precision="auto",
                 seed=self.seed,
             ),
@@ -115,18 +117,18 @@ class Cell:
 
 def text(path: Path) -> Tokens:
     """Its characters, written if they are not there."""
-    corpus = CorpusConfig(str(path), validation=0.1, test=0.0)
+    corpus = CorpusConfig(str(path), validation=VALIDATION, test=0.0)
     return Tokens(write_tokens(FOLDER.parent / "tokens", TokenizeConfig(corpus), progress=False))
 
 
 def main() -> None:
-    """Tune and train what is missing, and write the record; a trial writes none."""
+    """Tune and train what is missing, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1 if TRIAL else 3)
+    parser.add_argument("--seeds", type=int, default=usual(3, trial=1))
     parser.add_argument("--text", type=Path, default=TEXT)
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES), metavar="SIDE")
     chosen = parser.parse_args()
-    if not chosen.text.is_file():
+    if str(chosen.text) not in BUILT_IN and not chosen.text.is_file():
         print(f"tiny Shakespeare is not at {chosen.text}: nothing measured")
         return
     text(chosen.text)  # written once, not by each process
@@ -152,7 +154,7 @@ def main() -> None:
     summary = {side: _summary([row for row in rows if row["side"] == side]) for side in chosen.sides}
     for row in (*tried, *rows, *summary.values()):
         print(row)
-    if TRIAL or set(chosen.sides) != set(SIDES):
+    if set(chosen.sides) != set(SIDES):
         return
     losses = [row["loss"] for row in rows if row["side"] == OURS]
     record.write(

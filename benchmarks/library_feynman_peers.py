@@ -14,7 +14,9 @@ import time
 import numpy as np
 import torch
 
-GRIDS, STEPS, TRAINING = (5, 10, 20), 50, 2600
+from benchmarks.trial import usual
+
+GRIDS, STEPS, TRAINING = usual((5, 10, 20), trial=(3, 5)), usual(50, trial=20), usual(2600, trial=200)
 
 
 @dataclasses.dataclass(frozen=True)

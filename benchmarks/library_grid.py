@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.atoms import BSpline
 from separable.interactions import CanonicalPolyadic
 from separable.layers import SeparableLayer
 
-POINTS, BATCH, REPETITIONS, SLOW_REPETITIONS = 256, 1 << 16, 9, 3
+POINTS = usual(256, trial=16)
+BATCH = POINTS**2
+REPETITIONS, SLOW_REPETITIONS = usual((9, 3), trial=(2, 2))
 
 
 def point_by_point(layer: SeparableLayer, axes: list[Tensor]) -> Tensor:

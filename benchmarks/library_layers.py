@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.layers import SeparableConvolution, SeparableEmbedding, SeparableLinear
 
 
@@ -37,6 +38,10 @@ class Row:
     way: str
 
 
+SECONDS = usual(0.5, trial=0.0)  # spent on each pair; five rounds are always done
+FEATURES = usual((256, 1024, 4096), trial=(256,))
+TABLES = usual(((10_000, 256), (50_257, 512)), trial=((10_000, 256),))  # tokens and their features
+GRIDS = usual((64, 128), trial=(16,))  # of convolutions
 LINEAR = (  # factorisation, and its ranks at 256, 1024 and 4096 features
     ("canonical_polyadic", {256: (16, 64), 1024: (64, 256), 4096: (256, 1024)}),
     ("tucker", {256: (4, 8), 1024: (8, 16), 4096: (16, 32)}),
@@ -76,7 +81,7 @@ def compare(layer: str, sizes: str, dense: nn.Module, ours: nn.Module, x: Tensor
     return Row(layer, sizes, 1e3 * first, second / first, count[1] / count[0], way)
 
 
-def linear_rows(seconds: float, features: tuple[int, ...] = (256, 1024, 4096)) -> Iterator[Row]:
+def linear_rows(seconds: float, features: tuple[int, ...] = FEATURES) -> Iterator[Row]:
     """SeparableLinear at batches of 64 and 1024."""
     for size in features:
         dense = nn.Linear(size, size)
@@ -92,7 +97,7 @@ def linear_rows(seconds: float, features: tuple[int, ...] = (256, 1024, 4096)) -
 
 def embedding_rows(seconds: float) -> Iterator[Row]:
     """SeparableEmbedding with gradients of the whole table, as dense training has them."""
-    for tokens, features in ((10_000, 256), (50_257, 512)):
+    for tokens, features in TABLES:
         dense = nn.Embedding(tokens, features)
         for batch in (1024, 8192):
             index = torch.randint(tokens, (batch,))
@@ -106,7 +111,7 @@ def embedding_rows(seconds: float) -> Iterator[Row]:
 def convolution_rows(seconds: float) -> Iterator[Row]:
     """SeparableConvolution against a dense circular convolution of the same reach."""
     for channels, rank in ((1, 8), (8, 16), (16, 32)):
-        for grid in (64, 128):
+        for grid in GRIDS:
             for taps in (3, 7, 15):
                 dense = nn.Conv2d(channels, channels, taps, padding=taps // 2, padding_mode="circular")
                 ours = SeparableConvolution(channels, channels, rank, kernel_size=taps)
@@ -131,7 +136,7 @@ def promised(row: Row) -> bool:
     )
 
 
-def main(seconds: float = 0.5) -> None:
+def main(seconds: float = SECONDS) -> None:
     """Print the table and record it.
 
     Args:

@@ -17,14 +17,16 @@ from pytorch_optimizer import SOAP as Peer
 from torch import Tensor, nn
 
 from benchmarks import record
+from benchmarks.trial import usual
 from domains.turbulence.baselines.fourier_operator import FourierNetwork
 from domains.turbulence.baselines.u_net import UNetNetwork
 from domains.turbulence.networks import SeparableNetwork
 from separable.training import SOAP
 
-ROUNDS, STEPS = 7, 20  # interleaved rounds, and steps in each
-SEEDS = (0, 1, 2)
-RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of the training; for each optimiser the one counts that does best
+ROUNDS, STEPS = usual((7, 20), trial=(1, 2))  # interleaved rounds, and steps in each
+SEEDS = usual((0, 1, 2), trial=(0,))
+# Of the training; for each optimiser the one counts that does best.
+RATES = usual((3e-3, 1e-2, 3e-2, 1e-1), trial=(1e-2,))
 EVERY, LARGEST = 10, 128  # of both: steps between two looks at the bases, entries of an axis that has one
 
 Made = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
@@ -73,7 +75,7 @@ def samples(seed: int) -> tuple[Tensor, Tensor]:
     return x, ((y - y.mean()) / y.std())[:, None]
 
 
-def reached(made: Made, rate: float, seed: int, steps: int = 500) -> float:
+def reached(made: Made, rate: float, seed: int, steps: int = usual(500, trial=20)) -> float:
     """Mean square after a training on all samples, with a rate that falls to zero."""
     x, y = samples(seed)
     torch.manual_seed(seed)

@@ -24,10 +24,13 @@ from torch import Tensor, nn
 
 import separable
 from benchmarks import record
+from benchmarks.trial import usual
 from separable.atoms import BSpline
 from separable.interactions import CanonicalPolyadic
 
-DIMENSIONS, SAMPLES, HELD_OUT = 20, 20_000, 2_000
+DIMENSIONS = 20
+SAMPLES, HELD_OUT = usual((20_000, 2_000), trial=(500, 50))
+EFFORT, EPOCHS, TREES = usual(10.0, trial=0.1), usual(60, trial=5), usual(3000, trial=10)
 _SPLIT = slice(HELD_OUT), slice(HELD_OUT, None)
 A = np.arange(DIMENSIONS) / 2
 
@@ -76,7 +79,7 @@ def ours(x: np.ndarray, y: np.ndarray, fresh: np.ndarray, truth: np.ndarray) -> 
 def grown(x: np.ndarray, y: np.ndarray, fresh: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """`separable.grow`, with nothing given but the samples."""
     started = time.perf_counter()
-    found = separable.grow(x, y, links=("identity",), effort=10.0)
+    found = separable.grow(x, y, links=("identity",), effort=EFFORT)
     seconds = time.perf_counter() - started
     error = relative(truth, found.predict(fresh).detach().numpy())
     return {
@@ -95,7 +98,7 @@ def trees(x: np.ndarray, y: np.ndarray, fresh: np.ndarray, truth: np.ndarray) ->
         model = HistGradientBoostingRegressor(
             learning_rate=rate,
             max_leaf_nodes=leaves,
-            max_iter=3000,
+            max_iter=TREES,
             early_stopping=True,
             validation_fraction=0.1,
             n_iter_no_change=40,
@@ -111,7 +114,7 @@ def trees(x: np.ndarray, y: np.ndarray, fresh: np.ndarray, truth: np.ndarray) ->
 
 
 def network(
-    x: np.ndarray, y: np.ndarray, fresh: np.ndarray, truth: np.ndarray, epochs: int = 60, batch: int = 256
+    x: np.ndarray, y: np.ndarray, fresh: np.ndarray, truth: np.ndarray, epochs: int = EPOCHS, batch: int = 256
 ) -> dict[str, Any]:
     """An MLP of three layers, the best of four settings, each at its best epoch."""
     started = time.perf_counter()

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from benchmarks import record
 from benchmarks.library_speed_peers import DenseBasisKAN, stack, wide
+from benchmarks.trial import usual
 from separable.atoms import BSpline
 from separable.interactions import CanonicalPolyadic
 from separable.layers import SeparableLayer
 
-BATCH, SMALL_BATCH, REPETITIONS = 4096, 512, 9
-MEMORY = 4e9  # bytes of saved tables above which the KAN runs at the smaller batch
+BATCH, SMALL_BATCH, REPETITIONS = usual((4096, 512, 9), trial=(64, 8, 2))
+MEMORY = usual(4e9, trial=6e7)  # bytes of saved tables above which the KAN runs at the smaller batch
 SHAPES = [(1000, 100, 8), (1000, 100, 64), (64, 64, 8), (64, 64, 64)]  # inputs, outputs, intervals
 FORMS = {"additive": 1, "order 2": 2, "product": None}
 

@@ -18,9 +18,11 @@ from torch import Tensor
 import separable
 from benchmarks import record
 from benchmarks.library_surrogates_peers import best
+from benchmarks.trial import usual
 from separable.problems import BOREHOLE, OTL_CIRCUIT, Problem
 
-BUDGET, FIRST, SEEDS, TEST_ROWS = 1000, 300, (1, 2, 3), 8192
+BUDGET, FIRST, TEST_ROWS = usual((1000, 300, 8192), trial=(150, 100, 500))
+SEEDS = usual((1, 2, 3), trial=(1,))
 PEERS = "teneva", "torchTT"
 LOGARITHMIC = {BOREHOLE.name: (1,)}  # coordinates of which only the logarithm matters much
 

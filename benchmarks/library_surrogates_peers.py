@@ -15,10 +15,14 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
+from benchmarks.trial import usual
 from separable.problems import Problem
 
 Array = np.ndarray
-UNIFORM = {"teneva": (6, 7, 8, 9, 10, 11, 12, 13, 14), "torchTT": (3, 4, 5)}
+MOST = usual(None, trial=2)  # grids and options that are tried
+UNIFORM = usual(
+    {"teneva": (6, 7, 8, 9, 10, 11, 12, 13, 14), "torchTT": (3, 4, 5)}, trial={"teneva": (4,), "torchTT": (2,)}
+)
 SHAPED = {
     "borehole": {
         "teneva": ((8, 20, 3, 2, 3, 2, 5, 4), (8, 16, 3, 2, 3, 2, 5, 3)),
@@ -143,7 +147,7 @@ RUNS: dict[str, Callable[..., list[Array] | None]] = {"teneva": _teneva, "torchT
 
 def _settings(library: str, problem: Problem) -> Iterator[tuple[tuple[int, ...], bool, dict[str, Any]]]:
     sizes = [(n,) * len(problem.ranges) for n in UNIFORM[library]] + list(SHAPED[problem.name][library])
-    return ((s, log, options) for s in sizes for log in (False, True) for options in OPTIONS[library])
+    return ((s, log, options) for s in sizes[:MOST] for log in (False, True) for options in OPTIONS[library][:MOST])
 
 
 def best(

@@ -22,9 +22,14 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from benchmarks import record
+from benchmarks.trial import usual
 from separable import SeparableClassifier, SeparableRegressor
 
-GRID = np.linspace(0.01, 0.99, 50)
+GRID = np.linspace(0.01, 0.99, usual(50, trial=5))
+SAMPLES, FOLDS = usual((2000, 5), trial=(150, 2))  # breast cancer has 569 samples
+# What pyGAM chooses from, for either.
+SMOOTHINGS = usual((np.logspace(-3, 3, 11), np.logspace(-1, 4, 6)), trial=(np.logspace(0, 1, 2), np.logspace(2, 3, 2)))
+EBM: dict[str, int] = usual({}, trial={"max_rounds": 10, "outer_bags": 2})  # beside its defaults
 PAIR_KNOWN = "pyGAM, told the true pair"
 
 
@@ -47,10 +52,10 @@ def shape_error(predict: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray)
 
 def friedman(name: str, make: Callable[[np.ndarray, np.ndarray], Any]) -> dict[str, Any]:
     """One model on Friedman-1."""
-    x, y = make_friedman1(2000, 10, noise=1.0, random_state=0)
+    x, y = make_friedman1(SAMPLES, 10, noise=1.0, random_state=0)
     fresh = np.random.default_rng(0).random((500, 10))
     rows = []
-    for training, test in KFold(5, shuffle=True, random_state=0).split(x):
+    for training, test in KFold(FOLDS, shuffle=True, random_state=0).split(x):
         started = time.perf_counter()
         model = make(x[training], y[training])
         seconds = time.perf_counter() - started
@@ -66,9 +71,9 @@ def friedman(name: str, make: Callable[[np.ndarray, np.ndarray], Any]) -> dict[s
 
 def cancer(name: str, make: Callable[[np.ndarray, np.ndarray], Any]) -> dict[str, Any]:
     """One model on breast cancer."""
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = (part[:SAMPLES] for part in load_breast_cancer(return_X_y=True))
     rows = []
-    for training, test in StratifiedKFold(5, shuffle=True, random_state=0).split(x, y):
+    for training, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y):
         started = time.perf_counter()
         model = make(x[training], y[training])
         seconds = time.perf_counter() - started
@@ -91,12 +96,12 @@ def peers() -> list[dict[str, Any]]:
     def splines(count: int, size: int) -> Any:
         return functools.reduce(operator.add, [s(j, n_splines=size) for j in range(count)])
 
-    smoothing = np.logspace(-3, 3, 11)
+    smoothing, stronger = SMOOTHINGS
     pair = te(0, 1, n_splines=8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [
-            friedman("EBM", lambda x, y: ExplainableBoostingRegressor(n_jobs=-1, random_state=0).fit(x, y)),
+            friedman("EBM", lambda x, y: ExplainableBoostingRegressor(n_jobs=-1, random_state=0, **EBM).fit(x, y)),
             friedman("pyGAM", lambda x, y: LinearGAM(splines(10, 20)).gridsearch(x, y, lam=smoothing, progress=False)),
             friedman(
                 PAIR_KNOWN,
@@ -105,11 +110,11 @@ def peers() -> list[dict[str, Any]]:
             # With pairs among 30 columns five folds did not finish in twenty minutes on one core.
             cancer(
                 "EBM without pairs",
-                lambda x, y: ExplainableBoostingClassifier(n_jobs=-1, random_state=0, interactions=0).fit(x, y),
+                lambda x, y: ExplainableBoostingClassifier(n_jobs=-1, random_state=0, interactions=0, **EBM).fit(x, y),
             ),
             cancer(
                 "pyGAM",
-                lambda x, y: LogisticGAM(splines(30, 10)).gridsearch(x, y, lam=np.logspace(-1, 4, 6), progress=False),
+                lambda x, y: LogisticGAM(splines(30, 10)).gridsearch(x, y, lam=stronger, progress=False),
             ),
         ]
 

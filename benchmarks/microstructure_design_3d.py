@@ -23,6 +23,7 @@ import torch
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
 from benchmarks.microstructure_measures import SECONDS, designs, forward, speed, to_two_percent, trained
+from benchmarks.trial import STUDIES, usual
 from domains.microstructure.data import CellData, CellDataConfig, generate_data, read_data
 from domains.microstructure.design import Designer, Library
 from domains.microstructure.materials import Materials
@@ -57,14 +58,18 @@ class Table:
     optimisers: tuple[tuple[float, int], ...]
 
 
-TRAINING = TrainConfig(steps=11000, batch=32, properties=3.0)
+TRAINING = TrainConfig(steps=usual(11000, trial=4), batch=32, properties=3.0)
+SIZE = usual((32, 32, 32), trial=(16, 16, 16))
+TARGETS = usual((30, 6), trial=(1, 1))
+SOLVES = usual(40, trial=2)  # of topology optimisation, at most
+STEPS = usual((20, 220, 660), trial=(1, 2, 4))  # of the trainings with two threads; the first warms up
 TABLES = {
     "6": Table(
         "elasticity and permeability",
-        Path("runs/benchmarks/microstructure_3d_permeability"),
+        STUDIES / "microstructure_3d_permeability",
         CellDataConfig(
-            size=(32, 32, 32),
-            count=3600,
+            size=SIZE,
+            count=usual(3600, trial=40),
             volume_fraction=(0.2, 0.65),
             feature=(0.25, 0.5),
             materials=Materials(conductivities=None, permeability=True),
@@ -72,17 +77,17 @@ TABLES = {
         dataclasses.replace(TRAINING, huber=0.05),  # the logarithms of permeability have a long tail
         ("youngs_x", "permeability_zz"),
         False,
-        (30, 6),
+        TARGETS,
         ((0.3, 10), (1.0, 10)),
     ),
     "6b": Table(
         "conductivity and elasticity",
-        Path("runs/benchmarks/microstructure_3d_conductivity"),
-        CellDataConfig(size=(32, 32, 32), count=2400, feature=(0.25, 0.5)),
+        STUDIES / "microstructure_3d_conductivity",
+        CellDataConfig(size=SIZE, count=usual(2400, trial=30), feature=(0.25, 0.5)),
         TRAINING,
         ("conductivity_xx", "youngs_y"),
         True,
-        (30, 6),
+        TARGETS,
         ((0.3, 10), (1.0, 10)),
     ),
 }
@@ -126,7 +131,7 @@ def _measured(table: Table, part: str) -> Any:
         return forward(data, designer.model, seconds, rows, held_out, networks=networks)
     if part == "optimisation":
         count, settings = table.targets[1], table.optimisers
-        return to_two_percent(designer, data, held_out, table.names, targets=count, limit=40, settings=settings)
+        return to_two_percent(designer, data, held_out, table.names, targets=count, limit=SOLVES, settings=settings)
     fraction = table.fraction if part == "designs" else not table.fraction
     if part == "harder designs" and not fraction:
         return {}
@@ -142,17 +147,17 @@ def seconds_on_two_cores(table: Table, data: CellData, designer: Designer) -> fl
         return time.perf_counter() - start
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    wall(20)
-    short, longer = wall(220), wall(660)  # both look at the held-out cells 20 times, as the training does
+    torch.set_num_threads(usual(2, trial=1))
+    # Each looks at the held-out cells 20 times, as the training does.
+    _, short, longer = (wall(steps) for steps in STEPS)
     torch.set_num_threads(threads)
-    a_step = (longer - short) / 440
-    return short + (table.training.steps - 220) * a_step
+    a_step = (longer - short) / (STEPS[2] - STEPS[1])
+    return short + (table.training.steps - STEPS[1]) * a_step
 
 
 def measure(item: str, table: Table) -> None:
     """Measure and record one table."""
-    generate_data(table.folder.with_suffix(".h5"), table.data, processes=2)
+    generate_data(table.folder.with_suffix(".h5"), table.data, processes=usual(2, trial=1))
     data, dropped, designer, seconds = prepared(table)
     _, held_out = split(data, table.training.held_out)
     designer.save(table.folder)
@@ -177,7 +182,7 @@ def measure(item: str, table: Table) -> None:
     record.write(
         "microstructure",
         item,
-        claim=f"Cells of 32^3 voxels, {table.what}: {sum(bars.values())} of {len(bars)} bars reached",
+        claim=f"Cells of {SIZE[0]}^3 voxels, {table.what}: {sum(bars.values())} of {len(bars)} bars reached",
         measured=[
             {"measured": name, "value": value}
             for part in (
@@ -205,8 +210,8 @@ def measure(item: str, table: Table) -> None:
         seeds=[0],
         spread=f"one training; quantiles over {table.targets[0]} targets ({table.targets[1]} for item 4) in the table; "
         "the architecture and the designs' starts and steps were chosen on held-out cells, which may be among the "
-        "targets; the training ran in one thread, and its time in two, from 880 of its steps, is that of a machine "
-        "with nothing else to do (it grows by a third beside other work)",
+        f"targets; the training ran in one thread, and its time in two, from {sum(STEPS[1:])} of its steps, is that of "
+        "a machine with nothing else to do (it grows by a third beside other work)",
     )
 
 

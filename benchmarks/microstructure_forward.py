@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import torch
 
 from benchmarks import record
 from benchmarks.microstructure_forward_peers import muspectre, scikit_fem, taufactor
+from benchmarks.trial import HERE, usual
 from domains.microstructure.conductivity import effective_conductivity
 from domains.microstructure.elasticity import Material, effective_stiffness
 from domains.microstructure.homogenisation import homogenise
@@ -29,8 +29,13 @@ from domains.microstructure.tortuosity import tortuosity
 from domains.microstructure.voxel_elements import affine_corners, element_matrix
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.microstructure_forward"
-ELECTRODE = Path(__file__).parents[2] / "shared" / "data" / "microstructure" / "taufactor_electrode.tiff"
+ELECTRODE = HERE.parents[1] / "shared" / "data" / "microstructure" / "taufactor_electrode.tiff"
 PUBLISHED = {0: 2.0772, 1: 2.0766}  # taufactor's tortuosity factors of the electrode's pores, along x and y
+REPETITIONS = usual(15, trial=1)  # of one cell
+REPETITIONS_OF_BATCHES = usual(3, trial=1)
+BATCHES = usual(((64, 2, 64), (32, 3, 4)), trial=((16, 2, 2), (8, 3, 2)))  # side, dimensions and cells
+LARGE = usual(128, trial=16)  # side of the cell whose memory is measured
+CORNER, WHOLE = usual((128, 256), trial=(32, 48))  # side of the electrode beside taufactor and its published values
 POISSON = 0.3
 TOLERANCE = 1e-6
 
@@ -106,8 +111,7 @@ def elasticity(repetitions: int) -> tuple[list[dict[str, Any]], list[dict[str, A
 def batches(repetitions: int) -> list[dict[str, Any]]:
     """Cells a second at batch 64, all loads."""
     rows = []
-    for side, dimensions in ((64, 2), (32, 3)):
-        count = 64 if dimensions == 2 else 4
+    for side, dimensions, count in BATCHES:
         cells = torch.from_numpy(np.stack([random_cell(side, dimensions, seed) for seed in range(count)]))
         pair = (Material(1.0, POISSON), Material(10.0, POISSON))
         for dtype in (torch.float32, torch.float64):
@@ -146,7 +150,7 @@ def one_load(side: int) -> dict[str, float]:
 def memory(side: int) -> dict[str, Any]:
     """`one_load` in a fresh process, as a row."""
     command = [sys.executable, "-m", "benchmarks.microstructure_forward", "--one-load", str(side)]
-    done = subprocess.run(command, cwd=record.HERE.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     return {
         "case": f"stiffness, {side}^3, contrast 10, one load of six, float64",
@@ -156,7 +160,7 @@ def memory(side: int) -> dict[str, Any]:
     }
 
 
-def diffusion(crop: int, whole: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
+def diffusion(crop: int, whole: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
     """Tortuosity of the electrode: a corner beside taufactor, and the whole beside its published values."""
     try:
         import tifffile
@@ -164,7 +168,7 @@ def diffusion(crop: int, whole: bool) -> tuple[list[dict[str, Any]], list[dict[s
         return None
     if not ELECTRODE.exists():
         return None
-    pores = np.asarray(tifffile.imread(ELECTRODE)) == 0
+    pores = np.asarray(tifffile.imread(ELECTRODE))[:whole, :whole, :whole] == 0
     mine, peers = [], []
     corner = pores[:crop, :crop, :crop]
     began = time.perf_counter()
@@ -176,10 +180,10 @@ def diffusion(crop: int, whole: bool) -> tuple[list[dict[str, Any]], list[dict[s
             {"method": "taufactor, CPU", "case": f"{crop}^3 corner, x", **other}
             | {"relative difference": abs(other["factor"] / found.factor - 1)}
         )
-    for axis, published in PUBLISHED.items() if whole else ():
+    for axis, published in PUBLISHED.items():
         began = time.perf_counter()
         found = tortuosity(pores, axis=axis, progress=False)
-        case = f"256^3, {'xy'[axis]}"
+        case = f"{whole}^3, {'xy'[axis]}"
         mine.append({"case": case, "factor": found.factor, "seconds": time.perf_counter() - began})
         peers.append(
             {"method": "taufactor, published", "case": case, "factor": published, "seconds": "-"}
@@ -188,18 +192,12 @@ def diffusion(crop: int, whole: bool) -> tuple[list[dict[str, Any]], list[dict[s
     return mine, peers
 
 
-def _shown(area: str, item: str, **content: Any) -> None:
-    print(json.dumps({"record": f"{area}-{item}", **content}, indent=1))
-
-
-def main(quick: bool) -> None:
-    """Measure and record; ``quick`` measures small and prints."""
+def main() -> None:
+    """Measure and record."""
     torch.set_num_threads(1)
-    repetitions = 3 if quick else 15
-    keep: Callable[..., Any] = _shown if quick else record.write
-    rows, peers, spread = elasticity(repetitions)
+    rows, peers, spread = elasticity(REPETITIONS)
     compared = all("difference from muSpectre" in row and "difference from scikit-fem" in row for row in rows)
-    keep(
+    record.write(
         "microstructure",
         "forward",
         claim="Effective stiffness of 64^2 cells, all loads: the numbers of muSpectre and scikit-fem, sooner",
@@ -211,13 +209,12 @@ def main(quick: bool) -> None:
         baselines=peers or "muSpectre and scikit-fem are not installed (extra `peers`)",
         command=COMMAND,
         seeds=[0, 1],
-        spread=f"median of {repetitions} after one; half range at most {100 * spread:.0f} % of the median; one thread, "
+        spread=f"median of {REPETITIONS} after one; half range at most {100 * spread:.0f} % of the median; one thread, "
         f"float64, tolerance {TOLERANCE:g} for the iterative solvers; errors are against ours at 1e-11",
     )
-    side = 48 if quick else 128
-    throughput = batches(1 if quick else 3)
-    large = memory(side)
-    keep(
+    throughput = batches(REPETITIONS_OF_BATCHES)
+    large = memory(LARGE)
+    record.write(
         "microstructure",
         "forward_batch",
         claim="Throughput of batches, and time and memory of one large cell",
@@ -230,14 +227,15 @@ def main(quick: bool) -> None:
         baselines="none",
         command=COMMAND,
         seeds=[0],
-        spread="median of 3; one solve for the large cell; one thread; default tolerances (1e-4 float32, 1e-6 float64)",
+        spread=f"median of {REPETITIONS_OF_BATCHES}; one solve for the large cell; one thread; default tolerances "
+        "(1e-4 float32, 1e-6 float64)",
     )
-    found = diffusion(48 if quick else 128, whole=not quick)
+    found = diffusion(CORNER, WHOLE)
     if found is None:
         print(f"tortuosity: not measured, since the image {ELECTRODE} or tifffile is missing")
         return
     close = [row["relative difference"] for row in found[1]]
-    keep(
+    record.write(
         "microstructure",
         "forward_diffusion",
         claim="Tortuosity factors of a scanned electrode's pores are taufactor's",
@@ -253,11 +251,10 @@ def main(quick: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="measure small and print instead of recording")
     parser.add_argument("--one-load", type=int, metavar="SIDE", help="one load of one 3-D cell, in this process")
     options = parser.parse_args()
     if options.one_load:
         torch.set_num_threads(1)
         print(json.dumps(one_load(options.one_load)))
     else:
-        main(options.quick)
+        main()

@@ -9,10 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from benchmarks import record
-from benchmarks.microstructure_design import FOLDER
+from benchmarks import microstructure_design, record
 from domains.microstructure.cells import generate
-from domains.microstructure.data import read_data
 from domains.microstructure.design import Designer
 from domains.microstructure.familiarity import Familiarity
 from domains.microstructure.images import read_cell
@@ -88,9 +86,10 @@ def measured(name: str, cells: Sequence[Tensor], designer: Designer, familiarity
 
 
 def main() -> None:
-    """Measure and record; needs the model that `benchmarks.microstructure_design` trains."""
-    designer = Designer.load(FOLDER)
-    data = read_data(FOLDER.with_suffix(".h5"))
+    """Measure and record; the model is the first that `benchmarks.microstructure_design` trains."""
+    torch.set_num_threads(1)  # as it is trained there
+    data = microstructure_design.cells()
+    designer = microstructure_design.training(data).designer
     rows, _ = split(data, 0.1)
     familiarity = Familiarity.of(designer.model, data.cells[rows.start : rows.stop])
     found = [measured(name, cells, designer, familiarity) for name, cells in sources().items()]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.trial import usual
 from domains.microstructure.baselines import ConvolutionalRegressor, ridge_errors, train_regressor
 from domains.microstructure.cells import generate
 from domains.microstructure.data import CellData
@@ -23,6 +24,7 @@ from separable.training import RunFolder
 
 SECONDS = 600.0  # of training on one core, at most, for every model
 NETWORKS = ((16, 3e-3), (24, 3e-3), (24, 1e-2), (48, 3e-3))  # width and rate of the convolutional regressor
+REFINED = usual(60, trial=3)  # solves of our voxel refinement from a random cell, at most
 
 
 def trained(data: CellData, folder: Path, model: dict[str, Any], training: TrainConfig) -> tuple[Janus, float]:
@@ -226,7 +228,8 @@ def to_two_percent(
     def spinodal(index: int) -> tuple[float, float]:
         wanted = dict(zip(names, values[index].tolist(), strict=True))
         start = time.perf_counter()
-        found = refine(generate("spinodal", size, 0.5, seed=index), wanted, materials, tolerance=0.02, max_solves=60)
+        cell = generate("spinodal", size, 0.5, seed=index)
+        found = refine(cell, wanted, materials, tolerance=0.02, max_solves=REFINED)
         return time.perf_counter() - start, found.error
 
     def summary(name: str, run: Callable[[int], tuple[float, float]]) -> dict[str, Any]:

@@ -1,26 +1,27 @@
 """The published arrangement (one latent vector, a KHRONOS product, inversion of the head alone) beside ours."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks import record
-from benchmarks.microstructure_design import DATA, FOLDER, TARGETS, TRAINING
+from benchmarks.microstructure_design import FOLDER, MODEL, TARGETS, TRAINING, cells
 from benchmarks.microstructure_measures import trained
-from domains.microstructure.data import CellData, generate_data, read_data
+from benchmarks.trial import STUDIES, usual
+from domains.microstructure.data import CellData
 from domains.microstructure.design import Designer, Library
 from domains.microstructure.janus import Janus
 from domains.microstructure.properties import read_properties
 from domains.microstructure.train import held_out_errors, split
 
 PUBLISHED = {"latent": 64, "width": 16, "rank": 8, "head": "published"}
-PUBLISHED_FOLDER = Path("runs/benchmarks/microstructure_published")
+PUBLISHED_FOLDER = STUDIES / "microstructure_published"
+DESIGNED = usual(40, trial=2)  # targets
 
 
 def measured(name: str, janus: Janus, seconds: float, data: CellData, through: str, offsets: bool) -> dict[str, Any]:
-    """Reading, round trip, and designs for 40 targets, solved."""
+    """Reading, round trip, and designs for some targets, solved."""
     rows, held_out = split(data, TRAINING.held_out)
     designer = Designer(janus, Library.of(data, janus, rows))
     if not offsets:
@@ -28,7 +29,7 @@ def measured(name: str, janus: Janus, seconds: float, data: CellData, through: s
     error, pixels = held_out_errors(janus, data, held_out)
     values = read_properties(data.columns, TARGETS)
     off = []
-    for index in range(held_out.start, held_out.start + 40):
+    for index in range(held_out.start, held_out.start + DESIGNED):
         wanted = dict(zip(TARGETS, values[index].tolist(), strict=True))
         fraction = float(data.columns["volume_fraction"][index])
         found = designer.design(wanted, volume_fraction=fraction, count=4, through=through)
@@ -51,9 +52,9 @@ def measured(name: str, janus: Janus, seconds: float, data: CellData, through: s
 
 def main() -> None:
     """Measure and record; ours is the model that `benchmarks.microstructure_design` trains."""
-    data = read_data(generate_data(FOLDER.with_suffix(".h5"), DATA, processes=2))
+    data = cells()
     published, seconds = trained(data, PUBLISHED_FOLDER, PUBLISHED, TRAINING)
-    ours, our_seconds = trained(data, FOLDER, {"latent": 12, "width": 16}, TRAINING)
+    ours, our_seconds = trained(data, FOLDER, MODEL, TRAINING)
     first = measured("ours", ours, our_seconds, data, "cell", True)
     rows = [
         measured("ours, without the known error of the start", ours, our_seconds, data, "cell", False),

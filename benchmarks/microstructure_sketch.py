@@ -1,15 +1,13 @@
 """Item sketch: rough drawings of held-out cells become clean cells and their stress, beside the solver and baselines.
 
-Needs the model and the data of `benchmarks.microstructure_design`, which are read and left as they are.  Everything is
-trained on one thread; times of training are of the processor and stand beside every model.
+The model and the data are those of `benchmarks.microstructure_design`.  Everything is trained on one thread; times of
+training are of the processor and stand beside every model.
 """
 
-import argparse
 import math
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from benchmarks import record
-from domains.microstructure.data import read_data
+from benchmarks import microstructure_design, record
+from benchmarks.trial import STUDIES, usual
 from domains.microstructure.elasticity import effective_stiffness, elastic_response, young_moduli
 from domains.microstructure.images import otsu
-from domains.microstructure.janus import Janus
 from domains.microstructure.pictures import stress_picture
 from domains.microstructure.sketch import SketchConfig, drawings, mirrored_alike, rough, train_cleaner, wobbled
 from domains.microstructure.stress import StressConfig, relative_error, von_mises
@@ -29,11 +26,13 @@ from domains.microstructure.stress_training import StressTraining, solved_stress
 from domains.microstructure.train import TrainConfig, split
 from separable.training import RunFolder
 
-JANUS = Path("runs/benchmarks/microstructure_2d")
-FOLDER = Path("runs/benchmarks/microstructure_sketch")
+FOLDER = STUDIES / "microstructure_sketch"
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.microstructure_sketch"
 UNSEEN = 2**31  # seeds of the training drawings are below
-CELLS = 100
+CELLS = usual(100, trial=4)
+DRAWINGS = usual(200, trial=20)  # on which the width of the median is chosen
+CLEANING = usual(SketchConfig(), trial=SketchConfig(steps=20, drawings=100))
+TRAINING = usual(StressTraining(), trial=StressTraining(cells=40, steps=10))
 
 
 class UNet(nn.Module):
@@ -137,10 +136,19 @@ def spent(function: Callable[[], Any]) -> tuple[Any, float]:
     return function(), time.process_time() - started
 
 
-def main(cleaning: SketchConfig, training: StressTraining, keep: bool) -> None:
+def trained(run: RunFolder, train: Callable[[], Any]) -> tuple[Any, float]:
+    """What is trained in a folder, and its processor seconds; where it was trained before, those of that time."""
+    model, seconds = spent(train)
+    if not any("training_seconds" in line for line in run.metrics()):
+        run.log(training_seconds=seconds)
+    return model, next(line["training_seconds"] for line in run.metrics() if "training_seconds" in line)
+
+
+def main(cleaning: SketchConfig, training: StressTraining) -> None:
     """Train, measure, record."""
     torch.set_num_threads(1)
-    data, janus = read_data(JANUS.with_suffix(".h5")), Janus.load(JANUS).eval()
+    data = microstructure_design.cells()
+    janus = microstructure_design.training(data).designer.model
     pair = data.config.materials.elastic()
     rows, held_out = split(data, TrainConfig().held_out)
     cells = data.cells[: rows.stop]
@@ -150,11 +158,11 @@ def main(cleaning: SketchConfig, training: StressTraining, keep: bool) -> None:
     stiffness = effective_stiffness(truth, pair)
 
     run = RunFolder(FOLDER / "cleaner", cleaning, cleaning.seed)
-    cleaner, seconds = spent(lambda: train_cleaner(cells, janus, cleaning, run=run, progress=False))
+    cleaner, seconds = trained(run, lambda: train_cleaner(cells, janus, cleaning, run=run, progress=False))
     clean = cleaner.clean(sketches)
     with torch.no_grad():
         draft = (cleaner.decoder(torch.sigmoid(cleaner.encoder(sketches[:, None])))[:, 0] > 0).float()
-    shown, original = drawings(cells, 200, cleaning.seed + 1)
+    shown, original = drawings(cells, DRAWINGS, cleaning.seed + 1)
     width = min((3, 5, 7), key=lambda w: float((thresholded(shown / 255, w) != original).float().mean()))
     median = thresholded(sketches, width)
     with torch.no_grad():
@@ -178,8 +186,8 @@ def main(cleaning: SketchConfig, training: StressTraining, keep: bool) -> None:
     fields, solving = spent(lambda: solved_stress(cells[: training.cells], pair))
     config = StressConfig(janus.config.latent, data.config.materials.young or (0.0, 0.0), data.config.materials.poisson)
     run = RunFolder(FOLDER / "stress", training, training.seed)
-    decoder, seconds = spent(
-        lambda: train_stress(cells, janus, config, training, stress=fields, run=run, progress=False)
+    decoder, seconds = trained(
+        run, lambda: train_stress(cells, janus, config, training, stress=fields, run=run, progress=False)
     )
     published = StressConfig(config.latent, config.young, config.poisson, predicts="stress")
     longer = StressTraining(training.cells, round(1.4 * training.steps), training.batch, training.rate, training.seed)
@@ -233,8 +241,6 @@ def main(cleaning: SketchConfig, training: StressTraining, keep: bool) -> None:
 
     ours, measured = table[0], errors[0]
     rivals = [table[2]["wrong voxels"], table[4]["wrong voxels"]]
-    if not keep:
-        return
     record.write(
         "microstructure",
         "sketch",
@@ -270,10 +276,4 @@ def _told(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="train for seconds and print instead of recording")
-    if parser.parse_args().quick:
-        FOLDER = Path("runs/benchmarks/quick_sketch")
-        main(SketchConfig(steps=20, drawings=100), StressTraining(cells=40, steps=10), keep=False)
-    else:
-        main(SketchConfig(), StressTraining(), keep=True)
+    main(CLEANING, TRAINING)

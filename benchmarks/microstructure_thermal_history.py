@@ -21,26 +21,31 @@ import numpy as np
 import torch
 
 from benchmarks import record
+from benchmarks.trial import STUDIES, TRIAL, usual
 from domains.microstructure import thermal_history as th
 from domains.microstructure.thermal_history import baselines
 
 ROOT = Path(__file__).parents[1]
-RUN = ROOT / "runs" / "microstructure_thermal_history"
-SEEDS = (0, 3, 4)
+RUN = ROOT / usual(Path("runs"), trial=STUDIES) / "microstructure_thermal_history"
+SEEDS = usual((0, 3, 4), trial=(0,))
+WALLS = usual(12, trial=3)
+WANTED = usual(20, trial=3)  # strengths
+RIDGES = usual((0.01, 0.03, 0.1), trial=(0.03, 0.1))
+SIZES = usual(baselines.SIZES, trial=baselines.SIZES[1:2])  # of XGBoost's trees
 SCATTER = 15.0
 
 
 def models() -> dict[str, list[th.Model]]:
     """Every model at its candidate settings; those with trees and ridge also on the five windows that KHRONOS has."""
-    found: dict[str, list[th.Model]] = {"KHRONOS": [partial(th.khronos, ridge=r) for r in (0.01, 0.03, 0.1)]}
-    found |= baselines.candidates()
+    found: dict[str, list[th.Model]] = {"KHRONOS": [partial(th.khronos, ridge=r) for r in RIDGES]}
+    found |= baselines.candidates(few=TRIAL)
     try:
         from xgboost import XGBRegressor
     except ImportError:
         print("xgboost is not installed: it is left out")
         return found
     extreme = partial(XGBRegressor, subsample=0.5, learning_rate=0.1, n_jobs=1, random_state=0)
-    makes = [partial(extreme, max_depth=d, n_estimators=n) for d, n in baselines.SIZES]
+    makes = [partial(extreme, max_depth=d, n_estimators=n) for d, n in SIZES]
     return found | {"XGBoost": baselines.on_both(makes)}
 
 
@@ -75,12 +80,12 @@ def validate(data: th.ThermalHistories, candidates: Sequence[th.Model], path: Pa
 
 
 def inversions(data: th.ThermalHistories, ridge: float) -> dict[str, Any]:
-    """Twenty strengths wanted of one data set: time and error by the KHRONOS; every fifth built by the heat solver."""
+    """Some strengths wanted of one data set: time and error by the KHRONOS; every fifth built by the heat solver."""
     inverter = th.Inverter(data, ridge)
     planner = th.Planner(data, inverter.windows)
     inverter(float(np.median(data.strength)))  # the first call also loads code
     times, said, built = [], [], []
-    for number, target in enumerate(np.quantile(data.strength, np.linspace(0.05, 0.95, 20)).tolist()):
+    for number, target in enumerate(np.quantile(data.strength, np.linspace(0.05, 0.95, WANTED)).tolist()):
         started = time.perf_counter()
         history = inverter(target)
         times.append(1e3 * (time.perf_counter() - started))
@@ -93,7 +98,7 @@ def inversions(data: th.ThermalHistories, ridge: float) -> dict[str, Any]:
 
 def measured(seed: int) -> dict[str, Any]:
     """Everything of one data set."""
-    data = th.simulate(seed=seed, noise=SCATTER)
+    data = th.simulate(WALLS, seed, SCATTER)
     done: dict[str, Any] = {}
     for name, candidates in models().items():
         done[name] = validate(data, candidates, RUN / f"{seed}-{name.replace(' ', '-')}.json")

@@ -14,11 +14,12 @@ import torch
 from benchmarks import record
 from benchmarks.navigation_learning import SETTINGS, Run, steps_to
 from benchmarks.navigation_waypoints import BODY, LENGTHS, WIDTHS, WORLD, compared, size_in_body_frame
+from benchmarks.trial import usual
 from domains.navigation.options import WaypointOptions
 from domains.navigation.stable_baselines import WaypointVecEnv
 
-STEPS = {"ppo": 4096, "sac": 2048}
-REPETITIONS, TARGET = 3, 1.3
+STEPS = usual({"ppo": 4096, "sac": 2048}, trial={"ppo": 256, "sac": 64})
+REPETITIONS, TARGET = usual(3, trial=1), 1.3
 
 
 def milliseconds(algorithm: str, sizes: dict[str, int]) -> dict[str, list[float]]:

@@ -10,8 +10,10 @@ import numpy as np
 
 import domains.navigation
 from benchmarks import record
+from benchmarks.trial import usual
 
-WORLDS, STEPS, SINGLE_STEPS, REPETITIONS, TARGET = 256, 1000, 30, 7, 500_000
+WORLDS, STEPS, SINGLE_STEPS, REPETITIONS = usual((256, 1000, 30, 7), trial=(8, 50, 10, 1))
+TARGET = 500_000
 RICH = {"obstacles": 5, "wind": 1.0, "gusts": 0.5, "sensor_noise": 0.01}
 assert domains.navigation  # registers the ids
 

@@ -15,6 +15,7 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from benchmarks import record
+from benchmarks.trial import usual
 from domains.navigation.coordinates import Coordinates
 from domains.navigation.export import deployed_policy, export_numpy, export_onnx, write_onnx
 from domains.navigation.numpy_policy import NumpyPolicy
@@ -23,7 +24,8 @@ from domains.navigation.policies import SpanPolicy, actor_of, parameter_count
 from domains.navigation.stable_baselines import WaypointVecEnv
 
 assert SpanPolicy  # registers the name
-CALLS, REPETITIONS, TARGET = 300, 15, 100.0
+CALLS, REPETITIONS = usual((300, 15), trial=(10, 1))
+TARGET = 100.0
 OPTIONS = WaypointOptions()
 NETWORKS: dict[str, Any] = {
     "quadratic": {"pairs": 10, "singles": 10},

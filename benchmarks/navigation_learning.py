@@ -30,28 +30,41 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
-from benchmarks import record
 from benchmarks.kept import kept, kept_path
+from benchmarks.trial import RESULTS, STUDIES, usual
 from domains.navigation.coordinates import Coordinates, KnownCoordinates
 from domains.navigation.networks import QuadraticFeatures
 from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import SpanPolicy, parameter_count
 from domains.navigation.stable_baselines import WaypointVecEnv
 
-FOLDER = Path("runs/benchmarks/navigation")
-EPISODES, UNSEEN = 100, 50_000_000  # evaluation's seeds begin here
-TUNING_SEEDS, SEEDS = (100, 101), tuple(range(10))
+FOLDER = STUDIES / "navigation"
+EPISODES, UNSEEN = usual(100, trial=4), 50_000_000  # evaluation's seeds begin here
+TUNING_SEEDS, SEEDS = usual((100, 101), trial=(100,)), tuple(range(usual(10, trial=1)))
 GOAL = 0.8
 ALGORITHMS = {"ppo": PPO, "sac": SAC}
 FIXED: dict[str, dict[str, Any]] = {
-    "ppo": {"n_steps": 64, "batch_size": 128, "n_epochs": 10, "gamma": 0.99, "gae_lambda": 0.95},
-    "sac": {"train_freq": 1, "gradient_steps": 8, "batch_size": 256, "learning_starts": 500, "gamma": 0.98},
+    "ppo": {
+        "n_steps": usual(64, trial=16),
+        "batch_size": 128,
+        "n_epochs": usual(10, trial=1),
+        "gamma": 0.99,
+        "gae_lambda": 0.95,
+    },
+    "sac": {
+        "train_freq": 1,
+        "gradient_steps": usual(8, trial=1),
+        "batch_size": 256,
+        "learning_starts": 500,
+        "gamma": 0.98,
+    },
 }
 WORLDS = {"ppo": 16, "sac": 8}
+RATES = usual((1e-3, 3e-3, 1e-2), trial=(1e-3, 3e-3))
 # As many settings for every side, each tried on the tuning seeds at every budget (SAC's in the body frame alone).
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "ppo": [{"learning_rate": r} for r in (1e-3, 3e-3, 1e-2)],
-    "sac": [{"learning_rate": r, "tau": 0.02} for r in (1e-3, 3e-3, 1e-2)],
+    "ppo": [{"learning_rate": r} for r in RATES],
+    "sac": [{"learning_rate": r, "tau": 0.02} for r in RATES],
 }
 
 
@@ -404,7 +417,7 @@ def draw_curves(
 
 def picture(item: str) -> Path:
     """Where the picture of a record is kept."""
-    return record.RESULTS / f"navigation-{item}.png"
+    return RESULTS / f"navigation-{item}.png"
 
 
 assert SpanPolicy  # registers the name

@@ -24,6 +24,7 @@ from stable_baselines3 import TD3
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
 from benchmarks.navigation_learning import SIDES, TUNING_SEEDS, evaluate, interval, iqm
+from benchmarks.trial import STUDIES, usual
 from domains.navigation.coordinates import Coordinates
 from domains.navigation.flights import FlightData, read_flights
 from domains.navigation.offline import CloneConfig, ImplicitQConfig, clone, implicit_q_learning, value_network
@@ -31,16 +32,18 @@ from domains.navigation.options import WaypointOptions
 from domains.navigation.policies import parameter_count
 from domains.navigation.stable_baselines import WaypointVecEnv
 
-FOLDER = Path("runs/benchmarks/navigation_offline")
+FOLDER = STUDIES / "navigation_offline"
 GENERATE = Path(__file__).parents[1] / "datasets" / "waypoint_flights" / "generate.py"
-OPTIONS = WaypointOptions()
-EPISODES, UNSEEN = 200, 500  # recorded; flown to measure success, none of which was recorded
+FLIGHTS = usual(FOLDER / "flights.h5", trial=GENERATE.with_name("sample.h5"))  # to train an expert takes minutes
+OPTIONS = WaypointOptions(time_limit=usual(20.0, trial=2.0))
+EPISODES, UNSEEN = usual((200, 500), trial=(20, 4))  # recorded; flown to measure success, none of which was recorded
 # The target is about 10 % and 100 %; two episodes show what is left where data are scarce.
-SHARES, BUDGETS, SEEDS = (0.01, 0.1, 1.0), (500, 3000), tuple(range(5))
+SHARES, BUDGETS = (0.01, 0.1, 1.0), usual((500, 3000), trial=(500,))
+SEEDS = tuple(range(usual(5, trial=1)))
 TARGETED = (0.1, 1.0)
 RATES = (1e-3, 3e-3, 1e-2)  # tried by every side at every budget on the tuning seeds, with all the data
 COMPARED = ("SPAN", "MLP", "MLP with our coordinates")
-STEPS = {"cloning": 2000, "implicit Q-learning": 1500}
+STEPS = usual({"cloning": 2000, "implicit Q-learning": 1500}, trial={"cloning": 20, "implicit Q-learning": 10})
 BATCH, BETA = 256, 1.0
 
 
@@ -102,11 +105,10 @@ class Run:
 
 def data_file() -> Path:
     """The flights, recorded if they are not there."""
-    path = FOLDER / "flights.h5"
-    if not path.exists():
+    if not FLIGHTS.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
-        runpy.run_path(str(GENERATE))["main"](path, EPISODES)
-    return path
+        runpy.run_path(str(GENERATE))["main"](FLIGHTS, EPISODES)
+    return FLIGHTS
 
 
 @functools.cache

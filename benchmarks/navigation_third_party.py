@@ -11,7 +11,6 @@ import json
 import math
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -26,9 +25,10 @@ import domains.navigation.policies
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
 from benchmarks.navigation_learning import draw_curves, falling, interval, iqm, picture, trained_parameters
+from benchmarks.trial import STUDIES, usual
 
-FOLDER = Path("runs/benchmarks/navigation_third_party")
-SEEDS = (0, 1, 2, 3, 4)
+FOLDER = STUDIES / "navigation_third_party"
+SEEDS, EPISODES = usual((0, 1, 2, 3, 4), trial=(0,)), usual(20, trial=1)  # episodes of an evaluation
 assert domains.navigation.policies  # registers the policies
 
 
@@ -61,7 +61,7 @@ class Task:
     settings: dict[str, Any]
     rate: float
     published: str
-    network: tuple[int, ...] = (64, 64)
+    network: tuple[int, ...] = usual((64, 64), trial=(16, 16))
     coordinates: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     decays: bool = False
@@ -73,8 +73,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "CartPole-v1": Task(
         PPO,
-        100_000,
-        4096,
+        *usual((100_000, 4096), trial=(512, 256)),
         475.0,
         8,
         {"n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20},
@@ -84,19 +83,25 @@ TASKS: dict[str, Task] = {
     ),
     "Acrobot-v1": Task(
         PPO,
-        163_840,
-        8192,
+        *usual((163_840, 8192), trial=(1024, 512)),
         -100.0,
         16,
-        {"n_steps": 256, "batch_size": 64, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4},
+        {"n_steps": usual(256, trial=32), "batch_size": 64, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4},
         3e-4,
         "-73.5 at 1,000,000 steps (PPO)",
     ),
-    "Pendulum-v1": Task(SAC, 10_000, 1000, -200.0, 1, {}, 1e-3, "-157 at 20,000 steps (SAC, 256 x 256)"),
+    "Pendulum-v1": Task(
+        SAC,
+        *usual((10_000, 1000), trial=(160, 80)),
+        -200.0,
+        1,
+        {},
+        1e-3,
+        "-157 at 20,000 steps (SAC, 256 x 256)",
+    ),
     "MountainCarContinuous-v0": Task(
         SAC,
-        50_000,
-        2000,
+        *usual((50_000, 2000), trial=(64, 32)),
         90.0,
         1,
         {
@@ -117,8 +122,7 @@ TASKS: dict[str, Task] = {
     ),
     "parking-v0": Task(
         SAC,
-        20_000,
-        2000,
+        *usual((20_000, 2000), trial=(80, 40)),
         0.9,
         1,
         {
@@ -126,13 +130,15 @@ TASKS: dict[str, Task] = {
             "replay_buffer_kwargs": {"n_sampled_goal": 4, "goal_selection_strategy": "future"},
             "batch_size": 256,
             "gamma": 0.95,
-            "learning_starts": 1000,
+            "learning_starts": usual(1000, trial=40),
+            # A network's size is found by making models, each with its buffer.
+            **usual({}, trial={"buffer_size": 1000}),
         },
         1e-3,
         "90 % success at 20,000 steps (TQC, 512 x 512 x 512); return -6.8 at 100,000",
         coordinates={"between": [[[0, 1], [6, 7]]], "vectors": [[2, 3], [8, 9]]},
         # Episodes of 100 decisions, the limit of the environment's earlier versions; today's default is 500.
-        environment={"config": {"add_walls": False, "duration": 20}},
+        environment={"config": {"add_walls": False, "duration": usual(20, trial=4)}},
         success=True,
         stops=True,
     ),
@@ -211,7 +217,7 @@ class _Watch(BaseCallback):
         if self.num_timesteps >= self.next:
             self.next += task.every
             started = time.process_time()
-            self.curve.append((self.num_timesteps, score(self.name, self.model, 20)))
+            self.curve.append((self.num_timesteps, score(self.name, self.model, EPISODES)))
             self.seconds += time.process_time() - started
             if task.stops and len(self.curve) > 1 and min(s for _, s in self.curve[-2:]) >= task.goal:
                 return False

@@ -26,26 +26,27 @@ from benchmarks.navigation_learning import (
     trained_parameters,
     tuned,
 )
+from benchmarks.trial import usual
 from domains.navigation.options import WaypointOptions
 from domains.navigation.stable_baselines import WaypointVecEnv
 
+SHORT: tuple[tuple[str, Any], ...] = usual((), trial=(("time_limit", 2.0),))
+BODY, WORLD = (("frame", "body"), *SHORT), (("frame", "world"), *SHORT)
 # (algorithm, frame): steps of a training, steps between evaluations, seeds (SAC: others than those of its trials)
-BODY, WORLD = (("frame", "body"),), (("frame", "world"),)
 LENGTHS = {
-    ("ppo", "body"): (40_960, 1024, SEEDS),
-    ("ppo", "world"): (102_400, 2048, SEEDS[:5]),
-    ("sac", "body"): (16_384, 1024, SEEDS[5:]),
-    ("sac", "world"): (20_480, 1024, SEEDS[5:]),
+    ("ppo", "body"): (*usual((40_960, 1024), trial=(512, 256)), SEEDS),
+    ("ppo", "world"): (*usual((102_400, 2048), trial=(512, 256)), SEEDS[:5]),
+    ("sac", "body"): (*usual((16_384, 1024), trial=(640, 320)), SEEDS[-5:]),
+    ("sac", "world"): (*usual((20_480, 1024), trial=(640, 320)), SEEDS[-5:]),
 }
 # Of the perceptron: about 500 and 3,000 parameters, and 64 x 64.
 WIDTHS = {
-    ("ppo", "body"): (12, 33, 64),
-    ("ppo", "world"): (12, 33, 64),
-    ("sac", "body"): (8, 25, 64),
-    ("sac", "world"): (8, 25, 64),
+    (algorithm, frame): usual(widths, trial=widths[:1])
+    for algorithm, widths in (("ppo", (12, 33, 64)), ("sac", (8, 25, 64)))
+    for frame in ("body", "world")
 }
-QUADROTOR = (("dynamics", "quadrotor"), ("gusts", 0.5), ("wind", 1.0))
-HARD = 102_400, 4096
+QUADROTOR = (("dynamics", "quadrotor"), ("gusts", 0.5), *SHORT, ("wind", 1.0))
+HARD = usual((102_400, 4096), trial=(512, 256))
 # The sides of the ablation; in the world's frame, where a training is longer, the main ones.
 ABLATION = {
     "body": [side for side in SIDES if side not in ("SPAN", "MLP", "SPAN with B-splines, fine")],

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
+from benchmarks.trial import HERE, PAGE, RESULTS
+
+COMMITTED = HERE / "results"
 AREAS = {
     "library": "The library",
     "galerkin": "Partial differential equations",
@@ -86,7 +87,9 @@ def _machine() -> str:
     import torch
 
     versions = f"torch {torch.__version__}, numpy {numpy.__version__}, scipy {scipy.__version__}"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    threads = torch.get_num_threads()
+    cores = f"{os.cpu_count()} CPU cores, {threads} thread{'s' if threads > 1 else ''}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cores
     return f"{platform.machine()}, {device}; Python {platform.python_version()}, {versions}"
 
 
@@ -102,7 +105,7 @@ def commit() -> str:
     return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
-def publish(destination: Path = HERE.parent / "RESULTS.md") -> None:
+def publish(destination: Path = PAGE) -> None:
     """Generate RESULTS.md from the records."""
     lines = [
         "# Results",

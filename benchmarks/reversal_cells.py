@@ -6,6 +6,7 @@ within it is measured before the training. A training that was cut off goes on; 
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -19,8 +20,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks import record
 from benchmarks.kept import kept, kept_path
+from benchmarks.trial import RESULTS, STUDIES, usual
 from domains.language.reversal.evaluate import entanglement, pairs_only, ranking
 from domains.language.reversal.generate import ReversibleFactsConfig, reversible_facts
 from domains.language.reversal.model import JointFactModel, JointModelConfig
@@ -29,9 +30,12 @@ from domains.language.reversal.train import ModelConfig, train
 from domains.language.reversal.transformer import TransformerModelConfig
 from separable.training import RunFolder, TrainingConfig
 
-FOLDER = Path("runs/benchmarks/reversal")
-SEEDS = (0, 1, 2)
-MINUTES = float(os.environ.get("REVERSAL_MINUTES", 1.25))  # of processor time a training
+FOLDER = STUDIES / "reversal"
+SEEDS = usual((0, 1, 2), trial=(0,))
+MINUTES = usual(float(os.environ.get("REVERSAL_MINUTES", 1.25)), trial=1e-6)  # of processor time a training
+LEAST = usual(50, trial=2)  # steps of a training
+TIMED = usual((5, 5, 45), trial=(1, 1, 2))  # steps of three trainings whose time says how many the minutes allow
+BOTH_WAYS, ONE_WAY = usual((1000, 600), trial=(100, 60))  # entities
 WIDTH = 64
 EVALUATIONS = 10  # during a training, beside its minutes
 ASKED, PROBED = 150, 60  # questions that the transformer is asked at the end and on the way; its scores are dear
@@ -118,12 +122,13 @@ class Cell:
     def _affordable(self, facts: Any) -> int:
         """Steps within the minutes, from the time of some."""
         spent = []
-        for steps in (5, 5, 45):  # the first warms up
+        for steps in TIMED:  # the first warms up
             config = dataclasses.replace(self._training(steps), evaluate_every=10**9)
             started = time.process_time()
             train(dataclasses.replace(facts, test=()), self.model, config, progress=False)
             spent.append(time.process_time() - started)
-        return max(50, int(60 * self.minutes * 40 / max(spent[2] - spent[1], 1e-3)))
+        more = TIMED[2] - TIMED[1]
+        return max(LEAST, int(60 * self.minutes * more / max(spent[2] - spent[1], 1e-3)))
 
 
 def run_all(cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -131,10 +136,15 @@ def run_all(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     missing = [cell for cell in dict.fromkeys(cells) if not cell.path().exists()]
     if missing:
         started = time.time()
-        with concurrent.futures.ProcessPoolExecutor(int(os.environ.get("PROCESSES", os.cpu_count() or 1))) as pool:
-            for i, _ in enumerate(pool.map(Cell.result, missing), 1):
-                print(f"{i} of {len(missing)} trainings, {time.time() - started:.0f} s", flush=True)
+        for i, _ in enumerate(_workers().map(Cell.result, missing), 1):
+            print(f"{i} of {len(missing)} trainings, {time.time() - started:.0f} s", flush=True)
     return [cell.result() for cell in cells]
+
+
+@functools.cache
+def _workers() -> concurrent.futures.Executor:
+    """Processes for all trainings of this one: the first step in each takes seconds."""
+    return concurrent.futures.ProcessPoolExecutor(int(os.environ.get("PROCESSES", os.cpu_count() or 1)))
 
 
 def tuned(facts: ReversibleFactsConfig, model: ModelConfig, decays: Sequence[float], rates: Sequence[float]) -> Cell:
@@ -220,7 +230,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]], it
     axes[1, 0].set_ylabel("accuracy")
     axes[0, -1].legend(fontsize=7)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(record.RESULTS / f"reversal-{item}.png", dpi=110)
+    figure.savefig(RESULTS / f"reversal-{item}.png", dpi=110)
 
 
 def _over_training(results: Sequence[dict[str, Any]], shares: np.ndarray, measure: str) -> np.ndarray:

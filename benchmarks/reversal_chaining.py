@@ -17,12 +17,20 @@ import torch
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
 from benchmarks.reversal_cells import FOLDER, SEEDS
+from benchmarks.trial import usual
+from domains.language.reversal.additions import AdditionConfig
 from domains.language.reversal.arithmetic import ArithmeticConfig, arithmetic_task
 from domains.language.reversal.chaining import ChainingConfig, chain
+from separable.training import TrainingConfig
 
-MODULUS = int(os.environ.get("MODULUS", 211))
-BRANCHING = (10, 20, 30, 40)
-CONFIG = ChainingConfig()
+MODULUS = usual(int(os.environ.get("MODULUS", 211)), trial=61)
+BRANCHING = usual((10, 20, 30, 40), trial=(2, 3, 4, 5))
+CONFIG = usual(
+    ChainingConfig(),
+    trial=ChainingConfig(
+        training=TrainingConfig(steps=20, batch=512), writing=AdditionConfig(steps=5), epochs=1, sure=0.02
+    ),
+)
 # Right answers of 20 on the published prompts at modulus 10,007, as counted from the answers that were released.
 PUBLISHED = {"o3-mini-high": (17, 4, 0, 0), "Gemini 2.0 Flash Thinking": (9, 9, 7, 5)}
 
@@ -78,7 +86,7 @@ def main() -> None:
         "reversal",
         "4",
         claim=f"Values that follow by several steps from facts written into the memory: at least {min(least)} of 20 "
-        f"right at branching 10 to 40, modulus {MODULUS:,}",
+        f"right at branching {BRANCHING[0]} to {BRANCHING[-1]}, modulus {MODULUS:,}",
         measured=rows,
         target="at least 18 of 20 at every branching and seed",
         holds=min(least) >= 18,

@@ -10,7 +10,9 @@ import dataclasses
 from benchmarks import record
 from benchmarks.reversal_cells import (
     ASKED,
+    BOTH_WAYS,
     MINUTES,
+    ONE_WAY,
     SEEDS,
     SIDES,
     accuracy,
@@ -22,11 +24,13 @@ from benchmarks.reversal_cells import (
     row,
     tuned,
 )
+from benchmarks.trial import usual
 from domains.language.reversal.generate import ReversibleFactsConfig
 
-FACTS = ReversibleFactsConfig(both_ways=1000, one_way=600, pairs=2, naming="concept")
+FACTS = ReversibleFactsConfig(BOTH_WAYS, ONE_WAY, pairs=2, naming="concept")
 COMPARED = ("transformer", "JEPA", "JEPA + memory", "ours")
-DECAYS, RATES = (0.1, 1.0), (1e-3, 3e-3, 1e-2, 3e-2)
+DECAYS = usual((0.1, 1.0), trial=(1.0,))
+RATES = usual((1e-3, 3e-3, 1e-2, 3e-2), trial=(1e-3, 3e-3, 1e-2))
 LESSER = RATES[:2]  # in the fifth of the time in which rates are chosen, great ones tend to lead
 
 
@@ -76,7 +80,7 @@ def main() -> None:
 
 
 def _larger() -> ReversibleFactsConfig:
-    return dataclasses.replace(FACTS, both_ways=2500, one_way=1500)
+    return dataclasses.replace(FACTS, both_ways=BOTH_WAYS * 5 // 2, one_way=ONE_WAY * 5 // 2)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 from benchmarks import record
 from benchmarks.kept import kept, kept_path
 from benchmarks.reversal_cells import FOLDER, OURS, SEEDS
+from benchmarks.trial import usual
 from domains.language.reversal.additions import AdditionConfig, add_facts
 from domains.language.reversal.answers import area_under_curve, confidence, strangers
 from domains.language.reversal.evaluate import ranking
@@ -27,16 +28,19 @@ from domains.language.reversal.model import JointFactModel
 from domains.language.reversal.natural_names import natural_names
 from domains.language.reversal.reader import read_facts
 from domains.language.reversal.train import ReversalConfig, train
+from separable.training import TrainingConfig
 
-FACTS = ReversibleFactsConfig(both_ways=2000, one_way=1200, pairs=2, naming="natural")
+BOTH_WAYS, ONE_WAY = usual((2000, 1200), trial=(100, 60))  # entities
+FACTS = ReversibleFactsConfig(BOTH_WAYS, ONE_WAY, pairs=2, naming="natural")
 MODEL = dataclasses.replace(OURS, recogniser=dataclasses.replace(OURS.recogniser, rows=1024))
-TRAINING = ReversalConfig().training
+TRAINING = usual(ReversalConfig().training, trial=TrainingConfig(steps=5, batch=64))
+ADDITION = usual(AdditionConfig(), trial=AdditionConfig(steps=5))
 ADDED = 50
 
 
 def measured(seed: int) -> dict[str, Any]:
     """The kept result, or what is computed now."""
-    settings = [dataclasses.asdict(config) for config in (FACTS, MODEL, TRAINING, AdditionConfig())]
+    settings = [dataclasses.asdict(config) for config in (FACTS, MODEL, TRAINING, ADDITION)]
     path = kept_path(FOLDER, json.dumps(["own facts", settings, seed]))
     return kept(path, lambda: _measured(seed, path.with_suffix(".csv")))
 
@@ -67,7 +71,7 @@ def _measured(seed: int, path: Path) -> dict[str, Any]:
     relation = facts.relations[0]
     new = [Fact(one, relation, other) for one, other in zip(fresh[:ADDED], fresh[ADDED : 2 * ADDED], strict=True)]
     started = time.process_time()
-    wide = add_facts(model, facts.train, new)
+    wide = add_facts(model, facts.train, new, ADDITION)
     return {
         **result,
         "adding": time.process_time() - started,

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.kept import kept, kept_path
+from benchmarks.trial import STUDIES, usual
 from domains.language.corpus import CorpusConfig
 from domains.language.distillation.config import DistillationConfig
 from domains.language.distillation.students import sized
@@ -21,19 +22,23 @@ from separable.sequence import TransformerConfig
 from separable.training import TrainingConfig, run_training
 from separable.training.claims import claimed
 
-MINUTES, TRIAL = float(os.environ.get("MINUTES", "10")), bool(os.environ.get("TRIAL"))
-SEEDS = 1 if TRIAL else int(os.environ.get("SEEDS", "3"))
-CONTEXT, BATCH = (32, 4) if TRIAL else (128, 16)
-KIND = "trial" if TRIAL else f"minutes_{MINUTES:g}"
+MINUTES = usual(float(os.environ.get("MINUTES", "10")), trial=0.0)
+SEEDS = usual(int(os.environ.get("SEEDS", "3")), trial=1)
+TEXTS, CORPUS = usual(  # a trial has a folder of its own, as its test is shorter than that of others
+    (STUDIES / "language", CorpusConfig("standard_library")),
+    trial=(STUDIES / "teaching", CorpusConfig("docstrings", test=0.01)),
+)
+CONTEXT, BATCH, LAYERS = usual((128, 16, 4), trial=(32, 4, 2))
+WINDOWS, CALIBRATION = usual((128, 32), trial=(4, 2))
+KIND = f"minutes_{MINUTES:g}"
 TIMED = 3  # steps, after one that is not counted
+LEAST = usual(100, trial=4)  # steps of a teacher
 
 
 def text(vocabulary: int = 257) -> Tokens:
     """The sources of Python's standard library; in a trial its documentation strings."""
-    source = "docstrings" if TRIAL else "standard_library"
-    folder = Path(f"runs/benchmarks/language/{source}_{vocabulary}")
-    config = TokenizeConfig(CorpusConfig(source), vocabulary=vocabulary)
-    return Tokens(write_tokens(folder, config, progress=False))
+    config = TokenizeConfig(CORPUS, vocabulary=vocabulary)
+    return Tokens(write_tokens(TEXTS / f"{CORPUS.source}_{vocabulary}", config, progress=False))
 
 
 def family(steps: int) -> LanguageConfig:
@@ -41,9 +46,8 @@ def family(steps: int) -> LanguageConfig:
     training = TrainingConfig(
         steps=steps, batch=BATCH, rate=3e-3, warm_up=min(100, steps // 10), evaluate_every=max(1, steps // 10)
     )
-    windows = 4 if TRIAL else 128
     return LanguageConfig(
-        TransformerConfig(width=64, layers=4, heads=4), "table", "table:tied=true", CONTEXT, windows, training
+        TransformerConfig(width=64, layers=LAYERS, heads=4), "table", "table:tied=true", CONTEXT, WINDOWS, training
     )
 
 
@@ -56,15 +60,13 @@ def lesson_after(teacher: LanguageConfig) -> DistillationConfig:
     return DistillationConfig(
         context=CONTEXT,
         validation_windows=teacher.validation_windows,
-        calibration=2 if TRIAL else 32,
+        calibration=CALIBRATION,
         training=training,
     )
 
 
 def steps_in_minutes(folder: Path, tokens: Tokens, config: LanguageConfig, size: int, minutes: float) -> int:
     """Steps that a model of a size makes in some minutes on one thread; timed once, and kept with the results."""
-    if TRIAL:
-        return 4
 
     def seconds() -> dict[str, float]:
         model = build(tokens, sized(config, tokens.vocabulary, size))
@@ -86,4 +88,4 @@ def steps_in_minutes(folder: Path, tokens: Tokens, config: LanguageConfig, size:
             else:
                 time.sleep(1)
     each = kept(path, seconds)["seconds"]
-    return max(100, round(60 * minutes / each))
+    return max(LEAST, round(60 * minutes / each))

@@ -6,23 +6,23 @@ in 21 frames. The flow decays, so that climatology is drawn from frames of all t
 not among the others: it needs density, pressure and the whole velocity, of which a forecaster of vorticity sees
 nothing.
 
-Environment: MINUTES of the processor for each model (10); TRIAL=1 tries that it runs and writes no record;
+Environment: MINUTES of the processor for each model (10); TRIAL=1 for a trial (`benchmarks.trial`);
 PDEBENCH=path takes the user's file of that layout instead, a tenth of its samples for the test.
 """
 
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks import record
-from benchmarks.forecast_study import Study, fourier, noisy, u_net
+from benchmarks.forecast_study import Study, fourier, noisy, tried, u_net
 from benchmarks.forecast_tables import against, seeds_apart, table
 from benchmarks.kept import kept, kept_path
+from benchmarks.trial import STUDIES, usual
 from domains.turbulence.baselines.climatology import Climatology
 from domains.turbulence.baselines.persistence import Persistence
 from domains.turbulence.baselines.residual_draws import ResidualDraws
@@ -36,23 +36,23 @@ from domains.turbulence.symmetries import all_shifts
 from domains.turbulence.train import TrainConfig
 from domains.turbulence.training_data import split
 
-MINUTES, TRIAL = float(os.environ.get("MINUTES", "10")), bool(os.environ.get("TRIAL"))
+MINUTES = float(os.environ.get("MINUTES", "10"))
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={MINUTES:g} python -m benchmarks.turbulence_compressible"
-FOLDER = Path("runs/benchmarks/turbulence_compressible") / ("trial" if TRIAL else "full")
-SEEDS = (0,) if TRIAL else (0, 1, 2)
+FOLDER = STUDIES / "turbulence_compressible/full"
+SEEDS = usual((0, 1, 2), trial=(0,))
 MADE = CompressibleDataConfig(
-    size=(32, 32) if TRIAL else (128, 128),
-    coarser=1 if TRIAL else 2,
-    samples=10 if TRIAL else 140,
-    frames=7 if TRIAL else 21,
-    spacing=0.01 if TRIAL else 0.05,
+    size=usual((128, 128), trial=(64, 64)),
+    coarser=2,
+    samples=usual(140, trial=10),
+    frames=usual(21, trial=7),
+    spacing=usual(0.05, trial=0.01),
     batch=10,
     precision="float32",
 )
 # The first frames hold the waves of the start only.
-STARTS, LEADS, MEMBERS = (1,) if TRIAL else (2, 6, 10), (5 if TRIAL else 10), 8
+STARTS, LEADS, MEMBERS = usual((2, 6, 10), trial=(1,)), usual(10, trial=5), 8
 HELD_SPREAD = 0.5  # minutes of head A's that the ensembles take by which it holds its spread
-TOLD = (1, 5) if TRIAL else (1, 5, 10)  # leads in the record
+TOLD = usual((1, 5, 10), trial=(1, 5))  # leads in the record
 
 
 SETTINGS = {
@@ -93,7 +93,7 @@ def flow_data() -> tuple[FlowData, FlowData]:
     """Samples to learn from and to test on; made once, in about an hour of the processor."""
     path = os.environ.get("PDEBENCH") or generate_compressible(FOLDER / "2D_CFD_Turb_M0.1_periodic.hdf5", MADE)
     data = read_flow(path, scan=False)
-    rows, tested = split(data, 0.1 if os.environ.get("PDEBENCH") else 0.2 if TRIAL else 40 / 140)
+    rows, tested = split(data, 0.1 if os.environ.get("PDEBENCH") else 40 / 140)
     learn, test = (
         dataclasses.replace(data, fields=LazyFields([ArraySource(str(path), data.load(part).numpy())]))
         for part in (rows, tested)
@@ -123,9 +123,9 @@ def main() -> None:
     torch.set_num_threads(1)
     learn, test = flow_data()
     scale = float(learn.load().std())
-    common = {"symmetries": "shifts", "spread_windows": 32} | ({"steps": 4} if TRIAL else {})
+    common = {"symmetries": "shifts", "spread_windows": 32} | usual({}, trial={"steps": 2})
     held = {"head A": HELD_SPREAD}
-    study = Study(FOLDER, learn, SETTINGS, MINUTES, common, scores=("crps_1", "crps_5"), held=held)
+    study = Study(FOLDER, learn, tried(SETTINGS), MINUTES, common, scores=("crps_1", "crps_5"), held=held)
     description, shifts = FlowDescription.of(learn), all_shifts(learn.grid.shape)
     rows = split(learn, TrainConfig().held_out)[0]
 
@@ -158,8 +158,6 @@ def main() -> None:
             row[f"spread/skill {lead}"] = "one member" if row["model"] in ALONE else spread
     for row in (*ratios, *baselines):
         print(row)
-    if TRIAL:
-        return
     record.write(
         "turbulence",
         "7",

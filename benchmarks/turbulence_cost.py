@@ -5,8 +5,6 @@ in a process for each grid. The accuracy and the picture are of head A of seed 0
 trained; a cost does not depend on the weights.
 """
 
-import argparse
-import json
 import math
 import os
 import statistics
@@ -22,6 +20,7 @@ import torch
 
 from benchmarks import forecast_cells as cells
 from benchmarks import record
+from benchmarks.trial import RESULTS, usual
 from domains.turbulence.diagnostics import correlation
 from domains.turbulence.forecaster import FlowDescription, Forecaster
 from domains.turbulence.frame_statistics import FrameStatistics
@@ -30,7 +29,13 @@ from domains.turbulence.noise_forecaster import NoiseForecaster, NoiseForecaster
 from domains.turbulence.simulate import simulate
 
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={cells.MINUTES:g} python -m benchmarks.turbulence_cost"
-SIZES = (32, 64, 128, 256)
+SIZES = usual((32, 64, 128, 256), trial=(32, 64))
+FINE, FRAMES = usual(256, trial=64), usual((1, 5, 10), trial=(1, 2))  # points along an axis, of the picture; its frames
+SECONDS = usual(5.0, trial=0.05)  # of every measurement
+# Points along an axis and steps of solvers.
+WAYS = usual(
+    ((64, 0.0125), (64, 0.02), (48, 0.02), (40, 0.025), (32, 0.02), (32, 0.04)), trial=((64, 0.02), (32, 0.02))
+)
 ONE = {"field": "1", "length": "1", "time": "1"}
 
 
@@ -42,11 +47,11 @@ def sized(n: int) -> NoiseForecaster:
     return NoiseForecaster(config, description, FrameStatistics(0.0, 1.0, 0.8), torch.Generator().manual_seed(0))
 
 
-def fastest(work: Callable[[], Any], seconds: float) -> tuple[float, float]:
+def fastest(work: Callable[[], Any]) -> tuple[float, float]:
     """Seconds of one call: fastest and median of as many as fit."""
     work()
     found: list[float] = []
-    while sum(found) < seconds or len(found) < 5:
+    while sum(found) < SECONDS or len(found) < 5:
         began = time.perf_counter()
         work()
         found.append(time.perf_counter() - began)
@@ -75,12 +80,12 @@ def _kilobytes(name: str) -> int:
     return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
-def on_grids(seconds: float, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+def on_grids() -> list[dict[str, Any]]:
     """Time and memory of a step of one member on n x n points."""
     rows = []
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # in the processes to come, what is freed goes back at once
-    for n in sizes:
-        least, median = fastest(one_step(sized(n), torch.randn(1, n, n)), seconds)
+    for n in SIZES:
+        least, median = fastest(one_step(sized(n), torch.randn(1, n, n)))
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             held = pool.submit(memory, n).result()
         row = {"grid": f"{n}^2", "milliseconds a step": 1e3 * least, "median": 1e3 * median}
@@ -99,16 +104,15 @@ def starts_and_truth() -> tuple[torch.Tensor, torch.Tensor, float]:
     return start, exact, float(frames.std())
 
 
-def against_the_solver(seconds: float) -> list[dict[str, Any]]:
+def against_the_solver() -> list[dict[str, Any]]:
     """One frame of 64^2 by solvers and by head A, in time and in error against the solver with a short step."""
     start, exact, deviation = starts_and_truth()
     rows = []
-    path = cells.place("A", 0)
-    forecaster = NoiseForecaster.load(path) if (path / "forecaster.json").exists() else sized(64)
+    forecaster = NoiseForecaster.load(cells.place("A", 0))
     ways: list[tuple[str, Callable[[int], torch.Tensor]]] = [
         ("head A, mean of 8 members", lambda batch: _forecast(forecaster, start[:batch])),
     ]
-    for n, step in ((64, 0.0125), (64, 0.02), (48, 0.02), (40, 0.025), (32, 0.02), (32, 0.04)):
+    for n, step in WAYS:
         ways.append(
             (f"solver, {n}^2 points, step {step}", lambda batch, n=n, step=step: _solved(start[:batch], n, step))
         )  # type: ignore[misc]
@@ -120,7 +124,7 @@ def against_the_solver(seconds: float) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"way": name, "error after a frame (standard deviations)": error}
         for batch in (1, 16):
             work = one_step(forecaster, start[:batch]) if name.startswith("head") else (lambda w=way, b=batch: w(b))  # type: ignore[misc]
-            row[f"milliseconds a frame, {batch} together"] = 1e3 * fastest(work, seconds)[0] / batch
+            row[f"milliseconds a frame, {batch} together"] = 1e3 * fastest(work)[0] / batch
         rows.append(row)
     return rows
 
@@ -135,7 +139,7 @@ def _forecast(forecaster: NoiseForecaster, start: torch.Tensor) -> torch.Tensor:
     return next(forecaster.rollout(start[:, None], 8)).mean(1)
 
 
-def draw_fine(forecaster: NoiseForecaster, n: int = 256, leads: tuple[int, ...] = (1, 5, 10)) -> Any:
+def draw_fine(forecaster: NoiseForecaster, n: int = FINE, leads: tuple[int, ...] = FRAMES) -> Any:
     """The truth on n x n points and two members of a forecast that runs there, although it learned on 64 x 64."""
     import matplotlib.pyplot as plt
 
@@ -160,14 +164,12 @@ def draw_fine(forecaster: NoiseForecaster, n: int = 256, leads: tuple[int, ...] 
     return figure
 
 
-def main(quick: bool) -> None:
-    """Measure and record; ``quick`` measures small and prints."""
+def main() -> None:
+    """Measure and record."""
     torch.set_num_threads(1)
-    if not quick:
-        cells.prepare("A", 0)
-    seconds = 0.5 if quick else 5.0
-    beside = against_the_solver(seconds)
-    grids = on_grids(seconds, SIZES[:3] if quick else SIZES)
+    cells.prepare("A", 0)
+    beside = against_the_solver()
+    grids = on_grids()
     ours, solvers = beside[0], beside[1:]
     error, key = "error after a frame (standard deviations)", "milliseconds a frame, 1 together"
     # Comparable: the cheapest solver that is not worse, to a twentieth; any is better than nothing.
@@ -190,17 +192,9 @@ def main(quick: bool) -> None:
         "seeds": [0],
         "spread": "fastest of those that fit into some seconds, and the median over grids; float32, one core",
     }
-    trained = (cells.place("A", 0) / "forecaster.json").exists()
-    if quick:
-        print(json.dumps(content, indent=1))
-        if trained:
-            draw_fine(NoiseForecaster.load(cells.place("A", 0))).savefig(cells.FOLDER / "turbulence-5.png", dpi=80)
-        return
     record.write("turbulence", "5", **content)
-    draw_fine(NoiseForecaster.load(cells.place("A", 0))).savefig(record.RESULTS / "turbulence-5.png", dpi=80)
+    draw_fine(NoiseForecaster.load(cells.place("A", 0))).savefig(RESULTS / "turbulence-5.png", dpi=80)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="measure small and print instead of recording")
-    main(parser.parse_args().quick)
+    main()

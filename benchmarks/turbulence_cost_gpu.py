@@ -7,12 +7,15 @@ the cheapest that is as accurate in record 5. A cost does not depend on the weig
     python -m benchmarks.turbulence_cost_gpu                    where there is a GPU, or in two steps
     python -m benchmarks.turbulence_cost_gpu measure FILE       there
     python -m benchmarks.turbulence_cost_gpu record FILE        anywhere
+
+A trial (`benchmarks.trial`) is made by the processor, which has no graphs.
 """
 
 import json
 import math
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,17 +26,23 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.forecast_cells import FLOW
+from benchmarks.trial import TRIAL, usual
 from benchmarks.turbulence_cost import sized
 from domains.turbulence.grid import Grid
 from domains.turbulence.simulate import Stepper
 
 SOLVER, STEP = 48, 0.02  # points along an axis and time step, see record 5
-BATCHES = (1, 16, 256)
-SIZES = (64, 128, 256, 512, 1024)
+BATCHES = usual((1, 16, 256), trial=(1, 2))
+SIZES = usual((64, 128, 256, 512, 1024), trial=(64, 256))
+DEVICE = usual("cuda", trial="cpu")
 
 
 def milliseconds(work: Callable[[], Any], times: int) -> float:
     """Of one call: median, by the clock of the GPU."""
+    if TRIAL:
+        began = time.perf_counter()
+        work()
+        return 1e3 * (time.perf_counter() - began)
     found = []
     for _ in range(times + 2):
         begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -47,6 +56,8 @@ def milliseconds(work: Callable[[], Any], times: int) -> float:
 
 def graphed(work: Callable[[], Tensor]) -> Callable[[], Any]:
     """The same kernels, launched at once."""
+    if TRIAL:
+        return work
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream), torch.inference_mode():
@@ -61,12 +72,12 @@ def graphed(work: Callable[[], Tensor]) -> Callable[[], Any]:
 
 def forecasting(n: int, batch: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """One frame for each member, as `advance` does it, and with noise that the GPU draws."""
-    forecaster = sized(n).to("cuda")
-    frames = torch.randn(batch, 1, n, n, device="cuda")
+    forecaster = sized(n).to(DEVICE)
+    frames = torch.randn(batch, 1, n, n, device=DEVICE)
     generators = [np.random.default_rng(b) for b in range(batch)]
 
     def there() -> Tensor:
-        noise = torch.randn(batch, forecaster.noise_numbers, device="cuda")
+        noise = torch.randn(batch, forecaster.noise_numbers, device=DEVICE)
         return forecaster.on_points(forecaster.step(forecaster.standardised(frames), noise), (n, n))
 
     return lambda: forecaster.advance(frames, generators), there
@@ -75,9 +86,9 @@ def forecasting(n: int, batch: int) -> tuple[Callable[[], Tensor], Callable[[], 
 def solving(n: int, step: float, batch: int, steps: int) -> Callable[[], Tensor]:
     """A number of steps of the solver, from and to coefficients."""
     grid = Grid((n, n))
-    stepper = Stepper(FLOW, grid, step, dtype=torch.float32, device="cuda")
+    stepper = Stepper(FLOW, grid, step, dtype=torch.float32, device=DEVICE)
     start = grid.coefficients(FLOW.random_start(grid, list(range(min(batch, 16)))))
-    start = start.to(torch.complex64).to("cuda").repeat(-(-batch // len(start)), 1, 1)[:batch]
+    start = start.to(torch.complex64).to(DEVICE).repeat(-(-batch // len(start)), 1, 1)[:batch]
     return lambda: stepper.advance(start, steps)
 
 
@@ -101,17 +112,24 @@ def beside_the_solver() -> list[dict[str, Any]]:
     return rows
 
 
+def memory(work: Callable[[], Tensor]) -> float:
+    """Bytes that a call takes at its peak."""
+    if TRIAL:
+        return math.nan
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    with torch.inference_mode():
+        work()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def on_grids() -> list[dict[str, Any]]:
     """A step of one member, and of the solver over the same time where its step follows the grid, on n x n points."""
     rows = []
     for n in SIZES:
         torch.cuda.empty_cache()
         _, there = forecasting(n, 1)
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        with torch.inference_mode():
-            there()
-        held = (torch.cuda.max_memory_allocated() - before) / n**2 / 1e3
+        held = memory(there) / n**2 / 1e3
         step = STEP * SOLVER / n  # the fastest wave crosses as many points in a step
         solver = milliseconds(graphed(solving(n, step, 1, 20)), 5) / 20 / step
         row = {"grid": f"{n}^2", "forecast, graph, ms": milliseconds(graphed(there), 20), "solver, graph, ms": solver}
@@ -123,7 +141,7 @@ def on_grids() -> list[dict[str, Any]]:
 
 def measure() -> dict[str, Any]:
     """All of it, with the name of the GPU."""
-    told = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    told = {"gpu": "processor" if TRIAL else torch.cuda.get_device_name(), "torch": torch.__version__}
     return told | {"beside": beside_the_solver(), "grids": on_grids()}
 
 
@@ -155,7 +173,7 @@ def write(found: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     verb, file = sys.argv[1:] or ("", "")
-    if verb != "record" and not torch.cuda.is_available():
+    if verb != "record" and not (TRIAL or torch.cuda.is_available()):
         print("left out: there is no GPU here")
     elif verb == "measure":
         Path(file).write_text(json.dumps(measure(), indent=1))

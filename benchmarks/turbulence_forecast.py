@@ -11,7 +11,7 @@ Records 1 to 4 of the area turbulence, from the cells of `forecast_cells`. Usage
     python -m benchmarks.turbulence_forecast record          the records of the cells that are there
 
 Environment: MINUTES of the processor for each model (20), PROCESSES (1) that work at cells side by side, of one thread
-each; TRIAL=1 tries the whole study with a few steps, and writes no record.
+each; TRIAL=1 tries the whole study with a few steps (`benchmarks.trial`).
 """
 
 import os
@@ -26,11 +26,14 @@ import torch
 from benchmarks import forecast_cells as cells
 from benchmarks.forecast_climate import ENDURING, TOGETHER, WEIGHED, endured, weighed
 from benchmarks.kept import kept
+from benchmarks.trial import usual
 from domains.turbulence.scores import score_forecasts
 
 COMMAND = "OMP_NUM_THREADS=1 MINUTES={minutes:g} python -m benchmarks.turbulence_forecast"
-MEMBERS, MANY = 8, 24  # of the scores; of the coverage of 90 %, which 8 members do not bound
+MEMBERS = usual(8, trial=3)  # of the scores
+MANY = usual(24, trial=4)  # of the coverage of 90 %, which 8 members do not bound
 CALIBRATED = 20  # leads
+FAILED = "FAILED"  # begins what is told of a cell
 KEPT_SCORES = ("crps", "energy", "variogram", "variance", "error", "coverage")
 
 
@@ -58,7 +61,7 @@ def _score(name: str, seed: int) -> dict[str, Any]:
     content["ranks"] = found.ranks.sum(0).tolist()
     if ensemble:
         half = slice(len(past) // 2)  # one start of each trajectory
-        common |= {"members": 4 if cells.trial() else MANY, "trajectories": trajectories[half], "proper": False}
+        common |= {"members": MANY, "trajectories": trajectories[half], "proper": False}
         many = score_forecasts(forecaster, past[half], future[half, :CALIBRATED], scale, **common)
         content["many"] = {key: many.by_trajectory(key).tolist() for key in ("variance", "error", "coverage")}
     return content
@@ -74,9 +77,21 @@ def there(name: str, seed: int) -> bool:
     return (cells.place(name, seed) / "scores.json").exists()
 
 
-def work() -> None:
-    """Every missing cell: settings first, then seed after seed; PROCESSES at a time, none waiting for the longest."""
+def work() -> list[str]:
+    """Every missing cell: settings first, then seed after seed; PROCESSES at a time, none waiting for the longest.
+
+    Returns:
+        What failed.
+    """
     cells.flow_data()
+    failed: list[str] = []
+
+    def tell(job: tuple[str, str, int], outcome: str) -> None:
+        told = "{} {} {}: {}".format(*job, outcome)
+        print(told, flush=True)
+        if outcome.startswith(FAILED):
+            failed.append(told)
+
     processes = int(os.environ.get("PROCESSES", "1"))
     settings = {name: range(len(found)) for name, found in cells.SETTINGS.items() if len(found) > 1}
     tried = [("tune", name, number) for name, numbers in settings.items() for number in numbers]
@@ -89,8 +104,8 @@ def work() -> None:
         left += [("endure", name, seed) for name in ENDURING if seed == cells.SEEDS[0]]
     left += [(verb, last, seed) for verb in ("cell", "weigh") for seed in cells.seeds_of(last)]
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for (_, name, number), outcome in zip(tried, pool.map(_job, tried), strict=True):
-            print(f"tune {name} {number}: {outcome}", flush=True)
+        for job, outcome in zip(tried, pool.map(_job, tried), strict=True):
+            tell(job, outcome)
         running: dict[Future[str], tuple[str, str, int]] = {}
         while left or running:
             begun = left + list(running.values())
@@ -99,7 +114,8 @@ def work() -> None:
                 left.remove(job)
                 running[pool.submit(_job, job)] = job
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                print("{} {} {}:".format(*running.pop(future)), future.result(), flush=True)
+                tell(running.pop(future), future.result())
+    return failed
 
 
 def needed_by(job: tuple[str, str, int]) -> tuple[str, str | None, int]:
@@ -121,7 +137,7 @@ def _job(job: tuple[str, str, int]) -> str:
             return f"spectrum {weighed(name, number)['spectrum error']:.4f} decades off"
         return f"CRPS {np.mean(scored(name, number)['crps'], 0)[0]:.4f}"
     except (FloatingPointError, ImportError, ValueError) as problem:  # one cell that fails must not stop the others
-        return f"FAILED: {problem}"
+        return f"{FAILED}: {problem}"
 
 
 def main(arguments: list[str]) -> None:
@@ -134,11 +150,12 @@ def main(arguments: list[str]) -> None:
     elif verb in ("cell", "tune", "weigh", "endure"):
         print(_job((verb, " ".join(arguments[1:-1]), int(arguments[-1]))))
     elif verb in ("all", "record"):
-        if verb == "all":
-            work()
+        failed = work() if verb == "all" else []
         from benchmarks.forecast_records import write_records
 
         write_records(COMMAND.format(minutes=cells.MINUTES))
+        if failed:
+            raise SystemExit("; ".join(failed))
     else:
         raise SystemExit(f"expected all, list, cell, tune or record, got {verb!r}")
 

@@ -5,21 +5,21 @@ falls below 0.8, over starts of the test. What is compared is the separable oper
 operators trained in L2 of equal size, both tuned over the same number of settings. The small networks of both kinds may
 apply their layers in several rounds.
 
-Environment: MINUTES of the processor for each model (10); TRIAL=1 tries that it runs and writes no record.
+Environment: MINUTES of the processor for each model (10); TRIAL=1 for a trial (`benchmarks.trial`).
 """
 
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks import record
-from benchmarks.forecast_study import Setting, Study, fourier
+from benchmarks.forecast_study import Setting, Study, fourier, tried
 from benchmarks.kept import kept, kept_path
+from benchmarks.trial import STUDIES, usual
 from domains.turbulence.data import FlowDataConfig, generate_data
 from domains.turbulence.deterministic_forecaster import DeterministicConfig
 from domains.turbulence.diagnostics import correlation
@@ -29,23 +29,23 @@ from domains.turbulence.networks import SeparableNetwork
 from domains.turbulence.readers import read_flow
 from separable.distributions import BootstrapInterval, bootstrap_interval
 
-MINUTES, TRIAL = float(os.environ.get("MINUTES", "10")), bool(os.environ.get("TRIAL"))
+MINUTES = float(os.environ.get("MINUTES", "10"))
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={MINUTES:g} python -m benchmarks.turbulence_kuramoto"
-FOLDER = Path("runs/benchmarks/turbulence_kuramoto") / ("trial" if TRIAL else "full")
-SEEDS = (0,) if TRIAL else (0, 1, 2)
+FOLDER = STUDIES / "turbulence_kuramoto/full"
+SEEDS = usual((0, 1, 2), trial=(0,))
 LEARNED = FlowDataConfig(
     KuramotoSivashinsky(),
     size=(128,),
     lengths=(64.0,),
-    trajectories=6 if TRIAL else 256,
-    frames=12 if TRIAL else 100,
+    trajectories=usual(256, trial=6),
+    frames=usual(100, trial=12),
     spacing=2.0,
-    spin_up=20.0 if TRIAL else 200.0,
+    spin_up=usual(200.0, trial=20.0),
     step=0.1,
     shard=64,
 )
-TESTED = dataclasses.replace(LEARNED, trajectories=4 if TRIAL else 64, seed=1)
-LEADS, LEVEL = (8 if TRIAL else 80), 0.8
+TESTED = dataclasses.replace(LEARNED, trajectories=usual(64, trial=4), seed=1)
+LEADS, LEVEL = usual(80, trial=8), 0.8
 
 
 ADAMW: Setting = {"optimiser": "adamw"}
@@ -81,7 +81,7 @@ SETTINGS = {
         *(fourier(6, 14, rate, layers=1, rounds=4, **SOAP) for rate in (6e-3, 1.2e-2)),
     ],
 }
-COMMON = {"batch": 16, "rollout": 2, "rollout_from": 0.9} | ({"steps": 4} if TRIAL else {})
+COMMON = {"batch": 16, "rollout": 2, "rollout_from": 0.9} | usual({}, trial={"steps": 4})
 
 
 def time_of_correlation(by_lead: torch.Tensor, spacing: float) -> float:
@@ -127,7 +127,7 @@ def main() -> None:
     learn = read_flow(generate_data(FOLDER / "learn", LEARNED, progress=False), scan=False)
     frames = read_flow(generate_data(FOLDER / "test", TESTED, progress=False), scan=False).load()
     past, future = frames[:, :1], frames[:, 1 : 1 + LEADS]
-    study = Study(FOLDER, learn, SETTINGS, MINUTES, COMMON)
+    study = Study(FOLDER, learn, tried(SETTINGS), MINUTES, COMMON)
     rows, correlations = {}, {}
     for name in SETTINGS:
         found = [
@@ -148,11 +148,10 @@ def main() -> None:
             "most": max(times),
         }
         print(rows[name], flush=True)
-    if not TRIAL:
-        for item, ours, theirs in (("6", "separable operator", "FNO"), ("6b", "small separable operator", "small FNO")):
-            both = torch.stack([correlations[ours], correlations[theirs]], 1)
-            ratio = bootstrap_interval(both, lambda drawn: mean_time(drawn[:, 0]) / mean_time(drawn[:, 1]))
-            _write(item, ours, theirs, rows, told(ratio, 2), study)
+    for item, ours, theirs in (("6", "separable operator", "FNO"), ("6b", "small separable operator", "small FNO")):
+        both = torch.stack([correlations[ours], correlations[theirs]], 1)
+        ratio = bootstrap_interval(both, lambda drawn: mean_time(drawn[:, 0]) / mean_time(drawn[:, 1]))
+        _write(item, ours, theirs, rows, told(ratio, 2), study)
 
 
 def _write(item: str, ours: str, theirs: str, rows: dict[str, dict[str, Any]], ratio: str, study: Study) -> None:

@@ -7,7 +7,7 @@ measured by the CRPS on the trajectories that are held out of the training; what
     OMP_NUM_THREADS=1 MINUTES=8 python -m benchmarks.turbulence_parts
 
 Environment: MINUTES of the processor of a model of `turbulence_forecast`, of which each takes half here; PROCESSES (1)
-side by side; TRIAL=1 tries that it runs and writes no record.
+side by side; TRIAL=1 for a trial (`benchmarks.trial`).
 """
 
 import os
@@ -20,6 +20,7 @@ import torch
 
 from benchmarks import forecast_cells as cells
 from benchmarks import record
+from benchmarks.trial import usual
 from domains.turbulence.noise_forecaster import NoiseForecasterConfig
 
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={cells.MINUTES:g} python -m benchmarks.turbulence_parts"
@@ -45,7 +46,8 @@ PARTS: dict[str, cells.Setting] = {
     "AdamW": {"model": NoiseForecasterConfig(), "optimiser": "adamw"},
     "AdamW, rate 0.006": {"model": NoiseForecasterConfig(), "optimiser": "adamw", "rate": 6e-3},
 }
-SEEDS = cells.SEEDS[:1] if cells.trial() else cells.SEEDS[:2]
+NAMES = list(PARTS)[:: usual(1, trial=3)]
+SEEDS = cells.SEEDS[:2]
 
 
 def trained(job: tuple[str, int]) -> dict[str, Any]:
@@ -59,14 +61,12 @@ def trained(job: tuple[str, int]) -> dict[str, Any]:
 def main() -> None:
     """Train what is missing, and write the record."""
     cells.flow_data()
-    jobs = [(name, seed) for seed in SEEDS for name in PARTS]
+    jobs = [(name, seed) for seed in SEEDS for name in NAMES]
     processes = int(os.environ.get("PROCESSES", "1"))
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         found = dict(zip(jobs, pool.map(trained, jobs), strict=True))
-    rows = [row_of(name, [found[name, seed] for seed in SEEDS]) for name in PARTS]
+    rows = [row_of(name, [found[name, seed] for seed in SEEDS]) for name in NAMES]
     print(*rows, sep="\n")
-    if cells.trial():
-        return
     best = min(rows, key=lambda row: row["CRPS at lead 1"])
     record.write(
         "turbulence",

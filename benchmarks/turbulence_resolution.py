@@ -11,12 +11,13 @@ import torch
 
 from benchmarks import forecast_cells as cells
 from benchmarks import record
+from benchmarks.trial import usual
 from benchmarks.turbulence_cost import starts_and_truth
 from domains.turbulence.grid import resample
 
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={cells.MINUTES:g} python -m benchmarks.turbulence_resolution"
 OURS, OTHERS = ("A", "B", "core"), ("FNO", "U-Net")
-POINTS = (48, 64, 80, 128, 256)  # along each axis
+POINTS = usual((48, 64, 80, 128, 256), trial=(48, 64))  # along each axis
 MEMBERS = 8
 
 
@@ -41,13 +42,11 @@ def on_grids(name: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure and record; a trial prints only."""
+    """Measure and record."""
     torch.set_num_threads(1)
     ours = [row for name in OURS for row in on_grids(name)]
     others = [row for name in OTHERS for row in on_grids(name)]
     furthest = max(row["from itself on 64^2"] for row in ours)
-    if cells.trial():
-        return
     record.write(
         "turbulence",
         "5b",

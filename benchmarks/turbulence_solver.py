@@ -4,9 +4,7 @@ Record `flow` of the area turbulence. Both run on one core, one after the other;
 own, see `turbulence_solver_peers.py`. Fields are compared in float64 on grids where both keep the same modes.
 """
 
-import argparse
 import itertools
-import json
 import math
 import os
 import statistics
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks import record
+from benchmarks.trial import usual
 from benchmarks.turbulence_solver_peers import exponax
 from domains.turbulence.flows import DecayingTurbulence, Flow, KolmogorovFlow, KuramotoSivashinsky
 from domains.turbulence.grid import Grid
@@ -24,13 +23,14 @@ from domains.turbulence.simulate import Stepper, simulate
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.turbulence_solver"
 FLOW = KolmogorovFlow()
-SIZES = ((64, 1), (64, 16), (256, 1), (256, 16))
+SIZES = usual(((64, 1), (64, 16), (256, 1), (256, 16)), trial=((64, 1),))
+REPETITIONS = usual(15, trial=2)
 
 
 def developed(flow: Flow, grid: Grid, samples: int, time_passed: float, step: float) -> torch.Tensor:
     """Fields that have forgotten their start."""
     start = flow.random_start(grid, range(samples))
-    return simulate(flow, grid, start, [time_passed], step=step).fields[:, 0]
+    return simulate(flow, grid, start, [usual(time_passed, trial=0.1)], step=step).fields[:, 0]
 
 
 def job(flow: Flow, grid: Grid, step: float, steps: int, repetitions: int, dtype: str = "float64") -> dict[str, Any]:
@@ -69,13 +69,12 @@ def timed(stepper: Stepper, modes: torch.Tensor, steps: int, repetitions: int) -
     return min(seconds), statistics.median(seconds)
 
 
-def main(quick: bool) -> None:
-    """Measure and record; ``quick`` measures small and prints."""
+def main() -> None:
+    """Measure and record."""
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         # JAX takes every core that it may use, whatever it is told; the process that runs it inherits this one.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    repetitions = 2 if quick else 15
     compared = [
         (FLOW, Grid((48, 48)), 20.0, 0.01, 100),
         (FLOW, Grid((96, 96)), 20.0, 0.005, 200),
@@ -89,14 +88,14 @@ def main(quick: bool) -> None:
         jobs.append(job(flow, grid, step, steps, 0))
         starts.append(start.numpy())
         mine.append(simulate(flow, grid, start, [step * steps], step=step).fields[:, 0].numpy())
-    cases = [(n, b, d) for d in ("float64", "float32") for n, b in SIZES[: 2 if quick else 4]]
+    cases = [(n, b, d) for d in ("float64", "float32") for n, b in SIZES]
     times = []
     for n, batch, dtype in cases:
         grid, steps = Grid((n, n)), 40 if n == 64 else 4
         start = FLOW.random_start(grid, range(batch)).to(getattr(torch, dtype))
         stepper = Stepper(FLOW, grid, 0.001, dtype=start.dtype)
-        times.append(timed(stepper, grid.coefficients(start), steps, repetitions))
-        jobs.append(job(FLOW, grid, 0.001, steps, repetitions, dtype))
+        times.append(timed(stepper, grid.coefficients(start), steps, REPETITIONS))
+        jobs.append(job(FLOW, grid, 0.001, steps, REPETITIONS, dtype))
         starts.append(start.numpy())
     others = exponax(jobs, starts)
     order = convergence()
@@ -131,16 +130,11 @@ def main(quick: bool) -> None:
         "baselines": peers or "exponax is not there (EXPONAX_PYTHON names an interpreter that has it)",
         "command": COMMAND,
         "seeds": [0, 1],
-        "spread": f"fastest of {repetitions} on a shared machine, and the median over it; one core for "
+        "spread": f"fastest of {REPETITIONS} on a shared machine, and the median over it; one core for "
         "both, one after the other; exponax's steps are one compiled loop, ours are calls from Python",
     }
-    if quick:
-        print(json.dumps(content, indent=1))
-    else:
-        record.write("turbulence", "flow", **content)
+    record.write("turbulence", "flow", **content)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="measure small and print instead of recording")
-    main(parser.parse_args().quick)
+    main()

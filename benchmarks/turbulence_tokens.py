@@ -7,7 +7,7 @@ are those of their kept cells, if they are there.
 
 Usage: ``python -m benchmarks.turbulence_tokens`` for all seeds, ``python -m benchmarks.turbulence_tokens 0`` for some.
 
-Environment: MINUTES of the processor (20); TRIAL=1 tries that it runs and writes no record.
+Environment: MINUTES of the processor (20); TRIAL=1 for a trial (`benchmarks.trial`).
 """
 
 import dataclasses
@@ -20,7 +20,9 @@ import torch
 
 from benchmarks import forecast_cells as cells
 from benchmarks import record
+from benchmarks.forecast_records import left_by
 from benchmarks.kept import kept
+from benchmarks.trial import usual
 from domains.turbulence.descent import DescentConfig
 from domains.turbulence.saved import load_forecaster
 from domains.turbulence.scores import long_run, score_forecasts, spectrum_error, spectrum_of
@@ -29,7 +31,7 @@ from domains.turbulence.train_tokens import TokenTrainConfig, train_tokens
 from separable.training import RunFolder
 
 COMMAND = f"OMP_NUM_THREADS=1 MINUTES={cells.MINUTES:g} python -m benchmarks.turbulence_tokens"
-MEMBERS, STEPS, LEADS = 8, 500, (1, 5, 10)
+MEMBERS, STEPS, LEADS = 8, usual(500, trial=4), (1, 5, 10)
 BESIDE = ("A", "B", "FNO")
 CODER = 0.3  # share of the minutes for the autoencoder
 
@@ -38,10 +40,8 @@ def forecaster_of(seed: int) -> TokenForecaster:
     """The forecaster by tokens of a seed, trained first if need be."""
     folder = cells.place("tokens", seed)
     if not (folder / "finished.json").exists():
-        lengths = [
-            {"steps": 4, "batch": 2} if cells.trial() else {"minutes": m * cells.MINUTES} for m in (CODER, 1 - CODER)
-        ]
-        coder, tokens = (DescentConfig(**length, seed=seed) for length in lengths)  # type: ignore[arg-type]
+        lengths = [cells.length(share * cells.MINUTES) for share in (CODER, 1 - CODER)]
+        coder, tokens = (DescentConfig(**length, seed=seed) for length in lengths)
         config = TokenTrainConfig(coder=coder, tokens=tokens)
         run = RunFolder(folder, {"name": "tokens", **dataclasses.asdict(config)}, seed)
         train_tokens(cells.flow_data()[0], config, run=run)
@@ -62,7 +62,7 @@ def measured(seed: int) -> dict[str, Any]:
         forecaster, past, future[:, :leads], scale, members=MEMBERS, trajectories=trajectories, seed=seed
     )
     reference = torch.cat([learn.load()[:, ::4].flatten(0, 1), test.load()[:, ::4].flatten(0, 1)])
-    run = long_run(forecaster, past[: len(past) // 2], reference, 20 if cells.trial() else STEPS, seed=seed)
+    run = long_run(forecaster, past[: len(past) // 2], reference, STEPS, seed=seed)
     fields = test.load()[:, ::10].flatten(0, 1)
     with torch.no_grad():
         parts = [forecaster.coder(forecaster.standardised(part)) for part in fields.split(64)]
@@ -91,12 +91,9 @@ def main(arguments: list[str]) -> None:
     rows[0]["autoencoder: spectrum error"] = float(np.mean([cell["autoencoder"]["spectrum error"] for cell in found]))
     others = []
     for name in BESIDE:
-        paths = [path for seed in seeds if (path := cells.place(name, seed) / "scores.json").exists()]
-        if paths:
-            others.append(row_of(name, [json.loads(path.read_text()) for path in paths]))
+        if beside := [cell for cell in left_by(name, seeds) if "climate" in cell]:
+            others.append(row_of(name, beside))
     print(rows, others)
-    if cells.trial():
-        return
     climate, lost = [cell["climate"] for cell in found], sum(cell["lost"] for cell in found)
     drift = max(abs(c["enstrophy"] - 1) for c in climate)
     error = max(c["spectrum error"] for c in climate)
