@@ -17,7 +17,7 @@ from scipy.linalg import lapack
 Array = NDArray[np.float64]
 
 _LEAST, _MOST = 1e-7, 1e12  # ridges, relative to the number of rows
-_BOLD = 1.3  # steps in log lambda are lengthened by so much: the update is cautious
+_LONGER, _LONGEST, _FARTHEST = 1.5, 4.0, 6.0  # steps in log lambda: by what, up to what they grow; the most of one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,26 @@ class Estimate:
     moved: float
 
 
+class Pace:
+    """Steps in log lambda, longer for a group that goes on in one direction.
+
+    The update is cautious, and slow where a group leaves the model.
+
+    Args:
+        groups: Number of ridges G.
+    """
+
+    def __init__(self, groups: int) -> None:
+        self._length, self._last = np.ones(groups), np.zeros(groups)
+
+    def __call__(self, wanted: Array) -> Array:
+        """The steps ``(G,)`` to take after those taken before."""
+        onward = wanted * self._last > 0
+        self._length = np.where(onward, np.minimum(_LONGER * self._length, _LONGEST), 1.0)
+        self._last = wanted
+        return np.clip(self._length * wanted, -_FARTHEST, _FARTHEST)
+
+
 def estimate(
     normal: Normal,
     groups: NDArray[np.int64],
@@ -67,6 +87,7 @@ def estimate(
     steps: int = 1,
     least: float = 0.0,
     tolerance: float = 1e-4,
+    pace: Pace | None = None,
 ) -> Estimate:
     """Alternate between coefficients and ridges.
 
@@ -78,7 +99,9 @@ def estimate(
         steps: The most updates of the ridges.
         least: Least ridge: 1 over the largest variance that a coefficient may have a priori.
         tolerance: Movement of the ridges at which to stop.
+        pace: Of earlier calls with nearly the same rows, to go on with.
     """
+    pace = Pace(len(ridges)) if pace is None else pace
     penalised, count = groups >= 0, len(ridges)
     owner = groups[penalised]
     members = np.bincount(owner, minlength=count).astype(np.float64)
@@ -95,11 +118,11 @@ def estimate(
         phi = float(variance if variance is not None else rest / max(normal.count - total, 1.0))
         size = np.bincount(owner, weights=beta[penalised] ** 2, minlength=count)
         wanted = np.log(phi) + np.log(np.maximum(freedom, 1e-300)) - np.log(np.maximum(size, 1e-300)) - np.log(ridges)
-        wanted = np.clip(wanted, -6, 6)
+        wanted = np.clip(wanted, -_FARTHEST, _FARTHEST)
         wanted[members == 0] = 0.0
         moved = float(np.max(np.abs(wanted) * freedom, initial=0.0)) / total
         low, high = max(least, _LEAST * normal.count), _MOST * normal.count
-        updated = np.clip(ridges * np.exp((_BOLD if step else 1.0) * wanted), low, high)
+        updated = np.clip(ridges * np.exp(pace(wanted)), low, high)
         if moved < tolerance or step == steps - 1:
             break
         ridges = updated
@@ -111,6 +134,9 @@ def _solved(normal: Normal, diagonal: Array) -> tuple[Array, Array, Array]:
     scale = 1 / np.sqrt(np.maximum(normal.gram.diagonal() + diagonal, 1e-300))
     matrix = normal.gram * scale[:, None] * scale
     matrix[np.diag_indices_from(matrix)] += diagonal * scale**2 + 1e-14
-    root = lapack.dtrtri(np.linalg.cholesky(matrix), lower=1)[0] * scale
+    lower, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
+    if failed:
+        raise np.linalg.LinAlgError("the normal matrix is not positive definite")
+    root = lapack.dtrtri(lower, lower=1, overwrite_c=1)[0] * scale
     beta: Array = root.T @ (root @ normal.moment)
     return beta, root, np.square(root).sum(0)

@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from separable.estimators.bases import Basis, spline_basis, table_basis
 from separable.estimators.families import Family
-from separable.estimators.restricted_likelihood import Estimate, Normal, estimate
+from separable.estimators.restricted_likelihood import Estimate, Normal, Pace, estimate
 from separable.estimators.some_rows import some_rows
 from separable.estimators.terms import Design, Terms, starting
 
@@ -173,6 +173,7 @@ class _Fit:
         beta = np.zeros((self.terms.width, family.outputs))
         beta[0] = level
         found: list[Estimate | None] = [None] * family.outputs
+        paces = [Pace(self.terms.group_count) for _ in found]
         for _ in range(family.rounds):
             change, moved = 0.0, 0.0
             for o in range(family.outputs):
@@ -184,6 +185,7 @@ class _Fit:
                     variance=family.variance,
                     steps=40 if family.rounds == 1 else 1,
                     least=family.least_ridge(count),
+                    pace=paces[o],
                 )
                 ridges[o], found[o], beta[:, o] = once.ridges, once, once.coefficients
                 new = self.design.times(once.coefficients)
@@ -241,20 +243,20 @@ class _Fit:
         functions = [f[:, :_SCREENED_FUNCTIONS] for f in self.terms.functions(self.z[rows])]
         lines = np.concatenate([np.ones((len(functions[0]), 1)), *functions], axis=1)
         screens = [self._screen(o, rows, lines) for o in range(self.family.outputs)]
-        found = []
-        for i, j in self._candidates(functions, screens):
+        pairs = self._candidates(functions, screens)
+        statistics, freedoms = np.zeros(len(pairs)), np.zeros(len(pairs))
+        for place, (i, j) in enumerate(pairs):
             products = (functions[i][:, :, None] * functions[j][:, None, :]).reshape(len(lines), -1)
-            statistic, freedom = 0.0, 0
             for root, frame, residual, variance in screens:
                 own = products * root[:, None]
                 own -= frame @ (frame.T @ own)
                 power, vectors = np.linalg.eigh(own.T @ own)
                 kept = power > 1e-8 * max(power[-1], 1e-300)
                 score = vectors[:, kept].T @ (own.T @ residual)
-                statistic += float(np.sum(score**2 / power[kept])) / variance
-                freedom += int(kept.sum())
-            found.append((float(chi2.logsf(statistic, freedom)), i, j))
-        found.sort()
+                statistics[place] += np.sum(score**2 / power[kept]) / variance
+                freedoms[place] += kept.sum()
+        chances = np.where(freedoms > 0, chi2.logsf(statistics, np.maximum(freedoms, 1)), 0.0)
+        found = sorted((chance, *pair) for chance, pair in zip(chances.tolist(), pairs, strict=True))
         return [(i, j) for chance, i, j in found[:most] if chance < np.log(_SIGNIFICANT)]
 
     def _screen(self, o: int, rows: NDArray[np.int64], lines: Array) -> tuple[Array, Array, Array, float]:

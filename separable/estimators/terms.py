@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import blas
 
 from separable.estimators.bases import Basis
 
@@ -138,10 +139,11 @@ class Design:
 
     def normal(self, weights: Array) -> Array:
         """``X' diag(w) X (P, P)``."""
-        total = np.zeros((self.terms.width, self.terms.width))
+        upper = np.zeros((self.terms.width, self.terms.width), order="F")
         for rows, block in self:
             scaled = block * np.sqrt(weights[rows])[:, None]
-            total += scaled.T @ scaled
+            upper = blas.dsyrk(1.0, scaled.T, beta=1.0, c=upper, overwrite_c=1)
+        total: Array = upper + np.triu(upper, 1).T
         return total
 
     def moment(self, values: Array) -> Array:
