@@ -109,12 +109,13 @@ def scored(forecaster: Forecaster, test: FlowData, scale: float, members: int) -
     trajectories = list(range(len(frames))) * len(STARTS)
     found = score_forecasts(forecaster, past, future, scale, members=members, trajectories=trajectories)
     truth = spectrum_of(future, test.grid)[1].mean(0)
+    base = getattr(forecaster, "forecaster", forecaster)  # that residuals are drawn for
     return {
         "crps": found.by_trajectory("crps").tolist(),
         "energy": found.by_trajectory("energy").tolist(),
         "spread over skill": found.spread_over_skill().tolist(),
         "spectrum error": spectrum_error(found.spectrum.mean(0), truth).mean(-1).tolist(),
-        "parameters": getattr(forecaster, "n_parameters", 0),
+        "parameters": getattr(base, "n_parameters", 0),
     }
 
 
